@@ -1,0 +1,1 @@
+//! Buses: carriers of events between processes, and the MessagePack form that events take on them.

@@ -1,0 +1,1 @@
+//! Benchmarks of the engine: one question a file, each checks its answer.

@@ -1,0 +1,1 @@
+//! The seam to carriers of events between processes.

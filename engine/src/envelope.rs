@@ -1,0 +1,1 @@
+//! A frame as bytes of a protocol.

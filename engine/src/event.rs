@@ -1,0 +1,1 @@
+//! What is published: channel, type, attributes, document.

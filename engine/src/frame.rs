@@ -1,0 +1,1 @@
+//! A payload addressed to one subscription: what a ring holds.

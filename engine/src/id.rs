@@ -1,0 +1,40 @@
+//! Small names for big things: integers for channels and offsets, one canonical text for users and tenants.
+
+use std::{fmt, sync::Arc};
+
+/// A channel's number, given by the router when the channel's name is first seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelId(pub u32);
+
+/// A shard's position, `0..shards`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardId(pub u16);
+
+/// An event's position in its channel's log, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Offset(pub u64);
+
+/// A user or tenant id in canonical text: the integer `7` and the text `"7"` are the same identity.
+///
+/// An empty text is no identity: [`Identity::new`] answers `None` for it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity(Arc<str>);
+
+impl Identity {
+    /// The identity named `text`, or `None` if `text` is empty.
+    pub fn new(text: impl AsRef<str>) -> Option<Self> {
+        let text = text.as_ref();
+        (!text.is_empty()).then(|| Self(text.into()))
+    }
+
+    /// The canonical text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,90 @@
+//! Every bound of the engine, with its unit and its default.
+//!
+//! A bound that is reached is an error that names it ([`crate::error::LimitExceeded`]) or a counted loss; it is
+//! never silent. Units stand last in the names: `_max` counts things, `_bytes_max` counts bytes.
+
+use std::time::Duration;
+
+/// The bounds of one engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Shard threads at most.
+    pub shards_max: usize,
+    /// Commands (events, registrations, resolver answers) that wait in one shard's inbox.
+    pub inbox_commands_max: usize,
+    /// Commands that a shard takes out of its inbox at once.
+    pub batch_commands_max: usize,
+    /// How long a blocking publish waits for room in an inbox.
+    pub publish_wait_max: Duration,
+    /// Channels of one engine.
+    pub channels_max: usize,
+    /// Bytes of a channel's name, an event type or a user or tenant id.
+    pub name_bytes_max: usize,
+    /// Bytes of one event's document.
+    pub event_bytes_max: usize,
+    /// Nesting of one event's document.
+    pub event_depth_max: usize,
+    /// Events of one `publish_many`.
+    pub publish_many_max: usize,
+    /// Subscribers (connections) of one engine.
+    pub subscribers_max: usize,
+    /// Subscriptions of one subscriber.
+    pub subscriptions_per_subscriber_max: usize,
+    /// Frames that wait in one subscriber's ring; a power of two.
+    pub ring_frames_max: usize,
+    /// Bytes of a subscription's or connection's id.
+    pub subscription_id_bytes_max: usize,
+    /// Bytes of a GraphQL document.
+    pub query_bytes_max: usize,
+    /// Tokens of a GraphQL document.
+    pub query_tokens_max: usize,
+    /// Nesting of a GraphQL document's selections, fragments followed.
+    pub query_depth_max: usize,
+    /// Fields of a GraphQL document, fragments followed at each use.
+    pub query_fields_max: usize,
+    /// Bytes of a subscription's variables as JSON.
+    pub variables_bytes_max: usize,
+    /// Compiled documents kept for reuse.
+    pub plans_max: usize,
+    /// Events of one group that wait for its resolver.
+    pub resolver_pending_max: usize,
+    /// Bytes of one rendered body.
+    pub body_bytes_max: usize,
+    /// Bytes of one message of a client.
+    pub message_bytes_max: usize,
+    /// Nesting of one message of a client.
+    pub message_depth_max: usize,
+    /// Messages of the protocol (not events) that wait to be written to one connection.
+    pub replies_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            shards_max: 256,
+            inbox_commands_max: 65_536,
+            batch_commands_max: 512,
+            publish_wait_max: Duration::from_secs(5),
+            channels_max: 1_000_000,
+            name_bytes_max: 1_024,
+            event_bytes_max: 1 << 20,
+            event_depth_max: 128,
+            publish_many_max: 65_536,
+            subscribers_max: 4_000_000,
+            subscriptions_per_subscriber_max: 100,
+            ring_frames_max: 1_024,
+            subscription_id_bytes_max: 1_024,
+            query_bytes_max: 15_000,
+            query_tokens_max: 1_000,
+            query_depth_max: 32,
+            query_fields_max: 500,
+            variables_bytes_max: 64 << 10,
+            plans_max: 10_000,
+            resolver_pending_max: 1_024,
+            body_bytes_max: 4 << 20,
+            message_bytes_max: 1 << 20,
+            message_depth_max: 128,
+            replies_max: 1_024,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Wakes a reader once for a batch of frames.

@@ -1,0 +1,1 @@
+//! Result bytes that all readers of a group share.

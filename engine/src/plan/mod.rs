@@ -1,0 +1,1 @@
+//! Compiled GraphQL operations: parse, validate, coerce, project, render.

@@ -1,0 +1,1 @@
+//! Sub-protocols as pure state machines: messages in, actions out.

@@ -1,0 +1,1 @@
+//! The bounded ring between one shard and one reader.

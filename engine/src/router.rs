@@ -1,0 +1,1 @@
+//! Channel names to numbers and home shards.

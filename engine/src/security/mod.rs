@@ -1,0 +1,1 @@
+//! Who the reader is, and what limits hold for it.

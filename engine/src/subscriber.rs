@@ -1,0 +1,1 @@
+//! One reader: its ring and its subscriptions.

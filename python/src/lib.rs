@@ -1,0 +1,1 @@
+//! Python bindings of Coulis: the extension module `coulis._coulis`.

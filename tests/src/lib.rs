@@ -1,0 +1,1 @@
+//! Support of the promise tests: oracle, clock, servers.
