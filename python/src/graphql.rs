@@ -1,0 +1,1 @@
+//! `coulis.graphql.validate`.
