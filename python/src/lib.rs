@@ -4,18 +4,30 @@
 //! of Python, and names errors. It decides nothing about delivery. No room here is known to the engine.
 
 mod errors;
+mod forks;
 mod lock;
 
 mod decode;
 mod encode;
 mod identity;
 mod integers;
+mod settings;
 
 mod config;
 mod context;
-mod graphql;
 mod message;
 mod payload;
+
+mod declarations;
+mod direct;
+mod doorbell;
+mod reader;
+mod resolver;
+
+mod core;
+mod executor;
+mod graphql;
+mod session;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -24,22 +36,25 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[pyo3::pymodule]
 mod _coulis {
     #[pymodule_export]
-    use super::config::EventBusConfig;
-    #[pymodule_export]
-    use super::context::SecurityContext;
-    #[pymodule_export]
-    use super::decode::from_json;
-    #[pymodule_export]
-    use super::encode::to_json;
-    #[pymodule_export]
-    use super::errors::{
-        AlreadyExists, AuthenticationFailed, AuthorizationFailed, BusError, CoulisError, EngineClosed,
-        InvalidQuery, LimitExceeded, PolicyError, QueueFull, RateLimited, SubscriptionNotFound,
+    use super::{
+        config::EventBusConfig,
+        context::SecurityContext,
+        core::close_all,
+        decode::from_json,
+        encode::to_json,
+        errors::{
+            AlreadyExists, AuthenticationFailed, AuthorizationFailed, BusError, CoulisError, EngineClosed,
+            InvalidQuery, LimitExceeded, PolicyError, QueueFull, RateLimited, SubscriptionNotFound,
+        },
+        executor::SubscriptionExecutor,
+        forks::forked,
+        graphql::validate,
+        message::PyGraphQLMessage,
+        payload::PySubscriptionPayload,
+        reader::{LoopReader, PendingPublish, ResolverJob},
+        resolver::ResolverInfo,
+        session::Session,
     };
-    #[pymodule_export]
-    use super::message::PyGraphQLMessage;
-    #[pymodule_export]
-    use super::payload::PySubscriptionPayload;
 
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "the name that Python uses for it")]
