@@ -134,11 +134,12 @@ fn a_quiet_subscription_learns_of_its_loss_without_a_later_event() {
     for number in 1..=8 {
         publish(&engine, event("x", &number.to_string()));
     }
-    assert_eq!(read(&mut slow).len(), 8, "the loud ones");
+    let mut lines = read(&mut slow);
     publish(&engine, event("elsewhere", "0"));
+    lines.extend(read(&mut slow));
     let gap = r#"quiet {"data":null,"extensions":{"coulis":{"gap":{"from":1,"to":null,"count":1,"reason":"overflow"}}}}"#;
-    assert_eq!(read(&mut slow), [gap]);
-    assert_eq!(read(&mut slow), [""; 0]);
+    assert!(lines[..8].iter().all(|line| line.starts_with("loud ")), "{lines:?}");
+    assert_eq!(lines[8..], [gap]);
     assert_eq!(engine.metrics().pending(), 0);
 }
 
@@ -212,7 +213,7 @@ fn bounds_are_errors_that_name_themselves() {
     let limits = Limits {
         subscriptions_per_subscriber_max: 2,
         subscribers_max: 1,
-        channels_max: 2,
+        channels_max: 1,
         ..Limits::default()
     };
     let engine = build(Engine::builder().shards(1).limits(limits));
