@@ -1,8 +1,10 @@
 //! Sub-protocols as pure state machines: messages in, actions out.
 
 mod close;
+mod write;
 
 pub use close::{Close, CloseCode, REASON_BYTES_MAX};
+pub use write::{escape_id, write_next, write_next_escaped};
 
 /// The token of the sub-protocol. (`graphql-ws`, the token, names the older protocol of another library.)
 pub const SUBPROTOCOL: &str = "graphql-transport-ws";
