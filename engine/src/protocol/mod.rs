@@ -35,6 +35,11 @@ mod message;
 mod replies;
 mod write;
 
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
+mod rules;
+
 pub use close::{Close, CloseCode, REASON_BYTES_MAX};
 pub use machine::{Action, Machine, Operation, Subscribe};
 pub use message::Message;
