@@ -36,6 +36,8 @@ mod replies;
 mod write;
 
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod rules;
