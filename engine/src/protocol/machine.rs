@@ -160,8 +160,13 @@ impl Machine {
     /// Answers whether it was open; if not, nothing is queued. An empty `errors` tells of an internal error, since
     /// the protocol asks for at least one.
     pub fn failed(&mut self, operation: &Operation, errors: &[GraphQlError]) -> bool {
-        let internal = [GraphQlError::new("INTERNAL_SERVER_ERROR", CloseCode::InternalError.reason())];
-        let errors = if errors.is_empty() { &internal } else { errors };
+        let internal;
+        let errors = if errors.is_empty() {
+            internal = [GraphQlError::new("INTERNAL_SERVER_ERROR", CloseCode::InternalError.reason())];
+            &internal
+        } else {
+            errors
+        };
         let open = self.free(operation);
         if open {
             self.replies.push(write::error(&operation.id, errors));

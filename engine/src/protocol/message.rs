@@ -112,9 +112,10 @@ fn id(message: Node<'_>, limits: &Limits) -> Result<String, Malformed> {
 }
 
 fn request(message: Node<'_>) -> Result<Request, Malformed> {
-    let Some(payload) = object(message, "payload", "payload")? else {
-        return Err(Malformed("`payload` must be an object".into()));
-    };
+    let payload = message
+        .get("payload")
+        .filter(|payload| payload.entries().is_some())
+        .ok_or_else(|| Malformed("`payload` must be an object".into()))?;
     Ok(Request {
         query: string(payload, "query", "payload.query")?,
         operation_name: present(payload, "operationName")
@@ -180,5 +181,118 @@ fn scalar(node: Node<'_>) -> Result<Value, Malformed> {
         Some(number) if number.is_finite() => Ok(Value::Float(number)),
         Some(_) => Err(Malformed(format!("a number is beyond the range of a double: {}", node.raw()))),
         None => Ok(Value::Null),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn default(message: Message) -> Result<ClientMessage, Close> {
+        read(message, &Limits::default())
+    }
+
+    fn refusal(message: Message) -> (u16, String) {
+        let close = default(message).unwrap_err();
+        (close.code(), close.reason().into())
+    }
+
+    #[test]
+    fn a_message_that_is_not_of_the_protocol_closes_4400_and_says_why() {
+        let row = |message: &str, reason: &str| assert_eq!(refusal(message.into()), (4400, reason.into()));
+        row("", "invalid JSON: the text ends inside a value, at byte 0");
+        row("{", "invalid JSON: the text ends inside a value, at byte 1");
+        row(r#"{"type":"ping"} x"#, "invalid JSON: more text after the value, at byte 16");
+        row("\u{feff}{\"type\":\"ping\"}", "invalid JSON: a value expected, at byte 0");
+        row(r#"{"type":"ping","payload":{"a":NaN}}"#, "invalid JSON: a value expected, at byte 30");
+        row(r#"{"type":"ping","type":"pong"}"#, "duplicate key `type`: each key may occur once, at byte 15");
+        row(
+            r#"{"type":"ping","payload":{"a":1,"\u0061":1}}"#,
+            "duplicate key `a`: each key may occur once, at byte 32",
+        );
+        row(r#"{"type":"ping","x":"\ud800"}"#, "lone surrogate escape: not a character, at byte 20");
+        row(&"[".repeat(100_000), "nested deeper than 128 levels, at byte 128");
+        for message in ["null", "[]", "1", "true", "\"ping\""] {
+            row(message, "message must be a JSON object");
+        }
+        row("{}", "`type` is missing");
+        row(r#"{"type":null}"#, "`type` must be a string");
+        row(r#"{"type":["ping"]}"#, "`type` must be a string");
+        row(r#"{"type":""}"#, "unknown message type ``");
+        row(r#"{"type":"start"}"#, "unknown message type `start`");
+        row(r#"{"type":"PING"}"#, "unknown message type `PING`");
+        for only in ["connection_ack", "next", "error"] {
+            let message = format!(r#"{{"type":"{only}","id":"a","payload":{{}}}}"#);
+            row(&message, &format!("a message of type `{only}` is sent by servers only"));
+        }
+        for of_type in ["ping", "pong", "connection_init"] {
+            for payload in ["[]", "\"x\"", "1", "false"] {
+                let message = format!(r#"{{"type":"{of_type}","payload":{payload}}}"#);
+                row(&message, "`payload` must be an object or null");
+            }
+        }
+    }
+
+    #[test]
+    fn a_field_of_the_wrong_type_closes_4400_and_is_named() {
+        let row = |message: &str, reason: &str| assert_eq!(refusal(message.into()), (4400, reason.into()));
+        for of_type in ["subscribe", "complete"] {
+            let of = |id: &str| format!(r#"{{"type":"{of_type}",{id}"payload":{{"query":"{{a}}"}}}}"#);
+            row(&of(""), "`id` is missing");
+            row(&of(r#""id":1,"#), "`id` must be a string");
+            row(&of(r#""id":null,"#), "`id` must be a string");
+            row(&of(r#""id":"","#), "`id` must not be empty");
+            let long = of(&format!(r#""id":"{}","#, "a".repeat(1025)));
+            row(&long, "`id` has 1025 bytes, more than 1024");
+        }
+        let payload = |payload: &str, reason: &str| {
+            row(&format!(r#"{{"id":"a","type":"subscribe","payload":{payload}}}"#), reason);
+        };
+        row(r#"{"id":"a","type":"subscribe"}"#, "`payload` must be an object");
+        payload("null", "`payload` must be an object");
+        payload("[]", "`payload` must be an object");
+        payload("{}", "`payload.query` is missing");
+        payload(r#"{"query":null}"#, "`payload.query` must be a string");
+        payload(r#"{"query":1}"#, "`payload.query` must be a string");
+        payload(r#"{"query":"{a}","operationName":1}"#, "`payload.operationName` must be a string");
+        payload(r#"{"query":"{a}","variables":[]}"#, "`payload.variables` must be an object or null");
+        payload(r#"{"query":"{a}","extensions":"x"}"#, "`payload.extensions` must be an object or null");
+        payload(
+            r#"{"query":"{a}","variables":{"a":1e400}}"#,
+            "a number is beyond the range of a double: 1e400",
+        );
+    }
+
+    #[test]
+    fn binary_and_bytes_that_are_not_utf8_close_4400() {
+        let reason = |reason: &str| (4400, reason.to_owned());
+        assert_eq!(refusal(Message::Binary), reason("message must be text, not binary"));
+        assert_eq!(refusal(Message::Text(b"{\"\xff".into())), reason("invalid JSON: not UTF-8, at byte 2"));
+    }
+
+    #[test]
+    fn the_fields_of_subscribe_are_read() {
+        let message = r#"{"type":"subscribe","id":"a","payload":{"query":"{\u0061}","operationName":"N",
+        "variables":{"i":-1,"f":1.5,"e":100000000000000000000,"l":[null,true,"s"]},"extensions":{"k":{}}}}"#;
+        let Ok(ClientMessage::Subscribe { id, request }) = default(message.into()) else {
+            panic!("not read")
+        };
+        assert_eq!((&*id, &*request.query), ("a", "{a}"));
+        assert_eq!(request.operation_name.as_deref(), Some("N"));
+        let variables = r#"{"i":-1,"f":1.5,"e":1e20,"l":[null,true,"s"]}"#;
+        assert_eq!(request.variables.to_string(), variables);
+        assert_eq!(request.extensions.unwrap().to_string(), r#"{"k":{}}"#);
+    }
+
+    #[test]
+    fn null_and_absent_fields_of_subscribe_are_the_same() {
+        for rest in ["", r#","operationName":null,"variables":null,"extensions":null"#] {
+            let message = format!(r#"{{"type":"subscribe","id":"a","payload":{{"query":""{rest}}}}}"#);
+            let Ok(ClientMessage::Subscribe { request, .. }) = default(message.into()) else {
+                panic!("not read")
+            };
+            assert_eq!((request.operation_name, request.extensions), (None, None));
+            assert_eq!(request.variables, Value::Object(Vec::new()));
+        }
     }
 }
