@@ -1,7 +1,7 @@
 """The native half of the package `coulis`; import from `coulis`, not from here."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias, TypedDict, final
 from uuid import UUID
@@ -20,6 +20,7 @@ __all__ = [
     "EngineClosed",
     "EventBusConfig",
     "InvalidQuery",
+    "JobQueue",
     "LimitExceeded",
     "LoopReader",
     "PendingPublish",
@@ -325,17 +326,24 @@ class ResolverInfo:
 
 @final
 class ResolverJob:
-    """One result to be made by an async resolver. A job that is dropped is answered with an error."""
+    """One result to be made by a resolver. A job that is dropped is answered with an error."""
 
     @property
     def resolver(self) -> Callable[..., Any]:
         """The callable."""
-    def call(self) -> Awaitable[Any]:
-        """Call the resolver: answer what is to be awaited."""
+    def arguments(self) -> tuple[Any, ...]:
+        """Answer what to call the resolver with."""
     def answer(self, result: object) -> None:
         """Answer with the resolver's result; `TypeError` or `ValueError` if it has no JSON form."""
     def fail(self, message: str) -> None:
         """Answer with a message that the client may see."""
+
+@final
+class JobQueue:
+    """Where the thread of sync resolvers waits for jobs. What is left when it ends is answered with an error."""
+
+    def wait(self) -> list[ResolverJob]:
+        """Wait for jobs and answer a batch of them; none means that the thread is to end."""
 
 @final
 class LoopReader:

@@ -97,7 +97,7 @@ class LoopBridge:
 
 async def _answer(job: ResolverJob) -> None:
     try:
-        job.answer(await job.call())
+        job.answer(await job.resolver(*job.arguments()))
     except asyncio.CancelledError:
         job.fail("the resolver was cancelled")
         raise

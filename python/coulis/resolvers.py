@@ -5,8 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import threading
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coulis._coulis import JobQueue, ResolverJob
 
 __all__ = ["Resolver", "check_resolver"]
 
@@ -50,15 +54,40 @@ def _takes_info(resolver: Callable[..., Any]) -> bool:
 
 
 def describe_failure(resolver: object, error: BaseException) -> str:
-    """Log a resolver's failure with its traceback and answer the message for the client."""
-    name = getattr(resolver, "__qualname__", repr(resolver))
-    _logger.error("resolver %s failed", name, exc_info=error)
-    text = str(error) or type(error).__name__
-    return text[:_MESSAGE_CHARACTERS_MAX]
+    """Log a resolver's failure with its traceback and answer the message for the client. Never raises."""
+    try:
+        name = getattr(resolver, "__qualname__", type(resolver).__name__)
+        _logger.error("resolver %s failed", name, exc_info=error)
+        text = str(error) or type(error).__name__
+        # A lone surrogate cannot be sent.
+        return text[:_MESSAGE_CHARACTERS_MAX].encode(errors="replace").decode()
+    except Exception:  # noqa: BLE001 - the failure of a report must not end the thread that makes it
+        return "the resolver failed"
 
 
-def refuse_awaitable(result: object) -> None:
-    """Raise for a result that should have been awaited: a sync resolver that calls an async function."""
+def start_thread(jobs: JobQueue) -> None:
+    """Start the thread of one executor's sync resolvers; it ends when the executor does."""
+    threading.Thread(target=_run, args=(jobs,), name="coulis-resolver", daemon=True).start()
+
+
+def _run(jobs: JobQueue) -> None:
+    while batch := jobs.wait():
+        for job in batch:
+            _resolve(job)
+        del batch, job
+
+
+def _resolve(job: ResolverJob) -> None:
+    try:
+        result = job.resolver(*job.arguments())
+        _refuse_awaitable(result)
+        job.answer(result)
+    except BaseException as error:  # noqa: BLE001 - any failure is answered, also an exit
+        job.fail(describe_failure(job.resolver, error))
+
+
+def _refuse_awaitable(result: object) -> None:
+    # A sync resolver that calls an async function: nobody would await it.
     if inspect.isawaitable(result):
         close = getattr(result, "close", None)
         if close is not None:
