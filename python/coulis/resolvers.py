@@ -61,7 +61,7 @@ def describe_failure(resolver: object, error: BaseException) -> str:
         text = str(error) or type(error).__name__
         # A lone surrogate cannot be sent.
         return text[:_MESSAGE_CHARACTERS_MAX].encode(errors="replace").decode()
-    except Exception:  # noqa: BLE001 - the failure of a report must not end the thread that makes it
+    except Exception:
         return "the resolver failed"
 
 
@@ -82,7 +82,7 @@ def _resolve(job: ResolverJob) -> None:
         result = job.resolver(*job.arguments())
         _refuse_awaitable(result)
         job.answer(result)
-    except BaseException as error:  # noqa: BLE001 - any failure is answered, also an exit
+    except BaseException as error:
         job.fail(describe_failure(job.resolver, error))
 
 

@@ -112,7 +112,7 @@ impl SubscriptionExecutor {
     fn register_subscription(
         &self,
         py: Python<'_>,
-        connection_id: String,
+        connection_id: &str,
         subscription_id: String,
         query: String,
         operation_name: Option<String>,
@@ -145,7 +145,7 @@ impl SubscriptionExecutor {
         };
         let wake = wake.map(|(reader, token)| (Arc::clone(reader.get().lane()), token));
         let wish = Wish { request, resolver, lane: wake.as_ref().map(|(lane, _)| Arc::clone(lane)) };
-        let place = core.direct.reserve(&connection_id, &subscription_id)?;
+        let place = core.direct.reserve(connection_id, &subscription_id)?;
         match register(py, core, wish, wake) {
             Ok(subscriber) => {
                 let reading = Reading { subscriber, waiting: VecDeque::new() };
@@ -153,7 +153,7 @@ impl SubscriptionExecutor {
                 Ok(subscription_id)
             }
             Err(error) => {
-                core.direct.remove(&subscription_id, Some(&connection_id))?;
+                core.direct.remove(&subscription_id, Some(connection_id))?;
                 Err(error)
             }
         }

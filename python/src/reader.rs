@@ -18,7 +18,10 @@ use coulis::{
     notifier::Mailbox,
     payload::Payload,
 };
-use pyo3::{prelude::*, types::{PyString, PyTuple}};
+use pyo3::{
+    prelude::*,
+    types::{PyString, PyTuple},
+};
 
 use crate::{
     core::{Core, publish_error},
@@ -92,7 +95,6 @@ impl Lane {
     }
 
     /// Takes a job for the loop over, from a thread of the engine.
-    #[expect(clippy::result_large_err, reason = "the task comes back, as in any offer")]
     pub(crate) fn offer(&self, task: Task) -> Result<(), Task> {
         if self.closed.load(Ordering::Acquire) {
             return Err(task);

@@ -3,8 +3,9 @@
 import asyncio
 import json
 
-import coulis
 import pytest
+
+import coulis
 
 QUERY = "subscription { userUpdated { id name } }"
 

@@ -3,10 +3,11 @@
 import asyncio
 import json
 
-import coulis
 import pytest
 import websockets
 from conftest import served
+
+import coulis
 from coulis.asgi import SubscriptionApp
 
 QUERY = "subscription { user { id } }"

@@ -6,8 +6,9 @@ import json
 import logging
 import threading
 
-import coulis
 import pytest
+
+import coulis
 
 QUERY = "subscription { user { id } }"
 SECRET = {"id": "secret", "password": "secret"}
