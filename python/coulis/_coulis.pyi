@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final, Literal, TypeAlias, TypedDict, final
-from uuid import UUID
+from typing import Any, Final, final
 
 from typing_extensions import Self
 
 from coulis.registry import Declaration
 from coulis.resolvers import Resolver
+from coulis.types import Asked, ChannelRules, EventData, Identity
 
 __all__ = [
     "AlreadyExists",
@@ -44,20 +44,6 @@ __all__ = [
 ]
 
 __version__: Final[str]
-
-Identity: TypeAlias = str | int | UUID | None
-"""A user or tenant: `7` and `"7"` are the same; `None` and `""` are none."""
-
-EventData: TypeAlias = Mapping[str, Any] | list[Any] | tuple[Any, ...] | bytes | str
-"""A value by the rules of `to_json`, or JSON text."""
-
-Asked: TypeAlias = tuple[Literal["authenticate"], dict[str, Any] | None] | tuple[Literal["close"], int, str] | None
-
-class ChannelRules(TypedDict, total=False):
-    """Who sees the events of one channel; what is left out is as on all channels."""
-
-    owner: str | None
-    tenancy: str
 
 class CoulisError(RuntimeError):
     """Everything that Coulis itself refuses or fails at."""

@@ -22,15 +22,15 @@ _logger = logging.getLogger("coulis.resolvers")
 _MESSAGE_CHARACTERS_MAX = 500
 
 
-def check_resolver(resolver: object) -> tuple[bool, bool]:
+def check_resolver(resolver: Any) -> tuple[bool, bool]:
     """Answer whether a resolver is async and whether it takes `info`; `TypeError` if it is no resolver."""
     if not callable(resolver):
         raise TypeError(f"`resolver` is a `{type(resolver).__name__}`: pass a function (event, variables)")
-    function = resolver if inspect.isroutine(resolver) else getattr(resolver, "__call__", resolver)  # noqa: B004
-    plain = functools.partial if isinstance(resolver, functools.partial) else None
-    target: Any = resolver if plain else function
+    target: Any = resolver
     while isinstance(target, functools.partial):
         target = target.func
+    if not inspect.isroutine(target):
+        target = type(target).__call__
     if inspect.isasyncgenfunction(target) or inspect.isgeneratorfunction(target):
         raise TypeError("`resolver` is a generator: it is called for each event and answers once")
     return inspect.iscoroutinefunction(target), _takes_info(resolver)

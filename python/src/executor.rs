@@ -66,7 +66,8 @@ impl SubscriptionExecutor {
     /// `channels` says it for single ones, as in `{"chat": {"owner": None, "tenancy": "strict"}}`.
     #[new]
     #[pyo3(signature = (event_bus=None, *, schema=None, limits=None, shards=None, tenancy="permissive",
-        owner=Some("user_id"), channels=None, declarations=None))]
+        owner=Some("user_id"), channels=None, declarations=None), text_signature = "(event_bus=None, *, schema=None, \
+        limits=None, shards=None, tenancy='permissive', owner='user_id', channels=None, declarations=None)")]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         py: Python<'_>,
