@@ -284,7 +284,7 @@ impl ResolverThread {
         let (queue, orders) = flume::bounded(JOBS_MAX);
         let (ends, ended) = flume::bounded(1);
         let stopping = Arc::new(AtomicBool::new(false));
-        let jobs = JobQueue { orders, stopping: Arc::clone(&stopping), _ends: ends };
+        let jobs = JobQueue { orders, stopping: Arc::clone(&stopping), ends: Lock::new(Some(ends)) };
         (Self { queue, stopping, ended }, jobs)
     }
 
@@ -301,7 +301,8 @@ impl ResolverThread {
 pub(crate) struct JobQueue {
     orders: flume::Receiver<Order>,
     stopping: Arc<AtomicBool>,
-    _ends: flume::Sender<()>,
+    /// Taken when the thread ends. Its drop alone would not do: a traceback in somebody's log keeps the queue.
+    ends: Lock<Option<flume::Sender<()>>>,
 }
 
 #[pymethods]
@@ -314,10 +315,16 @@ impl JobQueue {
             let rest = self.orders.try_iter().take(BATCH_JOBS_MAX - 1);
             first.map_or_else(Vec::new, |first| std::iter::once(first).chain(rest).collect())
         })?;
-        let jobs = batch.into_iter().filter_map(|order| match order {
-            Order::Do(task) => Some(ResolverJob::new(task)),
-            Order::Look => None,
-        });
-        Ok(jobs.collect())
+        let jobs: Vec<_> = batch
+            .into_iter()
+            .filter_map(|order| match order {
+                Order::Do(task) => Some(ResolverJob::new(task)),
+                Order::Look => None,
+            })
+            .collect();
+        if jobs.is_empty() {
+            drop(self.ends.lock().take());
+        }
+        Ok(jobs)
     }
 }
