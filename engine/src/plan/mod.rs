@@ -1,1 +1,175 @@
 //! Compiled GraphQL operations: parse, validate, coerce, project, render.
+
+mod parse;
+mod rules;
+mod schema;
+
+pub use schema::Schema;
+
+use apollo_compiler::Node;
+use apollo_compiler::ast::{Field, OperationType, Selection};
+
+use crate::error::GraphQlError;
+use crate::limits::Limits;
+
+/// Which operation of a document is meant (`GetOperation`, GraphQL specification, section 6.1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum OperationName {
+    /// The only one there is.
+    Only,
+    /// The one of this name.
+    Named(String),
+    /// As `Named`, but a document's only operation, if anonymous, takes the name as its label.
+    Label(String),
+}
+
+/// One subscription operation that keeps every rule.
+#[derive(Debug)]
+pub struct Plan {
+    document: Box<str>,
+    operation_name: Option<Box<str>>,
+    root_field: Box<str>,
+    response_key: Box<str>,
+}
+
+impl Plan {
+    /// Compiles one subscription of `document` (GraphQL specification, sections 5 and 6.2.3).
+    ///
+    /// # Errors
+    /// Every error found, each with one of the codes `LIMIT_EXCEEDED`, `GRAPHQL_PARSE_FAILED`,
+    /// `GRAPHQL_VALIDATION_FAILED` and `OPERATION_RESOLUTION_FAILURE`.
+    pub fn compile(
+        document: &str,
+        operation: &OperationName,
+        schema: Option<&Schema>,
+        limits: &Limits,
+    ) -> Result<Self, Vec<GraphQlError>> {
+        let tree = parse::document(document, limits)?;
+        let errors = rules::check(&tree, schema, limits);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let meant = parse::operation(&tree, operation)?;
+        let root = (meant.operation_type == OperationType::Subscription)
+            .then(|| first_field(&meant.selection_set, &parse::fragments(&tree)))
+            .flatten();
+        let Some(root) = root else {
+            let message = "the operation must be a subscription";
+            return Err(vec![GraphQlError::new("OPERATION_RESOLUTION_FAILURE", message)]);
+        };
+        Ok(Self {
+            document: document.into(),
+            operation_name: meant.name.as_ref().map(|name| name.as_str().into()),
+            root_field: root.name.as_str().into(),
+            response_key: root.response_name().as_str().into(),
+        })
+    }
+
+    /// The root field's name in the schema.
+    pub fn root_field(&self) -> &str {
+        &self.root_field
+    }
+
+    /// The root field's name in results: its alias, or its name.
+    pub fn response_key(&self) -> &str {
+        &self.response_key
+    }
+
+    /// The operation's own name; a label is not one.
+    pub fn operation_name(&self) -> Option<&str> {
+        self.operation_name.as_deref()
+    }
+
+    /// The document as given.
+    pub fn document(&self) -> &str {
+        &self.document
+    }
+}
+
+/// The root field; the rules have shown that there is one and that no fragment uses itself.
+fn first_field(set: &[Selection], fragments: &parse::Fragments<'_>) -> Option<Node<Field>> {
+    set.iter().find_map(|selection| match selection {
+        Selection::Field(field) => Some(field.clone()),
+        Selection::InlineFragment(inline) => first_field(&inline.selection_set, fragments),
+        Selection::FragmentSpread(spread) => fragments
+            .get(spread.fragment_name.as_str())
+            .and_then(|fragment| first_field(&fragment.selection_set, fragments)),
+    })
+}
+
+/// Holds any executable document against the rules of the GraphQL specification (section 5); empty when valid.
+pub fn validate(
+    document: &str,
+    schema: Option<&Schema>,
+    operation_name: Option<&str>,
+    limits: &Limits,
+) -> Vec<GraphQlError> {
+    let tree = match parse::document(document, limits) {
+        Ok(tree) => tree,
+        Err(errors) => return errors,
+    };
+    let mut errors = rules::check(&tree, schema, limits);
+    if errors.is_empty()
+        && let Some(name) = operation_name
+        && let Err(unknown) = parse::operation(&tree, &OperationName::Named(name.to_owned()))
+    {
+        errors.extend(unknown);
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SDL: &str = "type Query { a: Int } input I { x: Int } type T { id: ID }
+        type Subscription { t(i: I): T u: T }";
+
+    fn code(text: &str, schema: Option<&Schema>) -> &'static str {
+        match Plan::compile(text, &OperationName::Only, schema, &Limits::default()) {
+            Ok(_) => "",
+            Err(errors) => errors[0].code,
+        }
+    }
+
+    #[test]
+    fn a_document_is_judged_alike_with_and_without_a_schema() {
+        const BAD: &str = "GRAPHQL_VALIDATION_FAILED";
+        let schema = Schema::parse(SDL).unwrap();
+        for (text, expected) in [
+            ("subscription { t { id } }", ""),
+            ("subscription { t { id } t { id } }", ""),
+            ("subscription { k: t { id } ...F } fragment F on Subscription { k: t { id } }", ""),
+            ("subscription { t { id } u { id } }", BAD),
+            ("subscription { t { id } ...F } fragment F on Subscription { u { id } }", BAD),
+            ("subscription { __typename }", BAD),
+            ("subscription { t @skip(if: false) { id } }", BAD),
+            ("subscription { t { ... @defer { id } } }", BAD),
+            ("subscription { t(i: {x: 1, x: 2}) { id } }", BAD),
+            ("subscription { ...F } fragment F on Subscription { ...F }", BAD),
+            ("subscription { t { ...G } }", BAD),
+            ("subscription ($a: Int) { t { id } }", BAD),
+            ("subscription { t(i: $a) { id } }", BAD),
+            ("query { a }", "OPERATION_RESOLUTION_FAILURE"),
+            ("subscription {", "GRAPHQL_PARSE_FAILED"),
+        ] {
+            assert_eq!(code(text, None), expected, "{text}");
+            assert_eq!(code(text, Some(&schema)), expected, "with a schema: {text}");
+        }
+    }
+
+    #[test]
+    fn hostile_documents_meet_a_limit() {
+        let deep = "{a".repeat(100_000);
+        let long = format!("subscription {{ {} }}", "a".repeat(1 << 20));
+        let limits = Limits { query_bytes_max: 2 << 20, query_tokens_max: 1 << 20, ..Limits::default() };
+        let compile = |text: &str| Plan::compile(text, &OperationName::Only, None, &limits).map(|_| ());
+        assert_eq!(compile(&deep).unwrap_err()[0].code, "LIMIT_EXCEEDED");
+        assert_eq!(code(&long, None), "LIMIT_EXCEEDED");
+        let mut bomb = String::from("subscription { ...F0 } fragment F20 on S { a }");
+        for at in 0..20 {
+            bomb += &format!(" fragment F{at} on S {{ ...F{n} ...F{n} }}", n = at + 1);
+        }
+        assert_eq!(compile(&bomb).unwrap_err()[0].code, "LIMIT_EXCEEDED");
+    }
+}
