@@ -105,9 +105,10 @@ def test_a_schema_is_held_to():
 def test_validate_lists_what_is_wrong():
     assert coulis.graphql.validate("subscription { user { id } }") == []
     assert coulis.graphql.validate("{ ok }", schema=SCHEMA) == []
-    (error,) = coulis.graphql.validate("subscription {\n  user {", schema=SCHEMA)
-    assert error["message"]
-    assert error["locations"][0].keys() == {"line", "column"}
+    for error in coulis.graphql.validate("subscription {\n  user {", schema=SCHEMA):
+        assert error["message"]
+        assert error["locations"][0].keys() == {"line", "column"}
+    assert coulis.graphql.validate("subscription {\n  user {")
     assert coulis.graphql.validate("subscription { user { unknown } }", schema=SCHEMA)
     query = "query A { ok } query B { ok }"
     assert coulis.graphql.validate(query, operation_name="A") == []
