@@ -316,7 +316,7 @@ class ResolverJob:
 
     @property
     def resolver(self) -> Callable[..., Any]:
-        """The callable."""
+        """The callable; raises `EngineClosed` once its executor is closed."""
     def arguments(self) -> tuple[Any, ...]:
         """Answer what to call the resolver with."""
     def answer(self, result: object) -> None:

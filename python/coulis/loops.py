@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from coulis._coulis import LoopReader, ResolverJob, SubscriptionExecutor
+from coulis._coulis import EngineClosed, LoopReader, ResolverJob, SubscriptionExecutor
 from coulis.resolvers import describe_failure
 
 if TYPE_CHECKING:
@@ -97,12 +97,17 @@ class LoopBridge:
 
 async def _answer(job: ResolverJob) -> None:
     try:
-        job.answer(await job.resolver(*job.arguments()))
+        resolver = job.resolver
+    except EngineClosed as closed:
+        job.fail(str(closed))
+        return
+    try:
+        job.answer(await resolver(*job.arguments()))
     except asyncio.CancelledError:
         job.fail("the resolver was cancelled")
         raise
     except Exception as error:
-        job.fail(describe_failure(job.resolver, error))
+        job.fail(describe_failure(resolver, error))
 
 
 # Weak on both sides: a bridge lives as long as its loop has it as a reader, and knows that loop.

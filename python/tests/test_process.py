@@ -18,7 +18,9 @@ PREAMBLE = """
 def run(script):
     """Run a script in a process of its own; answer what it wrote. A script that hangs fails the test."""
     script = textwrap.dedent(PREAMBLE) + textwrap.dedent(script)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore:This process", "-c", script], capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 

@@ -325,3 +325,16 @@ async def test_a_resolver_that_hangs_holds_up_nobody_else(manager):
     publishing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await publishing
+
+
+async def test_jobs_that_wait_when_the_engine_closes_are_dropped_in_silence(manager, quiet):
+    async def resolver(event, variables):
+        return {"user": event}
+
+    await manager.create_subscription("s", "c", QUERY, resolver_fn=resolver)
+    for number in range(1000):
+        manager.executor.publish_nowait("t", "user", {"id": number})
+    manager.executor.close()
+    with pytest.raises(coulis.EngineClosed):
+        await manager.publish_event("t", "user", {"id": 1})
+    assert quiet.records == []
