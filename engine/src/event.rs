@@ -1,1 +1,134 @@
-//! What is published: channel, type, attributes, document.
+//! What is published: a type, a channel, attributes and a JSON document.
+
+use std::fmt;
+
+use crate::{
+    error::LimitExceeded,
+    id::{ChannelId, Identity, Offset},
+    limits::Limits,
+    value::{Document, DocumentError},
+};
+
+/// Why a text and some names are not an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventError {
+    /// `event_type` or `channel` is empty.
+    Empty(&'static str),
+    /// The document is not acceptable JSON.
+    Document(DocumentError),
+    /// Something is larger than its bound.
+    Limit(LimitExceeded),
+}
+
+impl EventError {
+    /// A stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Empty(_) => "BAD_ARGUMENT",
+            Self::Document(_) => "BAD_DOCUMENT",
+            Self::Limit(_) => "LIMIT_EXCEEDED",
+        }
+    }
+}
+
+impl fmt::Display for EventError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty(name) => write!(f, "{name} cannot be empty"),
+            Self::Document(error) => error.fmt(f),
+            Self::Limit(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for EventError {}
+
+impl From<LimitExceeded> for EventError {
+    fn from(error: LimitExceeded) -> Self {
+        Self::Limit(error)
+    }
+}
+
+/// An immutable input of the engine.
+#[derive(Debug)]
+pub struct Event {
+    event_type: Box<str>,
+    channel: Box<str>,
+    document: Document,
+    tenant: Option<Identity>,
+    user: Option<Identity>,
+}
+
+impl Event {
+    /// An event of `event_type` on `channel` whose document is the JSON text `document`.
+    ///
+    /// # Errors
+    /// An empty type or channel, a document that is not JSON or repeats a key, and whatever is above
+    /// `name_bytes_max`, `event_bytes_max` or `event_depth_max`.
+    pub fn new(
+        event_type: impl Into<Box<str>>,
+        channel: impl Into<Box<str>>,
+        document: Vec<u8>,
+        limits: &Limits,
+    ) -> Result<Self, EventError> {
+        let (event_type, channel) = (event_type.into(), channel.into());
+        for (name, text) in [("event_type", &event_type), ("channel", &channel)] {
+            if text.is_empty() {
+                return Err(EventError::Empty(name));
+            }
+            LimitExceeded::check("name_bytes_max", text.len(), limits.name_bytes_max)?;
+        }
+        LimitExceeded::check("event_bytes_max", document.len(), limits.event_bytes_max)?;
+        let document =
+            Document::parse_bytes(document, limits.event_depth_max).map_err(EventError::Document)?;
+        Ok(Self { event_type, channel, document, tenant: None, user: None })
+    }
+
+    /// Sets the tenant; it outranks a tenant field in the document.
+    #[must_use]
+    pub fn with_tenant(self, tenant: Option<Identity>) -> Self {
+        Self { tenant, ..self }
+    }
+
+    /// Sets the user; it outranks an owner field in the document.
+    #[must_use]
+    pub fn with_user(self, user: Option<Identity>) -> Self {
+        Self { user, ..self }
+    }
+
+    /// The kind of event, such as `orderCreated`.
+    pub fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
+    /// The channel's name.
+    pub fn channel(&self) -> &str {
+        &self.channel
+    }
+
+    /// The indexed document.
+    pub fn document(&self) -> &Document {
+        &self.document
+    }
+
+    /// The tenant given at publish.
+    pub fn tenant(&self) -> Option<&Identity> {
+        self.tenant.as_ref()
+    }
+
+    /// The user given at publish.
+    pub fn user(&self) -> Option<&Identity> {
+        self.user.as_ref()
+    }
+}
+
+/// An event with its place in its channel.
+#[derive(Debug)]
+pub struct Stamped {
+    /// The event.
+    pub event: Event,
+    /// The channel's number.
+    pub channel: ChannelId,
+    /// The position in the channel, from 1.
+    pub offset: Offset,
+}

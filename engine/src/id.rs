@@ -6,6 +6,11 @@ use std::{fmt, sync::Arc};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelId(pub u32);
 
+impl ChannelId {
+    /// The channel `"*"`: its subscriptions match the events of every channel.
+    pub const ANY: Self = Self(0);
+}
+
 /// A shard's position, `0..shards`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardId(pub u16);

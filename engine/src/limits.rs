@@ -8,7 +8,7 @@ use std::time::Duration;
 /// The bounds of one engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Shard threads at most.
+    /// Shard threads at most; no more than 64.
     pub shards_max: usize,
     /// Commands (events, registrations, resolver answers) that wait in one shard's inbox.
     pub inbox_commands_max: usize,
@@ -30,6 +30,8 @@ pub struct Limits {
     pub subscribers_max: usize,
     /// Subscriptions of one subscriber.
     pub subscriptions_per_subscriber_max: usize,
+    /// Channels, and event types, of one subscription.
+    pub channels_per_subscription_max: usize,
     /// Frames that wait in one subscriber's ring; a power of two.
     pub ring_frames_max: usize,
     /// Bytes of a subscription's or connection's id.
@@ -61,7 +63,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            shards_max: 256,
+            shards_max: 64,
             inbox_commands_max: 65_536,
             batch_commands_max: 512,
             publish_wait_max: Duration::from_secs(5),
@@ -72,6 +74,7 @@ impl Default for Limits {
             publish_many_max: 65_536,
             subscribers_max: 4_000_000,
             subscriptions_per_subscriber_max: 100,
+            channels_per_subscription_max: 64,
             ring_frames_max: 1_024,
             subscription_id_bytes_max: 1_024,
             query_bytes_max: 15_000,

@@ -1,1 +1,254 @@
-//! One reader: its ring and its subscriptions.
+//! The reading side: one reader, its ring, its subscriptions.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use crate::{
+    engine::Core,
+    envelope,
+    error::LimitExceeded,
+    frame::Address,
+    id::{Offset, ShardId},
+    notifier::{Doorbell, Mailbox},
+    payload::Payload,
+    ring::Consumer,
+    router::Channel,
+    shard::{Registration, inbox::Control},
+    value::write_string,
+};
+
+/// How a subscriber is opened.
+#[derive(Clone, Debug, Default)]
+pub struct SubscriberOptions {
+    /// Where the subscriber announces its frames, and under which token. `None`: the reader asks by itself.
+    pub mailbox: Option<(Arc<Mailbox>, u64)>,
+    /// Frames that may wait, instead of `Limits::ring_frames_max`.
+    pub ring_frames_max: Option<usize>,
+}
+
+/// Frames that a reader did not get, because it was too slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The first offset that may be missing.
+    pub from: Offset,
+    /// The last offset that may be missing; `None` if nothing came after the loss yet.
+    pub to: Option<Offset>,
+    /// How many frames are missing.
+    pub count: u32,
+}
+
+/// What a reader gets: a result, or the notice of a gap before the next result.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    /// The subscription's id.
+    pub id: &'a str,
+    /// The subscription's id as JSON text.
+    pub id_json: &'a str,
+    /// The result or the gap.
+    pub content: Content<'a>,
+}
+
+/// What a delivery holds.
+#[derive(Clone, Copy, Debug)]
+pub enum Content<'a> {
+    /// An execution result.
+    Result(&'a Payload),
+    /// A loss, told before what came after it.
+    Gap(Gap),
+}
+
+impl Delivery<'_> {
+    /// Appends this as a `next` message with the subscription's id.
+    pub fn write_next(&self, out: &mut Vec<u8>) {
+        match self.content {
+            Content::Result(payload) => envelope::write_next(out, self.id_json, payload.body()),
+            Content::Gap(gap) => envelope::write_next(out, self.id_json, gap.body().as_bytes()),
+        }
+    }
+}
+
+impl Gap {
+    /// The execution result that tells of the gap: no data, and `extensions.coulis.gap`.
+    pub fn body(&self) -> String {
+        let to = self.to.map_or("null".into(), |Offset(to)| to.to_string());
+        let (Offset(from), count) = (self.from, self.count);
+        format!(
+            r#"{{"data":null,"extensions":{{"coulis":{{"gap":{{"from":{from},"to":{to},"count":{count},"reason":"overflow"}}}}}}}}"#
+        )
+    }
+}
+
+/// One subscription, as its reader keeps it.
+#[derive(Debug)]
+pub(crate) struct Active {
+    id: Arc<str>,
+    id_json: Box<str>,
+    registration: Registration,
+    channels: Box<[Arc<Channel>]>,
+    /// The last frame seen, and the offset of its event.
+    sequence: u32,
+    offset: Offset,
+}
+
+/// One reader: opened by [`crate::engine::Engine::open`], it holds a ring, and any number of subscriptions up to
+/// `subscriptions_per_subscriber_max`. Dropping it ends them all.
+pub struct Subscriber {
+    pub(crate) core: Arc<Core>,
+    pub(crate) shard: ShardId,
+    pub(crate) slot: u32,
+    pub(crate) serial: u64,
+    ring: Consumer<Payload>,
+    doorbell: Arc<Doorbell>,
+    subscriptions: HashMap<u32, Active>,
+    numbers: HashMap<Arc<str>, u32>,
+    next_number: u32,
+    free_lanes: Vec<u16>,
+    /// Evictions that have been asked about.
+    settled: u64,
+}
+
+impl Subscriber {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        shard: ShardId,
+        slot: u32,
+        serial: u64,
+        ring: Consumer<Payload>,
+        doorbell: Arc<Doorbell>,
+    ) -> Self {
+        let (subscriptions, numbers) = (HashMap::new(), HashMap::new());
+        Self {
+            core,
+            shard,
+            slot,
+            serial,
+            ring,
+            doorbell,
+            subscriptions,
+            numbers,
+            next_number: 0,
+            free_lanes: Vec::new(),
+            settled: 0,
+        }
+    }
+
+    /// Hands up to `max` results, oldest first, to `take`; answers how many. Gap notices come between and are not
+    /// counted. Never waits.
+    pub fn drain(&mut self, max: usize, mut take: impl FnMut(Delivery<'_>)) -> usize {
+        self.doorbell.answer();
+        let Self { ring, subscriptions, .. } = self;
+        let (mut delivered, mut discarded, mut taken) = (0, 0, 1);
+        while delivered < max && taken > 0 {
+            taken = ring.take(max - delivered, |payload, bits| {
+                let address = Address::from_bits(bits);
+                match subscriptions.get_mut(&address.subscription) {
+                    Some(active) => delivered += usize::from(active.deliver(&payload, address, &mut take)),
+                    None => discarded += u64::from(!payload.is_mark()),
+                }
+            });
+        }
+        if taken > 0 {
+            self.doorbell.remind();
+        } else {
+            self.settle();
+        }
+        self.core.count_drained(delivered as u64, discarded);
+        delivered
+    }
+
+    /// After frames were taken back: asks the shard where each subscription stands, so that one whose last frames
+    /// are missing learns it too.
+    fn settle(&mut self) {
+        if self.ring.evicted() > self.settled {
+            self.settled = self.ring.evicted();
+            self.core.inbox(self.shard).control(Control::Settle { slot: self.slot, serial: self.serial });
+        }
+    }
+
+    /// Ends the subscription `id`. After this nothing more of it is delivered. `false` if there is none.
+    pub fn complete(&mut self, id: &str) -> bool {
+        let Some(number) = self.numbers.remove(id) else { return false };
+        if let Some(active) = self.subscriptions.remove(&number) {
+            self.free_lanes.push(active.registration.member.lane);
+            self.core.unsubscribe(self.shard, [active.registration()]);
+        }
+        true
+    }
+
+    /// Whether there is a subscription `id`.
+    pub fn has(&self, id: &str) -> bool {
+        self.numbers.contains_key(id)
+    }
+
+    /// How many subscriptions there are.
+    pub fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
+    }
+
+    /// A number and a lane for a new subscription.
+    pub(crate) fn reserve(&mut self, max: usize) -> Result<(u32, u16), LimitExceeded> {
+        let max = max.min(usize::from(u16::MAX));
+        LimitExceeded::check("subscriptions_per_subscriber_max", self.len() + 1, max)?;
+        LimitExceeded::check(
+            "subscriptions of one subscriber's life",
+            self.next_number as usize,
+            u32::MAX as usize - 1,
+        )?;
+        self.next_number += 1;
+        // Lanes in use are 0..len without the free ones.
+        let lane = self.free_lanes.pop().unwrap_or(self.len() as u16);
+        Ok((self.next_number, lane))
+    }
+
+    pub(crate) fn keep(&mut self, id: Arc<str>, registration: Registration, channels: Box<[Arc<Channel>]>) {
+        let mut id_json = Vec::with_capacity(id.len() + 2);
+        write_string(&mut id_json, &id);
+        let id_json = String::from_utf8_lossy(&id_json).into();
+        let number = registration.member.subscription;
+        self.numbers.insert(Arc::clone(&id), number);
+        let active = Active { id, id_json, registration, channels, sequence: 0, offset: Offset(0) };
+        self.subscriptions.insert(number, active);
+    }
+}
+
+impl Active {
+    fn registration(&self) -> (&Registration, &[Arc<Channel>]) {
+        (&self.registration, &self.channels)
+    }
+
+    /// Hands a frame out, after the notice of what is missing before it. Answers whether it was a result.
+    fn deliver(&mut self, payload: &Payload, address: Address, take: &mut impl FnMut(Delivery<'_>)) -> bool {
+        let mark = payload.is_mark();
+        let expected = self.sequence.wrapping_add(u32::from(!mark));
+        let count = address.sequence.wrapping_sub(expected);
+        let delivery = |content| Delivery { id: &self.id, id_json: &self.id_json, content };
+        if count > 0 {
+            let to = (!mark).then(|| Offset(payload.offset().0.saturating_sub(1)));
+            take(delivery(Content::Gap(Gap { from: Offset(self.offset.0 + 1), to, count })));
+        }
+        if !mark {
+            take(delivery(Content::Result(payload)));
+            self.offset = payload.offset();
+        }
+        self.sequence = address.sequence;
+        !mark
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        let registrations = self.subscriptions.values().map(Active::registration);
+        self.core.unsubscribe(self.shard, registrations);
+        self.core.close_subscriber(self.shard, self.slot, self.serial);
+    }
+}
+
+impl fmt::Debug for Subscriber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscriber").field("subscriptions", &self.numbers.keys()).finish_non_exhaustive()
+    }
+}

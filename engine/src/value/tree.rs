@@ -3,9 +3,10 @@
 use std::{collections::HashSet, fmt};
 
 /// A JSON value as a tree. Objects keep the order of their text; keys are unique.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Value {
     /// `null`
+    #[default]
     Null,
     /// `true` or `false`
     Bool(bool),

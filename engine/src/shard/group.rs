@@ -1,0 +1,48 @@
+//! Subscriptions that provably get identical bytes for an event: one predicate, one render, many members.
+
+use std::sync::Arc;
+
+use super::render::Render;
+use crate::policy::Predicate;
+
+/// One subscription in a group: where its frames go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// The reader's number, never used twice.
+    pub(crate) reader: u64,
+    /// The reader's place in its shard.
+    pub(crate) slot: u32,
+    /// The subscription's number in its reader, never used twice.
+    pub(crate) subscription: u32,
+    /// The subscription's place in its reader.
+    pub(crate) lane: u16,
+}
+
+/// An immutable group; a change of members makes a new one.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// Never used twice in its shard; a group keeps it when its members change.
+    pub(crate) serial: u64,
+    pub(crate) predicate: Predicate,
+    /// Event types that are wanted; empty: all.
+    pub(crate) events: Arc<[Box<str>]>,
+    pub(crate) render: Arc<Render>,
+    pub(crate) members: Box<[Member]>,
+}
+
+impl Group {
+    /// The same group with other members.
+    pub(crate) fn with(&self, members: Box<[Member]>) -> Self {
+        Self {
+            serial: self.serial,
+            predicate: self.predicate.clone(),
+            events: Arc::clone(&self.events),
+            render: Arc::clone(&self.render),
+            members,
+        }
+    }
+
+    pub(crate) fn wants(&self, event_type: &str) -> bool {
+        self.events.is_empty() || self.events.iter().any(|wanted| **wanted == *event_type)
+    }
+}

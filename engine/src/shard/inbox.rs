@@ -1,0 +1,182 @@
+//! What enters a shard: published events, events from peer shards, and control messages.
+//!
+//! Three queues, because they have three bounds. Publishes wait for room (back-pressure). Forwards come from peers,
+//! which must not wait for each other, so they are always taken. Control messages are bounded by what they are about
+//! (one per subscriber, one per resolver's job) and never wait. Why flume: its bounded queue is drained in one go,
+//! and a blocked publisher is woken by the drain.
+
+use std::{fmt, sync::Arc, task::Waker, time::Duration};
+
+use crossbeam::queue::SegQueue;
+
+use super::{receipt::Hold, resolve::Answer};
+use crate::{
+    event::{Event, Stamped},
+    id::{ChannelId, ShardId},
+    notifier::{Doorbell, Signal},
+    payload::Payload,
+    ring::Producer,
+};
+
+/// Shards as a set; `Limits::shards_max` keeps them within 64.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ShardSet(pub(crate) u64);
+
+impl ShardSet {
+    /// The shards of the set other than `this`.
+    pub(crate) fn others(self, this: ShardId) -> impl Iterator<Item = ShardId> {
+        (0..64).filter(move |&shard| shard != this.0 && self.0 >> shard & 1 == 1).map(ShardId)
+    }
+}
+
+/// An event on its way to its channel's home shard.
+pub(crate) struct Publish {
+    pub(crate) channel: ChannelId,
+    pub(crate) event: Event,
+    /// The shards that have subscriptions on the channel.
+    pub(crate) shards: ShardSet,
+    pub(crate) hold: Option<Hold>,
+}
+
+/// A stamped event on its way to a shard that has readers for it.
+#[derive(Debug)]
+pub(crate) struct Forward {
+    pub(crate) event: Arc<Stamped>,
+    pub(crate) hold: Option<Hold>,
+}
+
+/// What is not an event.
+#[derive(Debug)]
+pub(crate) enum Control {
+    /// A subscriber begins.
+    Open { slot: u32, serial: u64, ring: Producer<Payload>, doorbell: Arc<Doorbell> },
+    /// A subscriber ends.
+    Close { slot: u32, serial: u64 },
+    /// A reader that lost frames asks where its subscriptions stand.
+    Settle { slot: u32, serial: u64 },
+    /// A resolver answers.
+    Answer(Answer),
+    /// Leave when everything accepted is done.
+    Stop,
+}
+
+/// The senders' side, one for each shard; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Inbox {
+    publishes: flume::Sender<Publish>,
+    forwards: flume::Sender<Forward>,
+    control: Arc<SegQueue<Control>>,
+    signal: Arc<Signal>,
+}
+
+/// The shard's side.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    publishes: flume::Receiver<Publish>,
+    forwards: flume::Receiver<Forward>,
+    inbox: Inbox,
+}
+
+/// A shard's inbox, each queue with room for `capacity`; `waker` wakes the shard's thread.
+pub(crate) fn inbox(capacity: usize, waker: Waker) -> (Inbox, Outlet) {
+    let (publishes, publishes_out) = flume::bounded(capacity);
+    let (forwards, forwards_out) = flume::bounded(capacity);
+    let inbox = Inbox {
+        publishes,
+        forwards,
+        control: Arc::new(SegQueue::new()),
+        signal: Arc::new(Signal::new(waker)),
+    };
+    (inbox.clone(), Outlet { publishes: publishes_out, forwards: forwards_out, inbox })
+}
+
+/// Why a publish was not taken; it comes back.
+pub(crate) enum Refused {
+    Full(Publish),
+    Closed,
+}
+
+impl Inbox {
+    /// Step 3 of the road: a bounded hand-over, or the event comes back.
+    pub(crate) fn offer(&self, publish: Publish) -> Result<(), Refused> {
+        self.publishes.try_send(publish).map_err(|error| match error {
+            flume::TrySendError::Full(publish) => Refused::Full(publish),
+            flume::TrySendError::Disconnected(_) => Refused::Closed,
+        })?;
+        self.signal.notify();
+        Ok(())
+    }
+
+    /// The same, but waits for room.
+    pub(crate) fn offer_within(&self, publish: Publish, wait: Duration) -> Result<(), Refused> {
+        self.publishes.send_timeout(publish, wait).map_err(|error| match error {
+            flume::SendTimeoutError::Timeout(publish) => Refused::Full(publish),
+            flume::SendTimeoutError::Disconnected(_) => Refused::Closed,
+        })?;
+        self.signal.notify();
+        Ok(())
+    }
+
+    pub(crate) fn forward(&self, forward: Forward) -> Result<(), Forward> {
+        self.forwards.try_send(forward).map_err(flume::TrySendError::into_inner)?;
+        self.signal.notify();
+        Ok(())
+    }
+
+    pub(crate) fn control(&self, control: Control) {
+        self.control.push(control);
+        self.signal.notify();
+    }
+
+    pub(crate) fn wake(&self) {
+        self.signal.notify();
+    }
+}
+
+impl Outlet {
+    pub(crate) fn take_publishes(&self, into: &mut Vec<Publish>, max: usize) {
+        take(&self.publishes, into, max);
+    }
+
+    pub(crate) fn take_forwards(&self, into: &mut Vec<Forward>, max: usize) {
+        take(&self.forwards, into, max);
+    }
+
+    pub(crate) fn control(&self) -> Option<Control> {
+        self.inbox.control.pop()
+    }
+
+    /// Before sleeping: what comes from now on wakes the shard; what is here already is seen by `is_empty`.
+    pub(crate) fn arm(&self) {
+        self.inbox.signal.arm();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.publishes.is_empty() && self.forwards.is_empty() && self.inbox.control.is_empty()
+    }
+
+    pub(crate) fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+}
+
+/// All that waits, in one go; if that is more than `max`, as many as that.
+fn take<T>(from: &flume::Receiver<T>, into: &mut Vec<T>, max: usize) {
+    if from.len() <= max {
+        into.extend(from.drain());
+    } else {
+        into.extend(from.try_iter().take(max));
+    }
+}
+
+impl fmt::Debug for Publish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publish").field("event", &self.event).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox").field("publishes", &self.publishes.len()).finish_non_exhaustive()
+    }
+}

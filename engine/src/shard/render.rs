@@ -1,0 +1,130 @@
+//! Step 7 of the road: one body for each (event, render), however many groups and members want it.
+
+use std::{fmt, sync::Arc};
+
+use super::resolve::Resolve;
+use crate::{
+    event::Stamped,
+    limits::Limits,
+    metrics::Counters,
+    payload::Payload,
+    plan::Projection,
+    value::{Document, Value, write_string},
+};
+
+/// How a body is made: a projection, of the event's document or of what a resolver made of it.
+///
+/// Two subscriptions share a `Render` only if the directory found all of this equal.
+#[derive(Debug)]
+pub(crate) struct Render {
+    /// Never used twice.
+    pub(crate) serial: u64,
+    /// Its place among the renders of one index; used again when the render is gone.
+    pub(crate) cell: u32,
+    pub(crate) projection: Arc<Projection>,
+    pub(crate) resolver: Option<Resolver>,
+}
+
+/// The host language's part of a render.
+#[derive(Clone)]
+pub(crate) struct Resolver {
+    pub(crate) resolve: Arc<dyn Resolve>,
+    /// Coerced variables, an object.
+    pub(crate) variables: Arc<Value>,
+    /// The id of the subscription that came first.
+    pub(crate) subscription: Arc<str>,
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").field("resolve", &self.resolve).finish_non_exhaustive()
+    }
+}
+
+/// The bodies of the event that is on its way, by the cell of their render.
+#[derive(Debug)]
+pub(super) struct Bodies {
+    cells: Vec<(u64, Payload)>,
+    /// The event's number in this shard: a body of another one is stale.
+    now: u64,
+    bytes_max: usize,
+    depth_max: usize,
+}
+
+impl Bodies {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            cells: Vec::new(),
+            now: 0,
+            bytes_max: limits.body_bytes_max,
+            depth_max: limits.event_depth_max,
+        }
+    }
+
+    /// What was rendered so far belongs to an earlier event.
+    pub(super) fn next_event(&mut self) {
+        self.now += 1;
+    }
+
+    /// The body of the event's document under `render`; rendered at the first call for this event.
+    pub(super) fn body(&mut self, render: &Render, event: &Stamped, counters: &Counters) -> Payload {
+        let cell = render.cell as usize;
+        if let Some((now, body)) = self.cells.get(cell)
+            && *now == self.now
+        {
+            return body.clone();
+        }
+        if self.cells.len() <= cell {
+            self.cells.resize_with(cell + 1, || (0, Payload::mark()));
+        }
+        let body = self.render(render, event, event.event.document());
+        counters.rendered.add_owned(1);
+        self.cells[cell] = (self.now, body.clone());
+        body
+    }
+
+    /// The body of a resolver's result, which is projected like a document: what was not selected never leaves.
+    pub(super) fn resolved(
+        &self,
+        render: &Render,
+        event: &Stamped,
+        result: Result<Vec<u8>, String>,
+        counters: &Counters,
+    ) -> Payload {
+        let document = result.and_then(|json| {
+            Document::parse_bytes(json, self.depth_max)
+                .map_err(|error| format!("the resolver's result: {error}"))
+        });
+        counters.rendered.add_owned(1);
+        match document {
+            Ok(document) => self.render(render, event, &document),
+            Err(message) => {
+                counters.resolver_errors.add_owned(1);
+                Payload::new(event.channel, event.offset, failure(render.projection.response_key(), &message))
+            }
+        }
+    }
+
+    fn render(&self, render: &Render, event: &Stamped, document: &Document) -> Payload {
+        let mut body = Vec::with_capacity(256);
+        let root = if render.resolver.is_some() {
+            render.projection.root_value(document.root())
+        } else {
+            document.root()
+        };
+        if let Err(error) = render.projection.render(root, &mut body, self.bytes_max) {
+            body = failure(render.projection.response_key(), &error.to_string());
+        }
+        Payload::new(event.channel, event.offset, body)
+    }
+}
+
+/// The body of an execution that failed: `errors`, and never any data of the event.
+fn failure(response_key: &str, message: &str) -> Vec<u8> {
+    let mut body = br#"{"data":null,"errors":[{"message":"#.to_vec();
+    write_string(&mut body, message);
+    body.extend_from_slice(br#","path":["#);
+    write_string(&mut body, response_key);
+    body.extend_from_slice(b"]}]}");
+    body
+}
