@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     num::NonZero,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -33,7 +33,7 @@ use crate::{
         receipt::Hold,
     },
     subscriber::{Subscriber, SubscriberOptions},
-    sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     value::Value,
 };
 

@@ -7,13 +7,14 @@
 
 use std::{
     fmt,
+    sync::Arc,
     task::{Wake, Waker},
     thread::{self, Thread},
 };
 
 use crossbeam::queue::SegQueue;
 
-use crate::sync::{Arc, AtomicBool, Ordering};
+use crate::sync::{AtomicBool, Ordering};
 
 /// A flag-guarded wake: many calls of [`Signal::notify`], one wake for each [`Signal::arm`].
 #[derive(Debug)]
@@ -47,14 +48,14 @@ impl Signal {
 pub fn unparker() -> Waker {
     struct Unpark(Thread);
     impl Wake for Unpark {
-        fn wake(self: std::sync::Arc<Self>) {
+        fn wake(self: Arc<Self>) {
             self.0.unpark();
         }
-        fn wake_by_ref(self: &std::sync::Arc<Self>) {
+        fn wake_by_ref(self: &Arc<Self>) {
             self.0.unpark();
         }
     }
-    Waker::from(std::sync::Arc::new(Unpark(thread::current())))
+    Waker::from(Arc::new(Unpark(thread::current())))
 }
 
 /// One reading thread or event loop: its wake, and the tokens of its subscribers that have frames.
@@ -135,15 +136,15 @@ mod tests {
     #[derive(Default)]
     struct Count(AtomicUsize);
     impl Wake for Count {
-        fn wake(self: std::sync::Arc<Self>) {
+        fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     #[test]
     fn many_frames_are_one_wake_and_one_token() {
-        let count = std::sync::Arc::new(Count::default());
-        let mailbox = Mailbox::new(Waker::from(std::sync::Arc::clone(&count)));
+        let count = Arc::new(Count::default());
+        let mailbox = Mailbox::new(Waker::from(Arc::clone(&count)));
         let bells = [7, 8].map(|token| Doorbell::new(Some((Arc::clone(&mailbox), token))));
         let ring_all = || bells.iter().chain(&bells).for_each(|bell| _ = bell.ring());
         let ready = || {
@@ -172,7 +173,7 @@ mod model {
     #[derive(Default)]
     struct Count(AtomicUsize);
     impl Wake for Count {
-        fn wake(self: std::sync::Arc<Self>) {
+        fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Relaxed);
         }
     }
@@ -183,8 +184,8 @@ mod model {
         EXECUTIONS.store(0, Relaxed);
         loom::model(move || {
             EXECUTIONS.fetch_add(1, Relaxed);
-            let count = std::sync::Arc::new(Count::default());
-            let signal = Arc::new(Signal::new(Waker::from(std::sync::Arc::clone(&count))));
+            let count = Arc::new(Count::default());
+            let signal = Arc::new(Signal::new(Waker::from(Arc::clone(&count))));
             let work = Arc::new(AtomicU64::new(0));
             signal.notify();
             let before = count.0.load(Relaxed);

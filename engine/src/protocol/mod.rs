@@ -1,1 +1,65 @@
 //! Sub-protocols as pure state machines: messages in, actions out.
+//!
+//! [`Machine`] is the server side of `graphql-transport-ws`, one per connection. A host (ASGI, a native socket, a
+//! test) feeds it the client's messages, the outcomes of its own work and the ticks of its timers, does what each
+//! [`Action`] asks, and writes what [`Machine::next_reply`] hands out. Results do not pass through the machine: the
+//! host writes them with [`write_next`], after the replies that wait and before it ends the operation.
+//!
+//! The rules are those of the protocol's text (`PROTOCOL.md` of enisdenjo/graphql-ws, "GraphQL over WebSocket
+//! Protocol") and of RFC 6455, sections 5.5 and 7.4, for close frames. Where the text is open:
+//!
+//! - A message is one text frame: binary closes 4400. So do duplicate keys, lone surrogates and nesting beyond
+//!   `message_depth_max`, on which JSON readers disagree. Unknown extra fields are ignored.
+//! - A message beyond `message_bytes_max` closes 1009 before it is read.
+//! - An integer beyond 64 bits becomes the nearest double, as in JavaScript, whose clients write `1e20` without an
+//!   exponent. A number beyond a double's range closes 4400; a ping's payload is echoed as it came.
+//! - `complete` is ignored for every id that is not open, before the acknowledgement too.
+//! - `subscription_id_bytes_max` and the shape of a message are checked first (4400), then the acknowledgement
+//!   (4401), then whether the id is taken (4409), then whether the client reads (1008), then
+//!   `subscriptions_per_subscriber_max`, which is an `error` of that operation only.
+//! - Any message is a sign of life, not only a pong. A ping without one until the next closes 4408, on which
+//!   clients reconnect.
+//! - After a close nothing is handed out, also not what was queued before it.
+//!
+//! Memory: at most `replies_max` messages wait because of what a client sent, and no more than
+//! `message_bytes_max` of their bytes plus the one that went beyond; a client that goes on closes 1008. To these
+//! comes one terminal message for each operation that was open then.
+//!
+//! Why not a library: none offers this protocol without I/O. async-graphql's is a `Stream` tied to its executor and
+//! Strawberry's an asyncio handler; here ASGI, tests and native sockets share one implementation, and every
+//! interleaving of client and host can be tested without a socket or a clock.
+
+mod close;
+mod machine;
+mod message;
+mod replies;
+mod write;
+
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
+mod rules;
+
+pub use close::{Close, CloseCode, REASON_BYTES_MAX};
+pub use machine::{Action, Machine, Operation, Subscribe};
+pub use message::Message;
+pub use write::{escape_id, write_next, write_next_escaped};
+
+/// The token of the sub-protocol. (`graphql-ws`, the token, names the older protocol of another library.)
+pub const SUBPROTOCOL: &str = "graphql-transport-ws";
+
+/// The sub-protocol to answer a handshake with, whatever the order of the offer (RFC 6455, section 4.2.2).
+///
+/// On `None` accept without a sub-protocol, never with one that was not offered, and close at once with
+/// [`CloseCode::SubprotocolNotAcceptable`]: a close before the accept loses its code.
+///
+/// ```
+/// use coulis::protocol::negotiate;
+/// assert_eq!(negotiate(["foo", "graphql-transport-ws"]), Some("graphql-transport-ws"));
+/// assert_eq!(negotiate(["graphql-ws"]), None);
+/// ```
+pub fn negotiate<'a>(offered: impl IntoIterator<Item = &'a str>) -> Option<&'static str> {
+    offered.into_iter().any(|token| token == SUBPROTOCOL).then_some(SUBPROTOCOL)
+}

@@ -1,12 +1,12 @@
 //! What became of one published event, and the wait for it.
 
-use std::{task::Waker, thread};
+use std::{sync::Arc, task::Waker, thread};
 
 use arc_swap::ArcSwapOption;
 
 use crate::{
     notifier,
-    sync::{Arc, AtomicU64, AtomicUsize, Ordering},
+    sync::{AtomicU64, AtomicUsize, Ordering},
 };
 
 /// Deliveries of one event, so far.

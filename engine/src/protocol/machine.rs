@@ -1,0 +1,303 @@
+//! One connection's server side of `graphql-transport-ws`: which message is allowed when, and what it asks for.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{
+    close::{Close, CloseCode},
+    message::{self, ClientMessage, Message, Request},
+    replies::Replies,
+    write,
+};
+use crate::{
+    error::{GraphQlError, LimitExceeded},
+    limits::Limits,
+    value::Value,
+};
+
+/// What the host has to do after a message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Nothing.
+    None,
+    /// Decide on this connection; answer with [`Machine::accepted`] or [`Machine::refused`], now or later.
+    Authenticate {
+        /// The object that the client sent along; `null` is none.
+        payload: Option<Value>,
+    },
+    /// Start an operation; its id is taken from now on.
+    Subscribe(Subscribe),
+    /// Stop this operation, also if it is still being set up. Nothing more may be sent for it.
+    Complete(Operation),
+    /// Close the connection and stop all its operations.
+    Close(Close),
+}
+
+/// An operation that a client asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subscribe {
+    /// Names the operation in all that follows.
+    pub operation: Operation,
+    /// The GraphQL document, not yet parsed.
+    pub query: String,
+    /// The operation to run, if the document has several; `null` is none.
+    pub operation_name: Option<String>,
+    /// The variables, an object; `null` and absent are an empty one.
+    pub variables: Value,
+    /// The request's extensions, an object; `null` is none.
+    pub extensions: Option<Value>,
+}
+
+/// One operation of one connection.
+///
+/// A client may end an operation and use its id again while the first is still being set up; the two have the same
+/// id and are not equal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Operation {
+    id: Arc<str>,
+    number: u64,
+}
+
+impl Operation {
+    /// The id that the client chose: any characters, and at least one.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// No `connection_init` yet.
+    Waiting,
+    /// The host decides.
+    Authenticating,
+    /// Acknowledged: the client may subscribe.
+    Ready,
+    Closed,
+}
+
+/// The state of one connection. It knows neither sockets nor clocks.
+///
+/// ```
+/// use coulis::{limits::Limits, protocol::{Action, Machine}};
+/// let mut machine = Machine::new(&Limits::default());
+/// let action = machine.receive(r#"{"type":"connection_init"}"#);
+/// assert_eq!(action, Action::Authenticate { payload: None });
+/// assert_eq!(machine.accepted(None), None);
+/// assert_eq!(machine.next_reply().as_deref(), Some(r#"{"type":"connection_ack"}"#));
+/// ```
+#[derive(Debug)]
+pub struct Machine {
+    limits: Limits,
+    state: State,
+    /// The number of each open operation; an id that is not here is free.
+    operations: HashMap<Arc<str>, u64>,
+    /// Operations so far: the number of the next one.
+    numbered: u64,
+    replies: Replies,
+    /// A ping went out and nothing came since.
+    pinged: bool,
+}
+
+impl Machine {
+    /// A connection that was just accepted. Start the timer of [`Machine::init_timed_out`] now.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            limits: limits.clone(),
+            state: State::Waiting,
+            operations: HashMap::new(),
+            numbered: 0,
+            replies: Replies::default(),
+            pinged: false,
+        }
+    }
+
+    /// Takes one message of the client, O(its length). Messages after a close are ignored.
+    #[must_use = "the action is the machine's answer"]
+    pub fn receive(&mut self, message: impl Into<Message>) -> Action {
+        if self.state == State::Closed {
+            return Action::None;
+        }
+        self.pinged = false;
+        let action = message::read(message.into(), &self.limits).and_then(|message| self.apply(message));
+        action.unwrap_or_else(|close| {
+            self.disconnected();
+            Action::Close(close)
+        })
+    }
+
+    /// The host accepts the connection: queues the acknowledgement. Ignored unless the host was asked.
+    ///
+    /// Closes 4500 if `payload` is not an object, which the protocol does not allow.
+    #[must_use = "the connection may have to be closed"]
+    pub fn accepted(&mut self, payload: Option<&Value>) -> Option<Close> {
+        if self.state != State::Authenticating {
+            return None;
+        }
+        if !matches!(payload, None | Some(Value::Object(_))) {
+            return self.close(CloseCode::InternalError);
+        }
+        // First the state: a client may subscribe as soon as it has read the acknowledgement.
+        self.state = State::Ready;
+        self.replies.push(write::connection_ack(payload));
+        None
+    }
+
+    /// The host refuses the connection: closes 4403 with `reason`, by custom `Forbidden`. Ignored unless the host
+    /// was asked.
+    #[must_use = "the connection has to be closed"]
+    pub fn refused(&mut self, reason: &str) -> Option<Close> {
+        let asked = self.state == State::Authenticating;
+        asked.then(|| self.close(Close::new(CloseCode::Forbidden, reason))).flatten()
+    }
+
+    /// Whether the operation is neither ended by the server nor by the client. A host asks when it has set one up.
+    pub fn is_open(&self, operation: &Operation) -> bool {
+        self.operations.get(&operation.id) == Some(&operation.number)
+    }
+
+    /// Ends an operation with errors: frees its id, then queues `error`, after which no `complete` comes.
+    ///
+    /// Answers whether it was open; if not, nothing is queued. An empty `errors` tells of an internal error, since
+    /// the protocol asks for at least one.
+    pub fn failed(&mut self, operation: &Operation, errors: &[GraphQlError]) -> bool {
+        let internal;
+        let errors = if errors.is_empty() {
+            internal = [GraphQlError::new("INTERNAL_SERVER_ERROR", CloseCode::InternalError.reason())];
+            &internal
+        } else {
+            errors
+        };
+        let open = self.free(operation);
+        if open {
+            self.replies.push(write::error(&operation.id, errors));
+        }
+        open
+    }
+
+    /// Ends an operation that has sent all its results: frees its id, then queues `complete`.
+    ///
+    /// Answers whether it was open; if not, nothing is queued.
+    pub fn completed(&mut self, operation: &Operation) -> bool {
+        let open = self.free(operation);
+        if open {
+            self.replies.push(write::complete(&operation.id));
+        }
+        open
+    }
+
+    /// The time for `connection_init` is over: closes 4408 unless it was received, acknowledged or not.
+    #[must_use = "the connection may have to be closed"]
+    pub fn init_timed_out(&mut self) -> Option<Close> {
+        (self.state == State::Waiting).then(|| self.close(CloseCode::Timeout)).flatten()
+    }
+
+    /// The keep-alive interval is over: queues a ping, or closes 4408 if nothing came since the last one
+    /// (1008 if the client does not read).
+    #[must_use = "the connection may have to be closed"]
+    pub fn keep_alive(&mut self) -> Option<Close> {
+        if self.state == State::Closed {
+            return None;
+        }
+        if self.pinged {
+            return self.close(Close::new(CloseCode::Timeout, "No answer to a ping"));
+        }
+        // A client that sends pongs and does not read would otherwise collect one ping for each interval.
+        if let Err(close) = self.check_client_reads() {
+            return self.close(close);
+        }
+        self.pinged = true;
+        self.replies.push(write::ping());
+        None
+    }
+
+    /// The next message to write, in order. Write all of them before the results of any operation.
+    pub fn next_reply(&mut self) -> Option<String> {
+        self.replies.pop()
+    }
+
+    /// The host closes the connection, [`CloseCode::GoingAway`] for instance. `None` if it was closed before.
+    #[must_use = "the connection has to be closed"]
+    pub fn close(&mut self, close: impl Into<Close>) -> Option<Close> {
+        let open = self.state != State::Closed;
+        self.disconnected();
+        open.then(|| close.into())
+    }
+
+    /// The connection is gone: frees everything. The host stops all its operations.
+    pub fn disconnected(&mut self) {
+        self.state = State::Closed;
+        self.operations = HashMap::new();
+        self.replies = Replies::default();
+    }
+
+    fn apply(&mut self, message: ClientMessage) -> Result<Action, Close> {
+        match message {
+            ClientMessage::Init { payload } => self.init(payload),
+            ClientMessage::Ping { payload } => self.ping(payload.as_deref()),
+            ClientMessage::Pong => Ok(Action::None),
+            ClientMessage::Subscribe { id, request } => self.subscribe(id, request),
+            ClientMessage::Complete { id } => Ok(self.complete(&id)),
+        }
+    }
+
+    fn init(&mut self, payload: Option<Value>) -> Result<Action, Close> {
+        if self.state != State::Waiting {
+            return Err(CloseCode::TooManyInits.into());
+        }
+        self.state = State::Authenticating;
+        Ok(Action::Authenticate { payload })
+    }
+
+    fn ping(&mut self, payload: Option<&str>) -> Result<Action, Close> {
+        self.check_client_reads()?;
+        self.replies.push(write::pong(payload));
+        Ok(Action::None)
+    }
+
+    fn subscribe(&mut self, id: String, request: Request) -> Result<Action, Close> {
+        if self.state != State::Ready {
+            return Err(CloseCode::Unauthorized.into());
+        }
+        if self.operations.contains_key(id.as_str()) {
+            let reason = format!("Subscriber for {id} already exists");
+            return Err(Close::new(CloseCode::SubscriberAlreadyExists, reason));
+        }
+        self.check_client_reads()?;
+        if let Err(limit) = self.check_operations() {
+            let error = GraphQlError::new("LIMIT_EXCEEDED", limit.to_string());
+            self.replies.push(write::error(&id, &[error]));
+            return Ok(Action::None);
+        }
+        let Request { query, operation_name, variables, extensions } = request;
+        let operation = self.reserve(id);
+        Ok(Action::Subscribe(Subscribe { operation, query, operation_name, variables, extensions }))
+    }
+
+    fn complete(&mut self, id: &str) -> Action {
+        match self.operations.remove_entry(id) {
+            Some((id, number)) => Action::Complete(Operation { id, number }),
+            None => Action::None,
+        }
+    }
+
+    /// An open operation may queue its terminal message without asking, so a new one has to ask, as a ping does.
+    fn check_client_reads(&self) -> Result<(), Close> {
+        if self.replies.is_full(&self.limits) { Err(CloseCode::PolicyViolation.into()) } else { Ok(()) }
+    }
+
+    fn check_operations(&self) -> Result<(), LimitExceeded> {
+        let max = self.limits.subscriptions_per_subscriber_max;
+        LimitExceeded::check("subscriptions_per_subscriber_max", self.operations.len() + 1, max)
+    }
+
+    fn reserve(&mut self, id: String) -> Operation {
+        let operation = Operation { id: id.into(), number: self.numbered };
+        self.numbered += 1;
+        self.operations.insert(Arc::clone(&operation.id), operation.number);
+        operation
+    }
+
+    fn free(&mut self, operation: &Operation) -> bool {
+        self.is_open(operation) && self.operations.remove(&operation.id).is_some()
+    }
+}
