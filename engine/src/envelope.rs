@@ -1,10 +1,15 @@
 //! A body as a message of a protocol: the one place where bytes are copied for a reader.
 
-/// Appends `{"id":…,"type":"next","payload":…}` (graphql-transport-ws, message `Next`); `id` is JSON text.
+/// Appends `{"type":"next","id":…,"payload":…}` (graphql-transport-ws, message `Next`). `id` is the subscription's
+/// id as JSON text, made once by [`crate::value::quote`]; `body` is the JSON text of an execution result.
+///
+/// ```
+/// let mut out = Vec::new();
+/// coulis::envelope::write_next(&mut out, r#""a""#, br#"{"data":{"n":1}}"#);
+/// assert_eq!(out, br#"{"type":"next","id":"a","payload":{"data":{"n":1}}}"#);
+/// ```
 pub fn write_next(out: &mut Vec<u8>, id: &str, body: &[u8]) {
-    const PARTS: [&[u8]; 3] = [br#"{"id":"#, br#","type":"next","payload":"#, b"}"];
-    out.reserve(PARTS.iter().map(|part| part.len()).sum::<usize>() + id.len() + body.len());
-    for part in [PARTS[0], id.as_bytes(), PARTS[1], body, PARTS[2]] {
-        out.extend_from_slice(part);
-    }
+    let parts = [br#"{"type":"next","id":"#, id.as_bytes(), br#","payload":"#, body, b"}"];
+    out.reserve(parts.iter().map(|part| part.len()).sum());
+    parts.iter().for_each(|part| out.extend_from_slice(part));
 }

@@ -13,7 +13,7 @@ use crate::{
     ring::Consumer,
     router::Channel,
     shard::{Registration, inbox::Control},
-    value::write_string,
+    value::quote,
 };
 
 /// How a subscriber is opened.
@@ -205,9 +205,7 @@ impl Subscriber {
     }
 
     pub(crate) fn keep(&mut self, id: Arc<str>, registration: Registration, channels: Box<[Arc<Channel>]>) {
-        let mut id_json = Vec::with_capacity(id.len() + 2);
-        write_string(&mut id_json, &id);
-        let id_json = String::from_utf8_lossy(&id_json).into();
+        let id_json = quote(&id).into();
         let number = registration.member.subscription;
         self.numbers.insert(Arc::clone(&id), number);
         let active = Active { id, id_json, registration, channels, sequence: 0, offset: Offset(0) };

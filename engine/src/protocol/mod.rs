@@ -3,7 +3,8 @@
 //! [`Machine`] is the server side of `graphql-transport-ws`, one per connection. A host (ASGI, a native socket, a
 //! test) feeds it the client's messages, the outcomes of its own work and the ticks of its timers, does what each
 //! [`Action`] asks, and writes what [`Machine::next_reply`] hands out. Results do not pass through the machine: the
-//! host writes them with [`write_next`], after the replies that wait and before it ends the operation.
+//! host writes them with
+//! [`write_next`](crate::envelope::write_next), after the replies that wait and before it ends the operation.
 //!
 //! The rules are those of the protocol's text (`PROTOCOL.md` of enisdenjo/graphql-ws, "GraphQL over WebSocket
 //! Protocol") and of RFC 6455, sections 5.5 and 7.4, for close frames. Where the text is open:
@@ -45,7 +46,6 @@ mod rules;
 pub use close::{Close, CloseCode, REASON_BYTES_MAX};
 pub use machine::{Action, Machine, Operation, Subscribe};
 pub use message::Message;
-pub use write::{escape_id, write_next, write_next_escaped};
 
 /// The token of the sub-protocol. (`graphql-ws`, the token, names the older protocol of another library.)
 pub const SUBPROTOCOL: &str = "graphql-transport-ws";

@@ -1,43 +1,9 @@
-//! Writes what a server sends: each message of the protocol as one JSON text.
+//! Writes what a server sends, except results: each message of the protocol as one JSON text.
 
 use crate::{
     error::{GraphQlError, Location},
-    value::{Value, write_string},
+    value::{Value, quote},
 };
-
-/// Appends a `next` message: `{"id":…,"type":"next","payload":…}`. `body` is the JSON text of an execution result
-/// and is copied as it is.
-///
-/// ```
-/// let mut out = Vec::new();
-/// coulis::protocol::write_next(&mut out, "a", br#"{"data":{"n":1}}"#);
-/// assert_eq!(out, br#"{"id":"a","type":"next","payload":{"data":{"n":1}}}"#);
-/// ```
-pub fn write_next(out: &mut Vec<u8>, id: &str, body: &[u8]) {
-    out.extend_from_slice(br#"{"id":"#);
-    write_string(out, id);
-    write_next_rest(out, body);
-}
-
-/// The same for an id that [`escape_id`] made once for many messages.
-pub fn write_next_escaped(out: &mut Vec<u8>, escaped_id: &[u8], body: &[u8]) {
-    out.extend_from_slice(br#"{"id":"#);
-    out.extend_from_slice(escaped_id);
-    write_next_rest(out, body);
-}
-
-/// `id` as a JSON string with its quotes.
-pub fn escape_id(id: &str) -> Box<[u8]> {
-    let mut out = Vec::with_capacity(id.len() + 2);
-    write_string(&mut out, id);
-    out.into_boxed_slice()
-}
-
-fn write_next_rest(out: &mut Vec<u8>, body: &[u8]) {
-    out.extend_from_slice(br#","type":"next","payload":"#);
-    out.extend_from_slice(body);
-    out.push(b'}');
-}
 
 pub(super) fn connection_ack(payload: Option<&Value>) -> String {
     match payload {
@@ -59,17 +25,17 @@ pub(super) fn pong(payload: Option<&str>) -> String {
 }
 
 pub(super) fn complete(id: &str) -> String {
-    format!(r#"{{"id":{},"type":"complete"}}"#, quoted(id))
+    format!(r#"{{"id":{},"type":"complete"}}"#, quote(id))
 }
 
 pub(super) fn error(id: &str, errors: &[GraphQlError]) -> String {
     let errors: Vec<_> = errors.iter().map(graphql_error).collect();
-    format!(r#"{{"id":{},"type":"error","payload":[{}]}}"#, quoted(id), errors.join(","))
+    format!(r#"{{"id":{},"type":"error","payload":[{}]}}"#, quote(id), errors.join(","))
 }
 
 /// One error as the GraphQL specification shapes it (section 7.1.2).
 fn graphql_error(error: &GraphQlError) -> String {
-    let (message, code) = (quoted(&error.message), quoted(error.code));
+    let (message, code) = (quote(&error.message), quote(error.code));
     format!(r#"{{"message":{message}{},"extensions":{{"code":{code}}}}}"#, locations(&error.locations))
 }
 
@@ -84,27 +50,9 @@ fn locations(locations: &[Location]) -> String {
     format!(r#","locations":[{}]"#, places.join(","))
 }
 
-fn quoted(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    write_string(&mut out, text);
-    String::from_utf8_lossy(&out).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn both_forms_of_next_are_the_same_bytes() {
-        for id in ["a", "\"", "\u{1}\n", "__proto__", "é🦀", "\\"] {
-            let (mut plain, mut escaped) = (Vec::new(), Vec::new());
-            write_next(&mut plain, id, b"{}");
-            write_next_escaped(&mut escaped, &escape_id(id), b"{}");
-            assert_eq!(plain, escaped);
-            let read: serde_json::Value = serde_json::from_slice(&plain).unwrap();
-            assert_eq!(read, serde_json::json!({"id": id, "type": "next", "payload": {}}));
-        }
-    }
 
     #[test]
     fn an_error_has_its_places_and_its_code() {

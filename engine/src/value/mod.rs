@@ -13,4 +13,4 @@ mod tree;
 
 pub use document::{Document, Entries, Items, Kind, Node};
 pub use scan::{DocumentError, DocumentProblem};
-pub use tree::{Value, ValueError, write_string};
+pub use tree::{Value, ValueError, quote, write_string};

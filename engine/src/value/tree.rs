@@ -133,6 +133,14 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
+/// `text` as a JSON string, with its quotes.
+pub fn quote(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    write_string(&mut out, text);
+    // What was UTF-8 still is: only ASCII bytes were replaced, by ASCII.
+    String::from_utf8(out).unwrap_or_default()
+}
+
 fn reason(error: &simd_json::Error) -> String {
     format!("{:?} at byte {}", error.error(), error.index())
 }
