@@ -5,7 +5,7 @@ use std::hint::black_box;
 use coulis::value::Document;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::Value;
-use simd_json::prelude::{ValueAsScalar as _, ValueObjectAccess as _};
+use simd_json::prelude::ValueAsScalar as _;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

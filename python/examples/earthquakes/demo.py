@@ -160,7 +160,7 @@ async def replay(port: int, events_per_second: float) -> bool:
         for client, socket_ in zip(clients, sockets, strict=True):
             await client.subscribe(socket_)
         while await call(port, "GET", "/subscriptions") < len(clients):
-            await asyncio.sleep(0.01)
+            pass  # the protocol does not acknowledge a subscription
         first, last = (
             datetime.fromtimestamp(service.EVENTS[at]["time"] / 1000, timezone.utc).strftime("%-d %B %Y")
             for at in (0, -1)
@@ -267,9 +267,8 @@ def serve(events_per_second: float, port: int) -> None:
     except OSError:
         listener = socket.create_server(("127.0.0.1", 0))
     service.app.state.events_per_second = events_per_second
-    console.print(
-        f"\nEarthquakes, live: open [bold]http://127.0.0.1:{listener.getsockname()[1]}/[/bold] · Ctrl-C ends\n"
-    )
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    console.print(f"\nEarthquakes, live: open [bold]{address}[/bold] · Ctrl-C ends\n")
     uvicorn.Server(uvicorn.Config(service.app, log_level="warning")).run(sockets=[listener])
 
 
