@@ -1,1 +1,62 @@
 //! Python bindings of Coulis: the extension module `coulis._coulis`.
+//!
+//! Thin by intent: this crate turns Python values into JSON and back, joins the engine to threads and event loops
+//! of Python, and names errors. It decides nothing about delivery. No room here is known to the engine.
+
+mod errors;
+mod forks;
+mod lock;
+
+mod decode;
+mod encode;
+mod identity;
+mod integers;
+mod settings;
+
+mod config;
+mod context;
+mod message;
+mod payload;
+
+mod declarations;
+mod direct;
+mod doorbell;
+mod reader;
+mod resolver;
+
+mod core;
+mod executor;
+mod graphql;
+mod session;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The native half of the package `coulis`; import from `coulis`, not from here.
+#[pyo3::pymodule]
+mod _coulis {
+    #[pymodule_export]
+    use super::{
+        config::EventBusConfig,
+        context::SecurityContext,
+        core::close_all,
+        decode::from_json,
+        encode::to_json,
+        errors::{
+            AlreadyExists, AuthenticationFailed, AuthorizationFailed, BusError, CoulisError, EngineClosed,
+            InvalidQuery, LimitExceeded, PolicyError, QueueFull, RateLimited, SubscriptionNotFound,
+        },
+        executor::SubscriptionExecutor,
+        forks::forked,
+        graphql::validate,
+        message::PyGraphQLMessage,
+        payload::PySubscriptionPayload,
+        reader::{LoopReader, PendingPublish, ResolverJob},
+        resolver::ResolverInfo,
+        session::Session,
+    };
+
+    #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "the name that Python uses for it")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

@@ -1,0 +1,162 @@
+"""Joins the engine's threads to an asyncio loop: one file descriptor, one callback, no polling."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import itertools
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from coulis._coulis import LoopReader, ResolverJob, SubscriptionExecutor
+from coulis.resolvers import describe_failure
+
+if TYPE_CHECKING:
+    from coulis._coulis import EventData, Identity
+
+__all__ = ["LoopBridge", "private_reader", "running_bridge"]
+
+RESOLVERS_AT_ONCE_MAX = 256
+"""Async resolvers of one loop that run at the same time; further ones wait in a bounded queue."""
+
+
+class LoopBridge:
+    """One loop's end: readers that wait for messages, publishes that wait for their report, async resolvers."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.reader = LoopReader()
+        self._loop = loop
+        self._tokens = itertools.count(1)
+        self._wakes: dict[int, Callable[[], object]] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        loop.add_reader(self.reader.fileno(), self._woken)
+
+    def watch(self, wake: Callable[[], object]) -> int:
+        """Answer a new token; `wake` is called in the loop whenever the subscriber of this token has messages."""
+        token = next(self._tokens)
+        self._wakes[token] = wake
+        return token
+
+    def forget(self, token: int) -> None:
+        """Stop calling the wake of this token."""
+        self._wakes.pop(token, None)
+
+    async def publish(
+        self, executor: SubscriptionExecutor, event_type: str, channel: str, data: EventData, **attributes: Identity
+    ) -> int:
+        """Publish and wait, without blocking the loop, until everything about the event is done."""
+        future: asyncio.Future[int] = self._loop.create_future()
+        outcome = self.reader.publish(executor, future, event_type, channel, data, **attributes)
+        if isinstance(outcome, int):
+            return outcome
+        if outcome is not None:
+            # No room in the engine: wait for some in another thread, so that this loop goes on.
+            await self._loop.run_in_executor(None, outcome.publish_when_room)
+        return await future
+
+    def _woken(self) -> None:
+        tokens, finished, jobs = self.reader.poll()
+        for token in tokens:
+            wake = self._wakes.get(token)
+            if wake is not None:
+                wake()
+        for future, deliveries in finished:
+            if not future.done():
+                future.set_result(deliveries)
+        if jobs:
+            self._start_jobs()
+
+    def _start_jobs(self) -> None:
+        for job in self.reader.take_jobs(RESOLVERS_AT_ONCE_MAX - len(self._running)):
+            task = self._loop.create_task(_answer(job))
+            self._running.add(task)
+            task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        full = len(self._running) >= RESOLVERS_AT_ONCE_MAX
+        self._running.discard(task)
+        if full:
+            self._start_jobs()
+
+    def close(self) -> None:
+        """Stop reading and running; waiting jobs are answered with an error."""
+        self._loop.remove_reader(self.reader.fileno())
+        self.reader.close()
+        for task in self._running:
+            task.cancel()
+        self._wakes.clear()
+
+
+async def _answer(job: ResolverJob) -> None:
+    try:
+        job.answer(await job.call())
+    except asyncio.CancelledError:
+        job.fail("the resolver was cancelled")
+        raise
+    except Exception as error:  # noqa: BLE001 - any failure is answered, none reaches the loop
+        job.fail(describe_failure(job.resolver, error))
+
+
+# Weak on both sides: a bridge lives as long as its loop has it as a reader, and knows that loop.
+_bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[LoopBridge]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def running_bridge() -> LoopBridge:
+    """Answer the running loop's bridge; there is one for each loop."""
+    loop = asyncio.get_running_loop()
+    known = _bridges.get(loop)
+    bridge = known() if known is not None else None
+    if bridge is None:
+        bridge = LoopBridge(loop)
+        _bridges[loop] = weakref.ref(bridge)
+    return bridge
+
+
+class _PrivateLoop:
+    """A loop in a daemon thread, for async resolvers of executors that no manager runs."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self.bridge = LoopBridge(self._loop)
+        self._thread = threading.Thread(target=self._run, name="coulis-resolvers", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self._loop.run_forever()
+        self.bridge.close()
+        self._loop.close()
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=5)
+
+
+_private: _PrivateLoop | None = None
+_private_lock = threading.Lock()
+
+
+def private_reader() -> LoopReader:
+    """Answer the reader of the private loop, which the first call starts."""
+    global _private
+    with _private_lock:
+        if _private is None:
+            _private = _PrivateLoop()
+            atexit.register(_private.stop)
+        return _private.bridge.reader
+
+
+def _forget_private() -> None:
+    # A forked child has the memory of the loop's thread and not the thread.
+    global _private, _private_lock
+    if _private is not None:
+        atexit.unregister(_private.stop)
+    _private, _private_lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_private)

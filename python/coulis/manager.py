@@ -1,0 +1,257 @@
+"""`SubscriptionManager`: the engine for asyncio programs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from coulis._coulis import EventBusConfig, SubscriptionExecutor, SubscriptionNotFound
+from coulis.loops import LoopBridge, running_bridge
+from coulis.registry import Declaration, Registry, default_registry
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from coulis._coulis import ChannelRules, EventData, Identity, SecurityContext
+    from coulis.resolvers import Resolver
+
+__all__ = ["SubscriptionData", "SubscriptionManager"]
+
+
+@dataclass
+class SubscriptionData:
+    """One active subscription of a manager."""
+
+    query: str
+    operation_name: str | None
+    variables: dict[str, Any]
+    resolver_fn: Resolver | None
+    user_id: Identity
+    tenant_id: Identity
+    subscription_id: str = ""
+    connection_id: str = ""
+    _bridge: LoopBridge | None = field(default=None, repr=False)
+    _token: int = field(default=0, repr=False)
+    _messages: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    _ended: bool = field(default=False, repr=False)
+
+    def _end(self) -> None:
+        self._ended = True
+        if self._bridge is not None:
+            self._bridge.forget(self._token)
+        self._messages.set()
+
+
+class SubscriptionManager:
+    """Registers subscriptions, publishes events and hands out messages without blocking the event loop.
+
+    Distribution, security and rendering happen in `executor`; the manager keeps what belongs to Python: which
+    subscriptions there are, which resolver serves them, and who waits for messages.
+    """
+
+    def __init__(
+        self,
+        event_bus_config: EventBusConfig | None = None,
+        *,
+        schema: str | None = None,
+        limits: Mapping[str, float] | None = None,
+        shards: int | None = None,
+        tenancy: str = "permissive",
+        owner: str | None = "user_id",
+        channels: Mapping[str, ChannelRules] | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        self.event_bus_config = event_bus_config if event_bus_config is not None else EventBusConfig.memory()
+        self.registry = registry if registry is not None else default_registry
+        self.executor = SubscriptionExecutor(
+            self.event_bus_config,
+            schema=schema,
+            limits=limits,
+            shards=shards,
+            tenancy=tenancy,
+            owner=owner,
+            channels=channels,
+            declarations=self.registry.fields,
+        )
+        self.subscriptions: dict[str, SubscriptionData] = {}
+        # The same by both ids, each to the other: an id of a client may repeat across connections.
+        self._by_id: dict[str, dict[str, SubscriptionData]] = {}
+        self._by_connection: dict[str, dict[str, SubscriptionData]] = {}
+
+    async def create_subscription(
+        self,
+        subscription_id: str,
+        connection_id: str,
+        query: str,
+        operation_name: str | None = None,
+        variables: dict[str, Any] | None = None,
+        resolver_fn: Resolver | None = None,
+        user_id: Identity = None,
+        tenant_id: Identity = None,
+        *,
+        channel: str | Iterable[str] | None = None,
+        events: str | Iterable[str] | None = None,
+        per_subscription: bool = False,
+        context: SecurityContext | None = None,
+        **refused: object,
+    ) -> None:
+        """Register a subscription; it is active when this returns.
+
+        Without `resolver_fn` the resolver declared for the root field serves it, and without that one the event's
+        own data, shaped by the selection set. `channel` defaults to the declaration's, then to the root field.
+
+        Raises `InvalidQuery`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, and `TypeError` or `ValueError`
+        for bad arguments.
+        """
+        bridge = running_bridge()
+        data = SubscriptionData(
+            query, operation_name, dict(variables or {}), resolver_fn, user_id, tenant_id, subscription_id, connection_id
+        )
+        data._bridge, data._token = bridge, bridge.watch(data._messages.set)
+        try:
+            self.executor.register_subscription(
+                connection_id,
+                subscription_id,
+                query,
+                operation_name,
+                variables,
+                user_id,
+                tenant_id,
+                channel=channel,
+                events=events,
+                resolver=resolver_fn,
+                per_subscription=per_subscription,
+                context=context,
+                wake=(bridge.reader, data._token),
+                **refused,
+            )
+        except BaseException:
+            bridge.forget(data._token)
+            raise
+        self._by_id.setdefault(subscription_id, {})[connection_id] = data
+        self._by_connection.setdefault(connection_id, {})[subscription_id] = data
+        self.subscriptions[self._key(subscription_id, connection_id)] = data
+
+    async def publish_event(
+        self,
+        event_type: str,
+        channel: str,
+        data: EventData,
+        *,
+        tenant_id: Identity = None,
+        user_id: Identity = None,
+    ) -> int:
+        """Publish and wait until every delivery is readable, those of async resolvers too; answer how many.
+
+        Raises `ValueError` and `TypeError` for data that has no JSON form, `LimitExceeded`, and `QueueFull` if
+        there is no room for longer than `publish_wait_max`.
+        """
+        return await running_bridge().publish(
+            self.executor, event_type, channel, data, tenant_id=tenant_id, user_id=user_id
+        )
+
+    async def get_next_event(self, subscription_id: str, connection_id: str | None = None) -> bytes | None:
+        """Answer the next message at once, or `None` if there is none or no such subscription."""
+        try:
+            return self.executor.next_event(subscription_id, connection_id)
+        except SubscriptionNotFound:
+            return None
+
+    async def events(
+        self, subscription_id: str, connection_id: str | None = None, *, max_events: int = 256
+    ) -> AsyncIterator[bytes]:
+        """Iterate over the messages of a subscription as they come; ends when the subscription is completed.
+
+        Raises `SubscriptionNotFound` if there is none. Use it in the loop that created the subscription.
+        """
+        data = self._find(subscription_id, connection_id)
+        while not data._ended:
+            # Cleared before looking: what comes after the look sets it again.
+            data._messages.clear()
+            try:
+                messages = self.executor.next_events(subscription_id, max_events, data.connection_id)
+            except SubscriptionNotFound:
+                return
+            for message in messages:
+                yield message
+            if not messages:
+                await data._messages.wait()
+
+    async def complete_subscription(self, subscription_id: str, connection_id: str | None = None) -> None:
+        """End a subscription and free all it holds; nothing is delivered afterwards. Safe to repeat."""
+        try:
+            data = self._find(subscription_id, connection_id)
+        except SubscriptionNotFound:
+            return
+        self._complete(data)
+
+    async def connection_closed(self, connection_id: str) -> None:
+        """End all subscriptions of a connection."""
+        for data in list(self._by_connection.get(connection_id, {}).values()):
+            self._complete(data)
+
+    def resolver_for(self, document: str, operation_name: str | None = None) -> Resolver | None:
+        """Answer the resolver declared for a document's root field, or `None`. Raises `InvalidQuery`."""
+        declaration: Declaration | None = self.registry.fields.get(
+            self.executor.root_field(document, operation_name)
+        )
+        return declaration.resolver if declaration is not None else None
+
+    def get_metrics(self) -> dict[str, Any]:
+        """Answer the engine's counters by name."""
+        return self.executor.get_metrics()
+
+    async def close(self) -> None:
+        """End all subscriptions and stop the engine. Safe to repeat."""
+        for data in list(self.subscriptions.values()):
+            self._complete(data)
+        await asyncio.get_running_loop().run_in_executor(None, self.executor.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _complete(self, data: SubscriptionData) -> None:
+        _remove(self._by_connection, data.connection_id, data.subscription_id)
+        _remove(self._by_id, data.subscription_id, data.connection_id)
+        for key in (data.subscription_id, _qualified(data.subscription_id, data.connection_id)):
+            if self.subscriptions.get(key) is data:
+                del self.subscriptions[key]
+        data._end()
+        # One that was completed at the executor is unknown there.
+        with contextlib.suppress(SubscriptionNotFound):
+            self.executor.complete_subscription(data.subscription_id, data.connection_id)
+
+    def _find(self, subscription_id: str, connection_id: str | None) -> SubscriptionData:
+        active = self._by_id.get(subscription_id, {})
+        if connection_id is not None:
+            active = {connection_id: active[connection_id]} if connection_id in active else {}
+        if not active:
+            raise SubscriptionNotFound(f"`{subscription_id}` is no active subscription")
+        if len(active) > 1:
+            raise ValueError(f"`{subscription_id}` is active on {len(active)} connections: pass connection_id")
+        return next(iter(active.values()))
+
+    def _key(self, subscription_id: str, connection_id: str) -> str:
+        # Ids are the client's and may repeat across connections; the first one keeps the plain key.
+        taken = subscription_id in self.subscriptions
+        return _qualified(subscription_id, connection_id) if taken else subscription_id
+
+
+def _remove(table: dict[str, dict[str, SubscriptionData]], key: str, inner: str) -> None:
+    row = table[key]
+    del row[inner]
+    if not row:
+        del table[key]
+
+
+def _qualified(subscription_id: str, connection_id: str) -> str:
+    return f"{connection_id}/{subscription_id}"

@@ -1,0 +1,64 @@
+"""What a resolver is: how it is called, and how its failure is reported."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+__all__ = ["Resolver", "check_resolver"]
+
+Resolver = Callable[..., Any] | Callable[..., Awaitable[Any]]
+"""`(event, variables)` or `(event, variables, info)`, sync or async; answers the operation's `data`."""
+
+_logger = logging.getLogger("coulis.resolvers")
+
+_MESSAGE_CHARACTERS_MAX = 500
+
+
+def check_resolver(resolver: object) -> tuple[bool, bool]:
+    """Answer whether a resolver is async and whether it takes `info`; `TypeError` if it is no resolver."""
+    if not callable(resolver):
+        raise TypeError(f"`resolver` is a `{type(resolver).__name__}`: pass a function (event, variables)")
+    function = resolver if inspect.isroutine(resolver) else getattr(resolver, "__call__", resolver)  # noqa: B004
+    plain = functools.partial if isinstance(resolver, functools.partial) else None
+    target: Any = resolver if plain else function
+    while isinstance(target, functools.partial):
+        target = target.func
+    if inspect.isasyncgenfunction(target) or inspect.isgeneratorfunction(target):
+        raise TypeError("`resolver` is a generator: it is called for each event and answers once")
+    return inspect.iscoroutinefunction(target), _takes_info(resolver)
+
+
+def _takes_info(resolver: Callable[..., Any]) -> bool:
+    try:
+        signature = inspect.signature(resolver)
+    except (TypeError, ValueError):  # builtins without a signature
+        return False
+    for arguments in ((None, None), (None, None, None)):
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            continue
+        third = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][2:3]
+        return len(arguments) == 3 or any(p.name == "info" for p in third)
+    raise TypeError("`resolver` must take (event, variables) or (event, variables, info)")
+
+
+def describe_failure(resolver: object, error: BaseException) -> str:
+    """Log a resolver's failure with its traceback and answer the message for the client."""
+    name = getattr(resolver, "__qualname__", repr(resolver))
+    _logger.error("resolver %s failed", name, exc_info=error)
+    text = str(error) or type(error).__name__
+    return text[:_MESSAGE_CHARACTERS_MAX]
+
+
+def refuse_awaitable(result: object) -> None:
+    """Raise for a result that should have been awaited: a sync resolver that calls an async function."""
+    if inspect.isawaitable(result):
+        close = getattr(result, "close", None)
+        if close is not None:
+            close()
+        raise TypeError("the resolver answered an awaitable: declare it with `async def`")

@@ -1,0 +1,212 @@
+//! What an executor owns, shared with the sessions and loops that use it.
+
+use std::sync::{Arc, Weak};
+
+use coulis::{
+    engine::{Engine, OpenError, PublishError, SubscribeError, SubscribeRequest},
+    event::{Event, EventError},
+    security::SecurityContext,
+    subscriber::Subscriber,
+    value::Value,
+};
+use pyo3::prelude::*;
+
+use crate::{
+    decode,
+    declarations::{Declarations, Declared},
+    direct::Direct,
+    encode::{self, Bounds},
+    errors::{self, AlreadyExists, EngineClosed, PolicyError, QueueFull, detached, value_error},
+    identity::identity,
+    lock::Lock,
+    reader::Lane,
+    resolver::Resolvers,
+};
+
+/// The engine and what belongs to Python beside it.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) engine: Engine,
+    pub(crate) direct: Direct,
+    pub(crate) resolvers: Resolvers,
+    pub(crate) declarations: Declarations,
+}
+
+/// All executors of the process, closed before the interpreter ends: their threads must not meet its end.
+static LIVING: Lock<Vec<Weak<Core>>> = Lock::new(Vec::new());
+
+/// Called by `atexit`.
+#[pyfunction]
+pub(crate) fn close_all(py: Python<'_>) -> PyResult<()> {
+    let living = std::mem::take(&mut *LIVING.lock());
+    living.iter().filter_map(Weak::upgrade).try_for_each(|core| core.close(py))
+}
+
+/// Called by `os.register_at_fork` in the child: the parent's executors are not the child's.
+pub(crate) fn forget_all() {
+    std::mem::take(&mut *LIVING.lock()).into_iter().for_each(drop);
+}
+
+/// What a subscription asks for, before the declaration of its root field is looked up.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    pub(crate) request: SubscribeRequest,
+    pub(crate) resolver: Option<Py<PyAny>>,
+    pub(crate) lane: Option<Arc<Lane>>,
+}
+
+impl Core {
+    pub(crate) fn start(engine: Engine, declarations: Option<Py<PyAny>>) -> Arc<Self> {
+        let core = Arc::new(Self {
+            resolvers: Resolvers::new(Bounds::event(engine.limits())),
+            engine,
+            direct: Direct::default(),
+            declarations: Declarations(declarations),
+        });
+        let mut living = LIVING.lock();
+        living.retain(|core| core.strong_count() > 0);
+        living.push(Arc::downgrade(&core));
+        core
+    }
+
+    /// Ends all subscriptions of the direct API and stops the threads. Safe to repeat.
+    pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
+        detached(py, || {
+            self.engine.close();
+            self.resolvers.close();
+            for place in self.direct.clear() {
+                let reading = place.lock().take();
+                drop(reading);
+            }
+        })
+    }
+
+    /// The event that the arguments of a publish describe.
+    pub(crate) fn event(
+        &self,
+        event_type: &str,
+        channel: &str,
+        data: &Bound<'_, PyAny>,
+        tenant_id: Option<&Bound<'_, PyAny>>,
+        user_id: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Event> {
+        for (name, text) in [("event_type", event_type), ("channel", channel)] {
+            if text.is_empty() {
+                return Err(value_error(format!("{name} cannot be empty")));
+            }
+        }
+        let limits = self.engine.limits();
+        let (tenant, user) = (identity("tenant_id", tenant_id)?, identity("user_id", user_id)?);
+        let document = match decode::json_bytes("data", data)? {
+            Some(text) => text,
+            None => encode::encode("data", data, Bounds::event(limits))?,
+        };
+        let event = detached(data.py(), || Event::new(event_type, channel, document, limits))?
+            .map_err(|error| event_error(data.py(), error))?;
+        Ok(event.with_tenant(tenant).with_user(user))
+    }
+
+    /// Registers a subscription with `subscriber`, after the declaration of its root field filled what the wish
+    /// left open.
+    pub(crate) fn subscribe(
+        &self,
+        py: Python<'_>,
+        subscriber: &mut Subscriber,
+        wish: Wish,
+    ) -> PyResult<Result<(), SubscribeError>> {
+        let Wish { mut request, resolver, lane } = wish;
+        let planned = detached(py, || self.engine.plan(&request.query, &request.operation_name))?;
+        let plan = match planned {
+            Ok(plan) => plan,
+            Err(errors) => return Ok(Err(SubscribeError::InvalidQuery(errors))),
+        };
+        let declared = self.declarations.get(py, plan.root_field())?;
+        let resolver = fill(&mut request, resolver, declared);
+        if let Some(callable) = resolver {
+            let callback = self.resolvers.callback(callable.bind(py), lane.as_ref())?;
+            request.resolver = Some(callback);
+        }
+        detached(py, || self.engine.subscribe(subscriber, request))
+    }
+
+    /// The variables of a subscription, read by the rules of values.
+    pub(crate) fn variables(&self, given: Option<&Bound<'_, PyAny>>) -> PyResult<Value> {
+        let limits = self.engine.limits();
+        let Some(given) = given.filter(|given| !given.is_none()) else { return Ok(Value::Null) };
+        let mut text = encode::encode("variables", given, Bounds::variables(limits))?;
+        Value::parse(&mut text, limits.message_depth_max)
+            .map_err(|error| value_error(format!("`variables` is refused: {error}")))
+    }
+}
+
+/// What the caller gave goes before what was declared; the declared resolver brings its own sharing along.
+fn fill(request: &mut SubscribeRequest, given: Option<Py<PyAny>>, declared: Declared) -> Option<Py<PyAny>> {
+    if request.channels.is_empty() {
+        request.channels = declared.channels;
+    }
+    if request.events.is_empty() {
+        request.events = declared.events;
+    }
+    given.or_else(|| {
+        request.per_subscription |= declared.per_subscription;
+        declared.resolver
+    })
+}
+
+/// Who subscribes: a context, or two ids.
+pub(crate) fn security(
+    context: Option<&Bound<'_, crate::context::SecurityContext>>,
+    user_id: Option<&Bound<'_, PyAny>>,
+    tenant_id: Option<&Bound<'_, PyAny>>,
+) -> PyResult<SecurityContext> {
+    let (user, tenant) = (identity("user_id", user_id)?, identity("tenant_id", tenant_id)?);
+    match context {
+        Some(_) if user.is_some() || tenant.is_some() => {
+            Err(value_error("`context` comes with `user_id` or `tenant_id`: pass one or the other"))
+        }
+        Some(context) => {
+            let (user, tenant) = context.get().identities();
+            Ok(SecurityContext::new(user, tenant))
+        }
+        None => Ok(SecurityContext::new(user, tenant)),
+    }
+}
+
+fn event_error(py: Python<'_>, error: EventError) -> PyErr {
+    match error {
+        EventError::Limit(limit) => errors::limit(py, &limit),
+        EventError::Empty(_) => value_error(error.to_string()),
+        EventError::Document(error) => value_error(format!("`data` is refused: {error}")),
+    }
+}
+
+pub(crate) fn publish_error(py: Python<'_>, error: PublishError) -> PyErr {
+    match error {
+        PublishError::Full(_) => QueueFull::new_err(error.to_string()),
+        PublishError::Limit(limit) => errors::limit(py, &limit),
+        PublishError::Wildcard => value_error(error.to_string()),
+        PublishError::Closed => closed(),
+    }
+}
+
+pub(crate) fn open_error(py: Python<'_>, error: &OpenError) -> PyErr {
+    match error {
+        OpenError::Limit(limit) => errors::limit(py, limit),
+        OpenError::Closed => closed(),
+    }
+}
+
+pub(crate) fn subscribe_error(py: Python<'_>, error: SubscribeError) -> PyErr {
+    match error {
+        SubscribeError::InvalidQuery(list) => errors::invalid_query(py, &list),
+        SubscribeError::AlreadyExists(_) => AlreadyExists::new_err(error.to_string()),
+        SubscribeError::Limit(limit) => errors::limit(py, &limit),
+        SubscribeError::InvalidArgument(..) => value_error(error.to_string()),
+        SubscribeError::Policy(_) => PolicyError::new_err(error.to_string()),
+        SubscribeError::Closed => closed(),
+    }
+}
+
+pub(crate) fn closed() -> PyErr {
+    EngineClosed::new_err("the executor is closed: make another one")
+}

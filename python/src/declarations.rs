@@ -1,0 +1,33 @@
+//! What `@subscription` declared, read at the moment a subscription is made.
+
+use pyo3::{intern, prelude::*};
+
+/// A mapping from root fields to declarations, owned by a registry of Python.
+#[derive(Debug)]
+pub(crate) struct Declarations(pub(crate) Option<Py<PyAny>>);
+
+/// What a subscription takes over from the declaration of its root field.
+#[derive(Debug, Default)]
+pub(crate) struct Declared {
+    pub(crate) resolver: Option<Py<PyAny>>,
+    pub(crate) channels: Vec<String>,
+    pub(crate) events: Vec<String>,
+    pub(crate) per_subscription: bool,
+}
+
+impl Declarations {
+    /// What is declared for `field`; nothing, if it is not there.
+    pub(crate) fn get(&self, py: Python<'_>, field: &str) -> PyResult<Declared> {
+        let Some(fields) = &self.0 else { return Ok(Declared::default()) };
+        let found = fields.bind(py).call_method1(intern!(py, "get"), (field,))?;
+        if found.is_none() {
+            return Ok(Declared::default());
+        }
+        Ok(Declared {
+            resolver: Some(found.getattr(intern!(py, "resolver"))?.unbind()),
+            channels: found.getattr(intern!(py, "channels"))?.extract()?,
+            events: found.getattr(intern!(py, "events"))?.extract()?,
+            per_subscription: found.getattr(intern!(py, "per_subscription"))?.extract()?,
+        })
+    }
+}

@@ -1,0 +1,437 @@
+//! `SubscriptionExecutor`: the engine for programs that call and wait, from any thread.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use coulis::{
+    engine::{BuildError, Engine, SubscribeRequest},
+    plan::{OperationName, Schema},
+    policy::standard::{Isolation, Tenancy},
+    subscriber::{Subscriber, SubscriberOptions},
+};
+use pyo3::{
+    intern,
+    prelude::*,
+    types::{PyBytes, PyDict, PyTuple},
+};
+
+use crate::{
+    config::EventBusConfig,
+    context::SecurityContext,
+    core::{Core, Wish, open_error, publish_error, security, subscribe_error},
+    direct,
+    errors::{self, BusError, CoulisError, PolicyError, detached, value_error},
+    forks::Native,
+    reader::{Lane, LoopReader},
+    resolver::on_resolver_thread,
+    settings,
+};
+
+/// A subscriber of the direct API and what was drained from it and not asked for yet.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) subscriber: Subscriber,
+    /// A gap notice comes in front of a message, so one frame may be two messages.
+    waiting: VecDeque<Vec<u8>>,
+}
+
+impl Reading {
+    fn take(&mut self, max: usize) -> Vec<Vec<u8>> {
+        let Self { subscriber, waiting } = self;
+        if waiting.len() < max {
+            subscriber.drain(max - waiting.len(), |delivery| {
+                let mut message = Vec::new();
+                delivery.write_next(&mut message);
+                waiting.push_back(message);
+            });
+        }
+        waiting.drain(..waiting.len().min(max)).collect()
+    }
+}
+
+/// Registers subscriptions, publishes events and hands out messages. Every method may be called from any thread.
+///
+/// Close it, or use it as a context manager; one that is dropped closes itself.
+#[pyclass(frozen, weakref, module = "coulis")]
+#[derive(Debug)]
+pub(crate) struct SubscriptionExecutor {
+    core: Native<Arc<Core>>,
+    /// The bus it was made with.
+    #[pyo3(get)]
+    event_bus: Py<EventBusConfig>,
+}
+
+#[pymethods]
+impl SubscriptionExecutor {
+    /// Starts an engine. `limits` sets bounds by name, `tenancy` and `owner` say who sees what on all channels, and
+    /// `channels` says it for single ones, as in `{"chat": {"owner": None, "tenancy": "strict"}}`.
+    #[new]
+    #[pyo3(signature = (event_bus=None, *, schema=None, limits=None, shards=None, tenancy="permissive",
+        owner=Some("user_id"), channels=None, declarations=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
+    fn new(
+        py: Python<'_>,
+        event_bus: Option<Py<EventBusConfig>>,
+        schema: Option<&str>,
+        limits: Option<&Bound<'_, PyAny>>,
+        shards: Option<&Bound<'_, PyAny>>,
+        tenancy: &str,
+        owner: Option<&str>,
+        channels: Option<&Bound<'_, PyAny>>,
+        declarations: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let event_bus = event_bus.map_or_else(|| Py::new(py, EventBusConfig::memory()), Ok)?;
+        refuse_carriers(event_bus.get())?;
+        let default = isolation(tenancy, owner)?;
+        let mut builder =
+            Engine::builder().limits(settings::limits(limits)?).schema(self::schema(py, schema)?);
+        for (channel, rules) in settings::pairs("channels", channels)? {
+            builder = builder.channel(channel, channel_rules(&default, &rules)?);
+        }
+        if let Some(shards) = shards {
+            builder = builder.shards(settings::count("shards", shards)?);
+        }
+        let engine = detached(py, || builder.isolation(default).build())?
+            .map_err(|error| build_error(py, &error))?;
+        watch_process(py)?;
+        Ok(Self { core: Native::new(Core::start(engine, declarations)), event_bus })
+    }
+
+    /// Registers a subscription and answers the given id. Every publish that starts afterwards is seen by it.
+    ///
+    /// `channel` is one name or several, or `"*"`; by default it is the root field's name. `events` are the event
+    /// types to take, by default all. Without `resolver` the event's own data is shaped by the selection set. A
+    /// resolver runs once for all subscriptions that get the same result, or once for each with
+    /// `per_subscription=True`. `wake` is a `LoopReader` and a token that it names when messages are ready.
+    ///
+    /// Raises `InvalidQuery`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, `EngineClosed`, and `TypeError` or
+    /// `ValueError` for bad arguments.
+    #[pyo3(signature = (connection_id, subscription_id, query, operation_name=None, variables=None, user_id=None,
+        tenant_id=None, *, channel=None, events=None, resolver=None, per_subscription=false, filter=None,
+        policy=None, context=None, resume=None, overflow=None, wake=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
+    fn register_subscription(
+        &self,
+        py: Python<'_>,
+        connection_id: String,
+        subscription_id: String,
+        query: String,
+        operation_name: Option<String>,
+        variables: Option<&Bound<'_, PyAny>>,
+        user_id: Option<&Bound<'_, PyAny>>,
+        tenant_id: Option<&Bound<'_, PyAny>>,
+        channel: Option<&Bound<'_, PyAny>>,
+        events: Option<&Bound<'_, PyAny>>,
+        resolver: Option<Py<PyAny>>,
+        per_subscription: bool,
+        filter: Option<&Bound<'_, PyAny>>,
+        policy: Option<&Bound<'_, PyAny>>,
+        context: Option<&Bound<'_, SecurityContext>>,
+        resume: Option<&Bound<'_, PyAny>>,
+        overflow: Option<&Bound<'_, PyAny>>,
+        wake: Option<(Py<LoopReader>, u64)>,
+    ) -> PyResult<String> {
+        refuse_unbuilt(filter.or(policy).is_some(), resume.is_some(), overflow.is_some())?;
+        let core = self.core.get()?;
+        let request = SubscribeRequest {
+            id: subscription_id.clone(),
+            query,
+            operation_name: operation_name.map_or(OperationName::Only, OperationName::Label),
+            variables: core.variables(variables)?,
+            context: security(context, user_id, tenant_id)?,
+            channels: settings::words("channel", channel)?,
+            events: settings::words("events", events)?,
+            resolver: None,
+            per_subscription,
+        };
+        let wake = wake.map(|(reader, token)| (Arc::clone(reader.get().lane()), token));
+        let wish = Wish { request, resolver, lane: wake.as_ref().map(|(lane, _)| Arc::clone(lane)) };
+        let place = core.direct.reserve(&connection_id, &subscription_id)?;
+        match register(py, core, wish, wake) {
+            Ok(subscriber) => {
+                let reading = Reading { subscriber, waiting: VecDeque::new() };
+                *place.lock() = Some(reading);
+                Ok(subscription_id)
+            }
+            Err(error) => {
+                core.direct.remove(&subscription_id, Some(&connection_id))?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Publishes and waits until every delivery is readable, except those of async resolvers; answers how many.
+    ///
+    /// `data` is a value, or JSON text as `bytes` or `str`. `tenant_id` and `user_id` outrank fields of the same
+    /// meaning in the data. On a thread that runs resolvers it does not wait, and answers what is done so far.
+    ///
+    /// Raises `ValueError` and `TypeError` for bad data, `LimitExceeded`, `QueueFull` after `publish_wait_max`, and
+    /// `EngineClosed`.
+    #[pyo3(signature = (event_type, channel, data, *, tenant_id=None, user_id=None))]
+    fn publish_event(
+        &self,
+        py: Python<'_>,
+        event_type: &str,
+        channel: &str,
+        data: &Bound<'_, PyAny>,
+        tenant_id: Option<&Bound<'_, PyAny>>,
+        user_id: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<u64> {
+        let core = self.core.get()?;
+        let event = core.event(event_type, channel, data, tenant_id, user_id)?;
+        let wait = !on_resolver_thread();
+        let report = detached(py, || {
+            core.engine.publish(event).map(|receipt| if wait { receipt.wait() } else { receipt.report() })
+        })?;
+        report.map(|report| report.delivered).map_err(|error| publish_error(py, error))
+    }
+
+    /// Publishes without waiting for deliveries. Raises as `publish_event` does, and `QueueFull` at once.
+    #[pyo3(signature = (event_type, channel, data, *, tenant_id=None, user_id=None))]
+    fn publish_nowait(
+        &self,
+        py: Python<'_>,
+        event_type: &str,
+        channel: &str,
+        data: &Bound<'_, PyAny>,
+        tenant_id: Option<&Bound<'_, PyAny>>,
+        user_id: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let core = self.core.get()?;
+        let event = core.event(event_type, channel, data, tenant_id, user_id)?;
+        core.engine.try_publish(event).map(drop).map_err(|error| publish_error(py, error))
+    }
+
+    /// Publishes `(event_type, channel, data)` triples, in order, and waits for all; answers each one's deliveries.
+    ///
+    /// All are read before the first is published, so bad data publishes nothing.
+    #[pyo3(signature = (events, *, tenant_id=None, user_id=None))]
+    fn publish_many(
+        &self,
+        py: Python<'_>,
+        events: &Bound<'_, PyAny>,
+        tenant_id: Option<&Bound<'_, PyAny>>,
+        user_id: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Vec<u64>> {
+        let core = self.core.get()?;
+        let max = core.engine.limits().publish_many_max;
+        let mut ready = Vec::new();
+        for event in events.try_iter()? {
+            let (event_type, channel, data): (String, String, Bound<'_, PyAny>) = event?.extract()?;
+            coulis::error::LimitExceeded::check("publish_many_max", ready.len() + 1, max)
+                .map_err(|limit| errors::limit(py, &limit))?;
+            ready.push(core.event(&event_type, &channel, &data, tenant_id, user_id)?);
+        }
+        let wait = !on_resolver_thread();
+        let reports = detached(py, || {
+            let receipts =
+                ready.into_iter().map(|event| core.engine.publish(event)).collect::<Result<Vec<_>, _>>()?;
+            let report = |receipt: &coulis::engine::Receipt| if wait { receipt.wait() } else { receipt.report() };
+            Ok(receipts.iter().map(|receipt| report(receipt).delivered).collect())
+        })?;
+        reports.map_err(|error| publish_error(py, error))
+    }
+
+    /// The next message of a subscription as JSON text, or `None`. Never waits.
+    ///
+    /// Raises `SubscriptionNotFound` for an unknown or completed subscription, and `ValueError` if several
+    /// connections use the id and none is named.
+    #[pyo3(signature = (subscription_id, connection_id=None))]
+    fn next_event<'py>(
+        &self,
+        py: Python<'py>,
+        subscription_id: &str,
+        connection_id: Option<&str>,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let messages = self.take(subscription_id, connection_id, 1)?;
+        Ok(messages.first().map(|message| PyBytes::new(py, message)))
+    }
+
+    /// Up to `max_events` messages of a subscription, oldest first. Raises as `next_event` does.
+    #[pyo3(signature = (subscription_id, max_events=256, connection_id=None))]
+    fn next_events<'py>(
+        &self,
+        py: Python<'py>,
+        subscription_id: &str,
+        max_events: usize,
+        connection_id: Option<&str>,
+    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        let messages = self.take(subscription_id, connection_id, max_events)?;
+        Ok(messages.iter().map(|message| PyBytes::new(py, message)).collect())
+    }
+
+    /// Ends a subscription and frees all it holds; nothing is delivered afterwards. Safe to repeat.
+    #[pyo3(signature = (subscription_id, connection_id=None))]
+    fn complete_subscription(
+        &self,
+        py: Python<'_>,
+        subscription_id: &str,
+        connection_id: Option<&str>,
+    ) -> PyResult<()> {
+        match self.core.get()?.direct.remove(subscription_id, connection_id) {
+            Ok(place) => {
+                let reading = place.lock().take();
+                detached(py, || drop(reading))
+            }
+            Err(error) if error.is_instance_of::<errors::SubscriptionNotFound>(py) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The ids of the subscriptions on a channel.
+    fn subscriptions_by_channel(&self, py: Python<'_>, channel: &str) -> PyResult<Vec<String>> {
+        let core = self.core.get()?;
+        detached(py, || core.engine.subscriptions_by_channel(channel))
+    }
+
+    /// The root field of a document's operation, by its name in the schema. Raises `InvalidQuery`.
+    #[pyo3(signature = (query, operation_name=None))]
+    fn root_field(&self, py: Python<'_>, query: &str, operation_name: Option<String>) -> PyResult<String> {
+        let core = self.core.get()?;
+        let name = operation_name.map_or(OperationName::Only, OperationName::Label);
+        detached(py, || core.engine.plan(query, &name))?
+            .map(|plan| plan.root_field().to_owned())
+            .map_err(|list| errors::invalid_query(py, &list))
+    }
+
+    /// The engine's counters by name.
+    fn get_metrics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let metrics = PyDict::new(py);
+        for (name, value) in self.core.get()?.engine.metrics().rows() {
+            metrics.set_item(name, value)?;
+        }
+        Ok(metrics)
+    }
+
+    /// The engine's counters in the text format of Prometheus.
+    fn prometheus(&self) -> PyResult<String> {
+        Ok(self.core.get()?.engine.metrics().prometheus())
+    }
+
+    /// Delivers what was accepted, ends all subscriptions and stops the threads. Safe to repeat.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        // A forked child has nothing to stop.
+        self.core.get().map_or(Ok(()), |core| core.close(py))
+    }
+
+    fn __enter__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    #[pyo3(signature = (*_raised))]
+    fn __exit__(&self, py: Python<'_>, _raised: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.close(py)
+    }
+}
+
+impl SubscriptionExecutor {
+    pub(crate) fn core(&self) -> PyResult<&Arc<Core>> {
+        self.core.get()
+    }
+
+    fn take(&self, subscription: &str, connection: Option<&str>, max: usize) -> PyResult<Vec<Vec<u8>>> {
+        let place = self.core.get()?.direct.find(subscription, connection)?;
+        let mut reading = place.lock();
+        reading.as_mut().map(|reading| reading.take(max)).ok_or_else(|| direct::not_found(subscription))
+    }
+}
+
+fn register(
+    py: Python<'_>,
+    core: &Core,
+    wish: Wish,
+    wake: Option<(Arc<Lane>, u64)>,
+) -> PyResult<Subscriber> {
+    let mailbox = wake.map(|(lane, token)| (Arc::clone(&lane.mailbox), token));
+    let options = SubscriberOptions { mailbox, ring_frames_max: None };
+    let mut subscriber =
+        detached(py, || core.engine.open(options))?.map_err(|error| open_error(py, &error))?;
+    core.subscribe(py, &mut subscriber, wish)?.map_err(|error| subscribe_error(py, error))?;
+    Ok(subscriber)
+}
+
+fn refuse_carriers(bus: &EventBusConfig) -> PyResult<()> {
+    if bus.is_memory() {
+        return Ok(());
+    }
+    let kind = bus.bus_type();
+    Err(BusError::new_err(format!("the `{kind}` bus is not in this build yet: use EventBusConfig.memory()")))
+}
+
+/// What is asked for and cannot be done is refused: ignoring a filter would let everything through.
+fn refuse_unbuilt(policy: bool, resume: bool, overflow: bool) -> PyResult<()> {
+    if policy {
+        return Err(PolicyError::new_err(
+            "`filter` and `policy` cannot be compiled: this build has no policy language yet",
+        ));
+    }
+    for (name, given) in [("resume", resume), ("overflow", overflow)] {
+        if given {
+            return Err(CoulisError::new_err(format!("`{name}` is not in this build yet: leave it out")));
+        }
+    }
+    Ok(())
+}
+
+fn isolation(tenancy: &str, owner: Option<&str>) -> PyResult<Isolation> {
+    let tenancy = match tenancy {
+        "permissive" => Tenancy::Permissive,
+        "strict" => Tenancy::Strict,
+        other => {
+            let other: String = other.chars().take(64).collect();
+            return Err(value_error(format!("`tenancy` is `{other}`: pass \"permissive\" or \"strict\"")));
+        }
+    };
+    if owner == Some("") {
+        return Err(value_error("`owner` is empty: pass a field's name, or None for no owner rule"));
+    }
+    Ok(Isolation { tenancy, owner: owner.map(Into::into), ..Isolation::default() })
+}
+
+/// The rules of one channel; what they leave out is as on all channels.
+fn channel_rules(default: &Isolation, rules: &Bound<'_, PyAny>) -> PyResult<Isolation> {
+    let mut own = default.clone();
+    for (name, value) in settings::pairs("channels", Some(rules))? {
+        match name.as_str() {
+            "tenancy" => own.tenancy = isolation(&settings::text("tenancy", &value)?, None)?.tenancy,
+            "owner" if value.is_none() => own.owner = None,
+            "owner" => own.owner = isolation("strict", Some(&settings::text("owner", &value)?))?.owner,
+            _ => return Err(value_error("`channels` has rules beside `tenancy` and `owner`: leave them out")),
+        }
+    }
+    Ok(own)
+}
+
+fn schema(py: Python<'_>, text: Option<&str>) -> PyResult<Option<Schema>> {
+    let Some(text) = text else { return Ok(None) };
+    detached(py, || Schema::parse(text))?.map(Some).map_err(|list| schema_error(&list))
+}
+
+pub(crate) fn schema_error(errors: &[coulis::error::GraphQlError]) -> PyErr {
+    let reasons = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    value_error(format!("`schema` is no valid schema: {reasons}"))
+}
+
+fn build_error(py: Python<'_>, error: &BuildError) -> PyErr {
+    match error {
+        BuildError::Limit(limit) => errors::limit(py, limit),
+        BuildError::Thread(error) => CoulisError::new_err(format!("no thread for a shard: {error}")),
+    }
+}
+
+/// Has the process tell when it ends and when it is forked, once.
+fn watch_process(py: Python<'_>) -> PyResult<()> {
+    static WATCHED: pyo3::sync::PyOnceLock<()> = pyo3::sync::PyOnceLock::new();
+    WATCHED
+        .get_or_try_init(py, || {
+            let native = py.import(intern!(py, "coulis._coulis"))?;
+            py.import("atexit")?.call_method1("register", (native.getattr("close_all")?,))?;
+            let os = py.import("os")?;
+            if os.hasattr("register_at_fork")? {
+                let child = PyDict::new(py);
+                child.set_item("after_in_child", native.getattr("forked")?)?;
+                os.call_method("register_at_fork", (), Some(&child))?;
+            }
+            Ok(())
+        })
+        .copied()
+}

@@ -1,0 +1,42 @@
+//! User and tenant ids: text, integer or UUID, all as one canonical text.
+
+use coulis::id::Identity;
+use pyo3::{
+    exceptions::PyTypeError,
+    prelude::*,
+    sync::PyOnceLock,
+    types::{PyBool, PyInt, PyString, PyType},
+};
+
+use crate::{errors::value_error, integers};
+
+static UUID: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+
+/// The identity that the argument `name` holds: `7` and `"7"` are the same one, `None` and `""` are none.
+///
+/// A bool or float is refused: `True` would be user 1, and `7.0` would be a second spelling of user 7.
+pub(crate) fn identity(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Identity>> {
+    match value {
+        Some(value) if !value.is_none() => Ok(Identity::new(text(name, value)?)),
+        _ => Ok(None),
+    }
+}
+
+fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let py = value.py();
+    if let Ok(text) = value.cast::<PyString>() {
+        let text = text.to_str().map_err(|_| value_error(format!("`{name}` holds a lone surrogate")))?;
+        return Ok(text.to_owned());
+    }
+    if value.is_instance_of::<PyInt>() && !value.is_instance_of::<PyBool>() {
+        return match value.extract::<i64>() {
+            Ok(number) => Ok(number.to_string()),
+            Err(_) => integers::digits(value),
+        };
+    }
+    if value.is_instance(UUID.import(py, "uuid", "UUID")?)? {
+        return value.str()?.extract();
+    }
+    let kind = value.get_type().name()?;
+    Err(PyTypeError::new_err(format!("`{name}` is a `{kind}`: pass a str, an int or a UUID")))
+}

@@ -1,0 +1,312 @@
+//! Resolvers: Python callables that make results, called off the shard threads.
+//!
+//! A shard hands a job over and goes on. Sync resolvers run on one thread of the executor, which attaches to the
+//! interpreter once for a batch; async ones run on an event loop, which [`crate::reader`] wakes. Both queues are
+//! bounded; what finds no room is a failed delivery, not a wait. A failure is answered with a message and never
+//! with data of the event.
+
+use std::{
+    cell::Cell,
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Weak},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use coulis::engine::{Job, Resolve};
+use pyo3::{prelude::*, sync::PyOnceLock};
+
+use crate::{
+    decode,
+    encode::{self, Bounds},
+    errors::CoulisError,
+    lock::Lock,
+    reader::Lane,
+};
+
+/// Jobs that wait for one resolver thread or one event loop.
+pub(crate) const JOBS_MAX: usize = 65_536;
+/// Jobs that a resolver thread does before it lets go of the interpreter.
+const BATCH_JOBS_MAX: usize = 256;
+/// How long `close` waits for a resolver that does not return.
+const JOIN_WAIT_MAX: Duration = Duration::from_secs(5);
+
+thread_local! {
+    static IS_RESOLVER_THREAD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread runs sync resolvers: it must not wait for the result of one.
+pub(crate) fn on_resolver_thread() -> bool {
+    IS_RESOLVER_THREAD.get()
+}
+
+/// A callable and how it wants to be called.
+#[derive(Debug)]
+pub(crate) struct Function {
+    pub(crate) callable: Py<PyAny>,
+    takes_info: bool,
+    bounds: Bounds,
+}
+
+impl Function {
+    /// Calls it with the job's event and variables; an async function answers its coroutine.
+    pub(crate) fn call<'py>(&self, py: Python<'py>, job: &Job) -> PyResult<Bound<'py, PyAny>> {
+        let event = decode::node(py, job.event().document().root())?;
+        let variables = decode::tree(py, job.variables())?;
+        let callable = self.callable.bind(py);
+        if self.takes_info {
+            callable.call1((event, variables, ResolverInfo::of(job)))
+        } else {
+            callable.call1((event, variables))
+        }
+    }
+
+    /// The JSON text of a result.
+    pub(crate) fn encode(&self, result: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+        encode::encode("result", result, self.bounds)
+    }
+
+    fn run(&self, py: Python<'_>, job: &Job) -> Result<Vec<u8>, String> {
+        let result = self.call(py, job).and_then(|result| {
+            refuse_awaitable(&result)?;
+            self.encode(&result)
+        });
+        result.map_err(|error| self.describe(py, &error))
+    }
+
+    /// Logs the failure and words it for the client.
+    fn describe(&self, py: Python<'_>, error: &PyErr) -> String {
+        static DESCRIBE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let described = DESCRIBE
+            .import(py, "coulis.resolvers", "describe_failure")
+            .and_then(|describe| describe.call1((&self.callable, error.value(py)))?.extract());
+        described.unwrap_or_else(|broken: PyErr| {
+            broken.write_unraisable(py, Some(self.callable.bind(py)));
+            "the resolver failed".into()
+        })
+    }
+}
+
+fn refuse_awaitable(result: &Bound<'_, PyAny>) -> PyResult<()> {
+    static REFUSE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    REFUSE.import(result.py(), "coulis.resolvers", "refuse_awaitable")?.call1((result,)).map(drop)
+}
+
+/// What a resolver may know beside the event and the variables.
+#[pyclass(frozen, get_all, module = "coulis")]
+#[derive(Debug)]
+pub(crate) struct ResolverInfo {
+    /// The event's type.
+    event_type: String,
+    /// The event's channel.
+    channel: String,
+    /// The id of the first of the subscriptions that get this result.
+    subscription_id: String,
+}
+
+impl ResolverInfo {
+    fn of(job: &Job) -> Self {
+        Self {
+            event_type: job.event().event_type().into(),
+            channel: job.event().channel().into(),
+            subscription_id: job.subscription().into(),
+        }
+    }
+}
+
+/// A function with the place where it runs: what the engine knows a resolver by.
+#[derive(Debug)]
+pub(crate) struct Callback {
+    function: Arc<Function>,
+    place: Place,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Thread(flume::Sender<Task>),
+    Loop(Arc<Lane>),
+}
+
+impl Resolve for Callback {
+    fn resolve(&self, job: Job) -> Result<(), Job> {
+        let task = Task { function: Arc::clone(&self.function), job };
+        match &self.place {
+            Place::Thread(tasks) => tasks.try_send(task).map_err(|refused| refused.into_inner().job),
+            Place::Loop(lane) => lane.offer(task).map_err(|refused| refused.job),
+        }
+    }
+
+    fn is_async(&self) -> bool {
+        matches!(self.place, Place::Loop(_))
+    }
+}
+
+/// A job and the function that does it.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) function: Arc<Function>,
+    pub(crate) job: Job,
+}
+
+impl Task {
+    fn run(self, py: Python<'_>) {
+        // A job that is dropped in a panic is answered by its drop.
+        let Self { function, job } = self;
+        let result = catch_unwind(AssertUnwindSafe(|| function.run(py, &job)));
+        job.answer(result.unwrap_or_else(|_| Err("the resolver failed".into())));
+    }
+}
+
+/// The resolvers of one executor.
+#[derive(Debug)]
+pub(crate) struct Resolvers {
+    bounds: Bounds,
+    known: Lock<Known>,
+    thread: Lock<Option<ResolverThread>>,
+}
+
+/// The callbacks that are in use, by what makes two of them the same; subscriptions share results only through the
+/// same callback.
+#[derive(Debug, Default)]
+struct Known {
+    callbacks: HashMap<Key, Weak<Callback>>,
+    /// Dead entries are removed when there are this many entries.
+    prune_at: usize,
+}
+
+/// The addresses of a function, of the object it is bound to, and of the loop it runs on. They are not reused while
+/// the callback, which holds all three, lives.
+type Key = (usize, usize, usize);
+
+impl Known {
+    fn get_or_insert(&mut self, key: Key, make: impl FnOnce() -> Callback) -> Arc<Callback> {
+        if let Some(callback) = self.callbacks.get(&key).and_then(Weak::upgrade) {
+            return callback;
+        }
+        if self.callbacks.len() >= self.prune_at {
+            self.callbacks.retain(|_, callback| callback.strong_count() > 0);
+            self.prune_at = 64 + 2 * self.callbacks.len();
+        }
+        let callback = Arc::new(make());
+        self.callbacks.insert(key, Arc::downgrade(&callback));
+        callback
+    }
+}
+
+impl Resolvers {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self { bounds, known: Lock::default(), thread: Lock::new(None) }
+    }
+
+    /// The callback for `callable`; async ones run on `lane`, or on a private loop.
+    ///
+    /// # Errors
+    /// `TypeError` for what is no resolver, and `CoulisError` when no thread can be started.
+    pub(crate) fn callback(
+        &self,
+        callable: &Bound<'_, PyAny>,
+        lane: Option<&Arc<Lane>>,
+    ) -> PyResult<Arc<Callback>> {
+        static CHECK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let py = callable.py();
+        let (is_async, takes_info) =
+            CHECK.import(py, "coulis.resolvers", "check_resolver")?.call1((callable,))?.extract()?;
+        let place = match (is_async, lane) {
+            (false, _) => Place::Thread(self.tasks()?),
+            (true, Some(lane)) => Place::Loop(Arc::clone(lane)),
+            (true, None) => Place::Loop(private_lane(py)?),
+        };
+        let function =
+            Arc::new(Function { callable: callable.clone().unbind(), takes_info, bounds: self.bounds });
+        let key = key(callable, &place);
+        Ok(self.known.lock().get_or_insert(key, || Callback { function, place }))
+    }
+
+    /// The queue of the resolver thread, which the first sync resolver starts.
+    fn tasks(&self) -> PyResult<flume::Sender<Task>> {
+        let mut thread = self.thread.lock();
+        if let Some(thread) = &*thread {
+            return Ok(thread.tasks.clone());
+        }
+        let started = ResolverThread::start()
+            .map_err(|error| CoulisError::new_err(format!("no thread for resolvers: {error}")))?;
+        let tasks = started.tasks.clone();
+        *thread = Some(started);
+        Ok(tasks)
+    }
+
+    /// Stops the resolver thread and waits for it, unless a resolver is calling. Call it without the interpreter.
+    pub(crate) fn close(&self) {
+        let stopped = self.thread.lock().take();
+        if let Some(thread) = stopped {
+            thread.join();
+        }
+    }
+}
+
+fn key(callable: &Bound<'_, PyAny>, place: &Place) -> Key {
+    let address = |name: &str| callable.getattr(name).ok().map(|part| part.as_ptr() as usize);
+    let (function, object) = match (address("__func__"), address("__self__")) {
+        // A bound method is a new object each time it is looked up.
+        (Some(function), Some(object)) => (function, object),
+        _ => (callable.as_ptr() as usize, 0),
+    };
+    let place = match place {
+        Place::Thread(_) => 0,
+        Place::Loop(lane) => Arc::as_ptr(lane) as usize,
+    };
+    (function, object, place)
+}
+
+fn private_lane(py: Python<'_>) -> PyResult<Arc<Lane>> {
+    static READER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let reader = READER.import(py, "coulis.loops", "private_reader")?.call0()?;
+    Ok(Arc::clone(reader.cast::<crate::reader::LoopReader>()?.get().lane()))
+}
+
+/// The thread on which the sync resolvers of one executor run, one after the other.
+#[derive(Debug)]
+struct ResolverThread {
+    tasks: flume::Sender<Task>,
+    stop: flume::Sender<()>,
+    /// Disconnected when the thread has ended.
+    ended: flume::Receiver<()>,
+    handle: JoinHandle<()>,
+}
+
+impl ResolverThread {
+    fn start() -> std::io::Result<Self> {
+        let (tasks, queue) = flume::bounded(JOBS_MAX);
+        let (stop, stopped) = flume::bounded(1);
+        let (ends, ended) = flume::bounded(1);
+        let handle = std::thread::Builder::new().name("coulis-resolver".into()).spawn(move || {
+            IS_RESOLVER_THREAD.set(true);
+            run(&queue, &stopped);
+            drop(ends);
+        })?;
+        Ok(Self { tasks, stop, ended, handle })
+    }
+
+    fn join(self) {
+        let Self { tasks, stop, ended, handle } = self;
+        drop((tasks, stop));
+        if !on_resolver_thread() && ended.recv_timeout(JOIN_WAIT_MAX) != Err(flume::RecvTimeoutError::Timeout) {
+            let _panicked = handle.join();
+        }
+    }
+}
+
+/// Until told to stop, or until there is no interpreter any more; then what waits is answered by its drop.
+fn run(queue: &flume::Receiver<Task>, stopped: &flume::Receiver<()>) {
+    while let Some(first) = flume::Selector::new()
+        .recv(stopped, |_| None)
+        .recv(queue, Result::ok)
+        .wait()
+    {
+        let batch: Vec<_> = std::iter::once(first).chain(queue.try_iter().take(BATCH_JOBS_MAX - 1)).collect();
+        if Python::try_attach(|py| batch.into_iter().for_each(|task| task.run(py))).is_none() {
+            return;
+        }
+    }
+}

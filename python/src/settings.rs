@@ -1,0 +1,100 @@
+//! Keyword arguments of an executor as the engine's settings.
+
+use std::time::Duration;
+
+use coulis::limits::Limits;
+use pyo3::{
+    exceptions::{PyTypeError, PyValueError},
+    prelude::*,
+    types::{PyBool, PyInt, PyString},
+};
+
+use crate::errors::value_error;
+
+/// Sets each named bound; the names are those of the engine's `Limits`.
+macro_rules! named_limits {
+    ($limits:ident, $name:ident, $value:ident: $($field:ident)+) => {
+        match $name {
+            $(stringify!($field) => $limits.$field = count($name, $value)?,)+
+            "publish_wait_max" => $limits.publish_wait_max = seconds($name, $value)?,
+            _ => return Err(value_error(format!("`limits` has no bound called `{}`", short($name)))),
+        }
+    };
+}
+
+/// The bounds that `limits` names, and the defaults for all others.
+pub(crate) fn limits(given: Option<&Bound<'_, PyAny>>) -> PyResult<Limits> {
+    let mut limits = Limits::default();
+    for (name, value) in pairs("limits", given)? {
+        let (name, value) = (name.as_str(), &value);
+        named_limits!(limits, name, value:
+            shards_max inbox_commands_max batch_commands_max channels_max name_bytes_max event_bytes_max
+            event_depth_max publish_many_max subscribers_max subscriptions_per_subscriber_max ring_frames_max
+            subscription_id_bytes_max query_bytes_max query_tokens_max query_depth_max query_fields_max
+            variables_bytes_max plans_max resolver_pending_max body_bytes_max message_bytes_max
+            message_depth_max replies_max
+        );
+    }
+    Ok(limits)
+}
+
+/// The entries of a mapping with str keys.
+pub(crate) fn pairs<'py>(
+    argument: &str,
+    given: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Vec<(String, Bound<'py, PyAny>)>> {
+    let Some(given) = given else { return Ok(Vec::new()) };
+    let items = given.call_method0("items").map_err(|_| not(argument, "a mapping", given))?;
+    items.try_iter()?.map(|item| item?.extract()).collect()
+}
+
+/// One text, several, or none.
+pub(crate) fn words(argument: &str, given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
+    let Some(given) = given else { return Ok(Vec::new()) };
+    let words = match given.cast::<PyString>() {
+        Ok(word) => vec![text(argument, word.as_any())?],
+        Err(_) => given
+            .try_iter()
+            .map_err(|_| not(argument, "a str or several", given))?
+            .map(|word| text(argument, &word?))
+            .collect::<PyResult<Vec<_>>>()?,
+    };
+    if words.iter().any(String::is_empty) {
+        return Err(value_error(format!("`{argument}` holds an empty text: leave it out instead")));
+    }
+    Ok(words)
+}
+
+/// A str without lone surrogates.
+pub(crate) fn text(argument: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let text = value.cast::<PyString>().map_err(|_| not(argument, "a str", value))?;
+    text.to_str().map(str::to_owned).map_err(|_| value_error(format!("`{argument}` holds a lone surrogate")))
+}
+
+/// A whole number above zero.
+pub(crate) fn count(name: &str, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+    if !value.is_instance_of::<PyInt>() || value.is_instance_of::<PyBool>() {
+        return Err(not(name, "an int", value));
+    }
+    match value.extract::<usize>() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(PyValueError::new_err(format!("`{name}` must be above 0 and fit a machine word"))),
+    }
+}
+
+fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    let seconds: f64 = value.extract().map_err(|_| not(name, "a number of seconds", value))?;
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| PyValueError::new_err(format!("`{name}` is `{seconds}`: pass seconds, 0 or more")))
+}
+
+fn not(name: &str, expected: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    match value.get_type().name() {
+        Ok(kind) => PyTypeError::new_err(format!("`{name}` is a `{kind}`: pass {expected}")),
+        Err(error) => error,
+    }
+}
+
+fn short(name: &str) -> &str {
+    name.char_indices().nth(64).map_or(name, |(end, _)| &name[..end])
+}
