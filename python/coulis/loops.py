@@ -45,7 +45,12 @@ class LoopBridge:
         self._wakes.pop(token, None)
 
     async def publish(
-        self, executor: SubscriptionExecutor, event_type: str, channel: str, data: EventData, **attributes: Identity
+        self,
+        executor: SubscriptionExecutor,
+        event_type: str,
+        channel: str,
+        data: EventData,
+        **attributes: Identity,
     ) -> int:
         """Publish and wait, without blocking the loop, until everything about the event is done."""
         future: asyncio.Future[int] = self._loop.create_future()
@@ -96,7 +101,7 @@ async def _answer(job: ResolverJob) -> None:
     except asyncio.CancelledError:
         job.fail("the resolver was cancelled")
         raise
-    except Exception as error:  # noqa: BLE001 - any failure is answered, none reaches the loop
+    except Exception as error:
         job.fail(describe_failure(job.resolver, error))
 
 

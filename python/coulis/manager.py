@@ -109,7 +109,14 @@ class SubscriptionManager:
         """
         bridge = running_bridge()
         data = SubscriptionData(
-            query, operation_name, dict(variables or {}), resolver_fn, user_id, tenant_id, subscription_id, connection_id
+            query,
+            operation_name,
+            dict(variables or {}),
+            resolver_fn,
+            user_id,
+            tenant_id,
+            subscription_id,
+            connection_id,
         )
         data._bridge, data._token = bridge, bridge.watch(data._messages.set)
         try:
@@ -237,7 +244,9 @@ class SubscriptionManager:
         if not active:
             raise SubscriptionNotFound(f"`{subscription_id}` is no active subscription")
         if len(active) > 1:
-            raise ValueError(f"`{subscription_id}` is active on {len(active)} connections: pass connection_id")
+            raise ValueError(
+                f"`{subscription_id}` is active on {len(active)} connections: pass connection_id"
+            )
         return next(iter(active.values()))
 
     def _key(self, subscription_id: str, connection_id: str) -> str:

@@ -33,7 +33,9 @@ impl EventBusConfig {
     #[staticmethod]
     fn redis(url: String, consumer_group: String) -> PyResult<Self> {
         if !REDIS_SCHEMES.iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme)) {
-            return Err(value_error("`url` is no Redis address: start it with redis://, rediss:// or unix://"));
+            return Err(value_error(
+                "`url` is no Redis address: start it with redis://, rediss:// or unix://",
+            ));
         }
         if consumer_group.trim().is_empty() {
             return Err(value_error("`consumer_group` is empty: name the cluster"));

@@ -12,8 +12,8 @@ use coulis::{
 use pyo3::prelude::*;
 
 use crate::{
-    decode,
     declarations::{Declarations, Declared},
+    decode,
     direct::Direct,
     encode::{self, Bounds},
     errors::{self, AlreadyExists, EngineClosed, PolicyError, QueueFull, detached, value_error},

@@ -222,7 +222,8 @@ impl Encoder {
 
     fn dataclass(&mut self, value: &Bound<'_, PyAny>) -> Encoded {
         let py = value.py();
-        if !value.get_type().hasattr(intern!(py, "__dataclass_fields__"))? || value.is_instance_of::<PyType>() {
+        if !value.get_type().hasattr(intern!(py, "__dataclass_fields__"))? || value.is_instance_of::<PyType>()
+        {
             return Err(unsupported(value));
         }
         let fields = py.import(intern!(py, "dataclasses"))?.call_method1(intern!(py, "fields"), (value,))?;

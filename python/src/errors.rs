@@ -9,8 +9,18 @@ use pyo3::{
 };
 
 create_exception!(coulis, CoulisError, PyRuntimeError, "Everything that Coulis itself refuses or fails at.");
-create_exception!(coulis, SubscriptionNotFound, CoulisError, "No subscription of this id, or it is completed.");
-create_exception!(coulis, AlreadyExists, CoulisError, "The connection has a subscription of this id already.");
+create_exception!(
+    coulis,
+    SubscriptionNotFound,
+    CoulisError,
+    "No subscription of this id, or it is completed."
+);
+create_exception!(
+    coulis,
+    AlreadyExists,
+    CoulisError,
+    "The connection has a subscription of this id already."
+);
 create_exception!(
     coulis,
     InvalidQuery,
@@ -28,7 +38,12 @@ create_exception!(
 create_exception!(coulis, RateLimited, CoulisError, "Too often: try again later.");
 create_exception!(coulis, PolicyError, CoulisError, "A policy or filter that cannot be compiled or applied.");
 create_exception!(coulis, BusError, CoulisError, "The event bus cannot be used.");
-create_exception!(coulis, QueueFull, CoulisError, "No room for the event now: publish again, or wait for room.");
+create_exception!(
+    coulis,
+    QueueFull,
+    CoulisError,
+    "No room for the event now: publish again, or wait for room."
+);
 create_exception!(coulis, EngineClosed, CoulisError, "The executor is closed.");
 
 /// `LimitExceeded` with what it is about.

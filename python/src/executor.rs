@@ -90,8 +90,8 @@ impl SubscriptionExecutor {
         if let Some(shards) = shards {
             builder = builder.shards(settings::count("shards", shards)?);
         }
-        let engine = detached(py, || builder.isolation(default).build())?
-            .map_err(|error| build_error(py, &error))?;
+        let engine =
+            detached(py, || builder.isolation(default).build())?.map_err(|error| build_error(py, &error))?;
         watch_process(py)?;
         Ok(Self { core: Native::new(Core::start(engine, declarations)), event_bus })
     }
@@ -225,7 +225,8 @@ impl SubscriptionExecutor {
         let reports = detached(py, || {
             let receipts =
                 ready.into_iter().map(|event| core.engine.publish(event)).collect::<Result<Vec<_>, _>>()?;
-            let report = |receipt: &coulis::engine::Receipt| if wait { receipt.wait() } else { receipt.report() };
+            let report =
+                |receipt: &coulis::engine::Receipt| if wait { receipt.wait() } else { receipt.report() };
             Ok(receipts.iter().map(|receipt| report(receipt).delivered).collect())
         })?;
         reports.map_err(|error| publish_error(py, error))
@@ -335,12 +336,7 @@ impl SubscriptionExecutor {
     }
 }
 
-fn register(
-    py: Python<'_>,
-    core: &Core,
-    wish: Wish,
-    wake: Option<(Arc<Lane>, u64)>,
-) -> PyResult<Subscriber> {
+fn register(py: Python<'_>, core: &Core, wish: Wish, wake: Option<(Arc<Lane>, u64)>) -> PyResult<Subscriber> {
     let mailbox = wake.map(|(lane, token)| (Arc::clone(&lane.mailbox), token));
     let options = SubscriberOptions { mailbox, ring_frames_max: None };
     let mut subscriber =
@@ -395,7 +391,9 @@ fn channel_rules(default: &Isolation, rules: &Bound<'_, PyAny>) -> PyResult<Isol
             "tenancy" => own.tenancy = isolation(&settings::text("tenancy", &value)?, None)?.tenancy,
             "owner" if value.is_none() => own.owner = None,
             "owner" => own.owner = isolation("strict", Some(&settings::text("owner", &value)?))?.owner,
-            _ => return Err(value_error("`channels` has rules beside `tenancy` and `owner`: leave them out")),
+            _ => {
+                return Err(value_error("`channels` has rules beside `tenancy` and `owner`: leave them out"));
+            }
         }
     }
     Ok(own)

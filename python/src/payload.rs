@@ -80,9 +80,6 @@ impl PySubscriptionPayload {
 
     fn __repr__(&self) -> String {
         let fields = self.0.lock();
-        format!(
-            "PySubscriptionPayload(query={:?}, operation_name={:?})",
-            fields.query, fields.operation_name
-        )
+        format!("PySubscriptionPayload(query={:?}, operation_name={:?})", fields.query, fields.operation_name)
     }
 }

@@ -151,7 +151,8 @@ impl Lane {
 
     fn take_finished(&self) -> Vec<(Py<PyAny>, u64)> {
         let mut publishes = self.publishes.lock();
-        let taken: Vec<_> = self.finished.1.try_iter().filter_map(|number| publishes.remove(&number)).collect();
+        let taken: Vec<_> =
+            self.finished.1.try_iter().filter_map(|number| publishes.remove(&number)).collect();
         drop(publishes);
         taken.into_iter().map(|Publish { future, receipt }| (future, receipt.report().delivered)).collect()
     }
@@ -214,9 +215,7 @@ impl LoopReader {
         let core = executor.core()?;
         let event = core.event(event_type, channel, data, tenant_id, user_id)?;
         match core.engine.try_publish(event) {
-            Ok(receipt) if receipt.is_done() => {
-                Ok(receipt.report().delivered.into_pyobject(py)?.into_any())
-            }
+            Ok(receipt) if receipt.is_done() => Ok(receipt.report().delivered.into_pyobject(py)?.into_any()),
             Ok(receipt) => {
                 self.0.finish(future, receipt);
                 Ok(py.None().into_bound(py))
@@ -266,7 +265,8 @@ impl PendingPublish {
     fn publish_when_room(&self, py: Python<'_>) -> PyResult<()> {
         let Some(event) = self.event.lock().take() else { return Ok(()) };
         let core = self.core.get()?;
-        let receipt = detached(py, || core.engine.publish(*event))?.map_err(|error| publish_error(py, error))?;
+        let receipt =
+            detached(py, || core.engine.publish(*event))?.map_err(|error| publish_error(py, error))?;
         self.lane.finish(self.future.clone_ref(py), receipt);
         Ok(())
     }

@@ -9,7 +9,10 @@ use std::{
     cell::Cell,
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -124,7 +127,7 @@ pub(crate) struct Callback {
 
 #[derive(Clone, Debug)]
 enum Place {
-    Thread(flume::Sender<Task>),
+    Thread(Queue),
     Loop(Arc<Lane>),
 }
 
@@ -132,7 +135,13 @@ impl Resolve for Callback {
     fn resolve(&self, job: Job) -> Result<(), Job> {
         let task = Task { function: Arc::clone(&self.function), job };
         match &self.place {
-            Place::Thread(tasks) => tasks.try_send(task).map_err(|refused| refused.into_inner().job),
+            Place::Thread(queue) => match queue.try_send(Order::Do(task)) {
+                Err(
+                    flume::TrySendError::Full(Order::Do(task))
+                    | flume::TrySendError::Disconnected(Order::Do(task)),
+                ) => Err(task.job),
+                _ => Ok(()),
+            },
             Place::Loop(lane) => lane.offer(task).map_err(|refused| refused.job),
         }
     }
@@ -213,7 +222,7 @@ impl Resolvers {
         let (is_async, takes_info) =
             CHECK.import(py, "coulis.resolvers", "check_resolver")?.call1((callable,))?.extract()?;
         let place = match (is_async, lane) {
-            (false, _) => Place::Thread(self.tasks()?),
+            (false, _) => Place::Thread(self.queue()?),
             (true, Some(lane)) => Place::Loop(Arc::clone(lane)),
             (true, None) => Place::Loop(private_lane(py)?),
         };
@@ -224,16 +233,16 @@ impl Resolvers {
     }
 
     /// The queue of the resolver thread, which the first sync resolver starts.
-    fn tasks(&self) -> PyResult<flume::Sender<Task>> {
+    fn queue(&self) -> PyResult<Queue> {
         let mut thread = self.thread.lock();
         if let Some(thread) = &*thread {
-            return Ok(thread.tasks.clone());
+            return Ok(thread.queue.clone());
         }
         let started = ResolverThread::start()
             .map_err(|error| CoulisError::new_err(format!("no thread for resolvers: {error}")))?;
-        let tasks = started.tasks.clone();
+        let queue = started.queue.clone();
         *thread = Some(started);
-        Ok(tasks)
+        Ok(queue)
     }
 
     /// Stops the resolver thread and waits for it, unless a resolver is calling. Call it without the interpreter.
@@ -241,6 +250,15 @@ impl Resolvers {
         let stopped = self.thread.lock().take();
         if let Some(thread) = stopped {
             thread.join();
+        }
+    }
+}
+
+impl Drop for Resolvers {
+    // Without a join: whoever drops the last executor may hold the interpreter, which the thread needs to end.
+    fn drop(&mut self) {
+        if let Some(thread) = &*self.thread.lock() {
+            thread.stop();
         }
     }
 }
@@ -265,11 +283,21 @@ fn private_lane(py: Python<'_>) -> PyResult<Arc<Lane>> {
     Ok(Arc::clone(reader.cast::<crate::reader::LoopReader>()?.get().lane()))
 }
 
+/// What a resolver thread is told.
+#[derive(Debug)]
+enum Order {
+    Do(Task),
+    /// Look whether to stop.
+    Look,
+}
+
+type Queue = flume::Sender<Order>;
+
 /// The thread on which the sync resolvers of one executor run, one after the other.
 #[derive(Debug)]
 struct ResolverThread {
-    tasks: flume::Sender<Task>,
-    stop: flume::Sender<()>,
+    queue: Queue,
+    stopping: Arc<AtomicBool>,
     /// Disconnected when the thread has ended.
     ended: flume::Receiver<()>,
     handle: JoinHandle<()>,
@@ -277,35 +305,47 @@ struct ResolverThread {
 
 impl ResolverThread {
     fn start() -> std::io::Result<Self> {
-        let (tasks, queue) = flume::bounded(JOBS_MAX);
-        let (stop, stopped) = flume::bounded(1);
+        let (queue, orders) = flume::bounded(JOBS_MAX);
         let (ends, ended) = flume::bounded(1);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&stopping);
         let handle = std::thread::Builder::new().name("coulis-resolver".into()).spawn(move || {
             IS_RESOLVER_THREAD.set(true);
-            run(&queue, &stopped);
+            run(&orders, &stop);
             drop(ends);
         })?;
-        Ok(Self { tasks, stop, ended, handle })
+        Ok(Self { queue, stopping, ended, handle })
+    }
+
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        // In a full queue is enough to look at already.
+        let _full = self.queue.try_send(Order::Look);
     }
 
     fn join(self) {
-        let Self { tasks, stop, ended, handle } = self;
-        drop((tasks, stop));
-        if !on_resolver_thread() && ended.recv_timeout(JOIN_WAIT_MAX) != Err(flume::RecvTimeoutError::Timeout) {
-            let _panicked = handle.join();
+        self.stop();
+        if !on_resolver_thread()
+            && self.ended.recv_timeout(JOIN_WAIT_MAX) != Err(flume::RecvTimeoutError::Timeout)
+        {
+            let _panicked = self.handle.join();
         }
     }
 }
 
 /// Until told to stop, or until there is no interpreter any more; then what waits is answered by its drop.
-fn run(queue: &flume::Receiver<Task>, stopped: &flume::Receiver<()>) {
-    while let Some(first) = flume::Selector::new()
-        .recv(stopped, |_| None)
-        .recv(queue, Result::ok)
-        .wait()
+fn run(orders: &flume::Receiver<Order>, stopping: &AtomicBool) {
+    while let Ok(first) = orders.recv()
+        && !stopping.load(Ordering::Acquire)
     {
-        let batch: Vec<_> = std::iter::once(first).chain(queue.try_iter().take(BATCH_JOBS_MAX - 1)).collect();
-        if Python::try_attach(|py| batch.into_iter().for_each(|task| task.run(py))).is_none() {
+        let batch = std::iter::once(first).chain(orders.try_iter().take(BATCH_JOBS_MAX - 1));
+        let tasks: Vec<_> = batch
+            .filter_map(|order| match order {
+                Order::Do(task) => Some(task),
+                Order::Look => None,
+            })
+            .collect();
+        if Python::try_attach(|py| tasks.into_iter().for_each(|task| task.run(py))).is_none() {
             return;
         }
     }

@@ -62,10 +62,8 @@ impl Session {
         token: u64,
     ) -> PyResult<Self> {
         let (core, lane) = (Arc::clone(executor.core()?), Arc::clone(reader.lane()));
-        let options = SubscriberOptions {
-            mailbox: Some((Arc::clone(&lane.mailbox), token)),
-            ring_frames_max: None,
-        };
+        let options =
+            SubscriberOptions { mailbox: Some((Arc::clone(&lane.mailbox), token)), ring_frames_max: None };
         let subscriber =
             detached(py, || core.engine.open(options))?.map_err(|error| open_error(py, &error))?;
         let machine = Machine::new(core.engine.limits());
@@ -79,11 +77,7 @@ impl Session {
     /// Answers `("authenticate", payload)` when `accept` or `refuse` is due, and `("close", code, reason)` when the
     /// connection must be closed.
     #[pyo3(signature = (text, /))]
-    fn receive<'py>(
-        &self,
-        py: Python<'py>,
-        text: Option<&Bound<'py, PyString>>,
-    ) -> PyResult<Asked<'py>> {
+    fn receive<'py>(&self, py: Python<'py>, text: Option<&Bound<'py, PyString>>) -> PyResult<Asked<'py>> {
         let message = match text.map(|text| text.to_str()) {
             None => Message::Binary,
             Some(Ok(text)) => Message::Text(text.into()),
@@ -215,7 +209,8 @@ impl Connection {
 }
 
 fn authenticate<'py>(py: Python<'py>, payload: Option<&Value>) -> PyResult<Bound<'py, PyTuple>> {
-    let payload = payload.map_or_else(|| Ok(py.None().into_bound(py)), |payload| decode::tree(py, payload))?;
+    let payload =
+        payload.map_or_else(|| Ok(py.None().into_bound(py)), |payload| decode::tree(py, payload))?;
     (intern!(py, "authenticate"), payload).into_pyobject(py)
 }
 

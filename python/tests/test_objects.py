@@ -2,8 +2,9 @@
 
 import uuid
 
-import coulis
 import pytest
+
+import coulis
 
 
 def test_payload_has_the_documented_attributes():
@@ -43,7 +44,12 @@ def test_a_message_goes_round(message):
 
 @pytest.mark.parametrize(
     ("message", "error"),
-    [({}, ValueError), ({"type": 1}, TypeError), ({"type": "ping", "id": 1}, TypeError), ({"type": "\ud800"}, ValueError)],
+    [
+        ({}, ValueError),
+        ({"type": 1}, TypeError),
+        ({"type": "ping", "id": 1}, TypeError),
+        ({"type": "\ud800"}, ValueError),
+    ],
 )
 def test_a_message_without_a_type_is_refused(message, error):
     with pytest.raises(error, match="type|id"):
@@ -104,15 +110,17 @@ def test_what_is_no_identity_is_refused_by_name(given):
 
 def test_a_context_keeps_the_rest():
     context = coulis.SecurityContext("u", roles=["a"], scopes=("b",), federation="f", claims={"c": 1})
-    assert (context.roles, context.scopes, context.federation, context.claims) == (("a",), ("b",), "f", {"c": 1})
+    assert (context.roles, context.scopes, context.federation, context.claims) == (
+        ("a",),
+        ("b",),
+        "f",
+        {"c": 1},
+    )
 
 
 def test_every_exception_is_a_coulis_error():
     assert issubclass(coulis.CoulisError, RuntimeError)
-    for name in (
-        "SubscriptionNotFound AlreadyExists InvalidQuery AuthorizationFailed AuthenticationFailed LimitExceeded"
-        " RateLimited PolicyError BusError QueueFull EngineClosed"
-    ).split():
+    for name in ["SubscriptionNotFound", "AlreadyExists", "InvalidQuery", "AuthorizationFailed", "AuthenticationFailed", "LimitExceeded", "RateLimited", "PolicyError", "BusError", "QueueFull", "EngineClosed"]:
         assert issubclass(getattr(coulis, name), coulis.CoulisError)
 
 
@@ -123,7 +131,11 @@ def test_names_stand_where_the_documents_say():
     import coulis.starlette
     import coulis.subscriptions
 
-    assert coulis.PySubscriptionExecutor is coulis.SubscriptionExecutor is coulis.subscriptions.PySubscriptionExecutor
+    assert (
+        coulis.PySubscriptionExecutor
+        is coulis.SubscriptionExecutor
+        is coulis.subscriptions.PySubscriptionExecutor
+    )
     assert coulis.PyEventBusConfig is coulis.EventBusConfig is coulis.subscriptions.PyEventBusConfig
     assert coulis.SubscriptionManager is coulis.subscriptions.SubscriptionManager
     assert isinstance(coulis.__version__, str)

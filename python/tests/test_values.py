@@ -9,6 +9,7 @@ import math
 import uuid
 
 import pytest
+
 from coulis._coulis import LimitExceeded, from_json, to_json
 
 

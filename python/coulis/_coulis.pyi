@@ -1,0 +1,437 @@
+"""The native half of the package `coulis`; import from `coulis`, not from here."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Final, Literal, TypeAlias, TypedDict, final
+from uuid import UUID
+
+from typing_extensions import Self
+
+from coulis.registry import Declaration
+from coulis.resolvers import Resolver
+
+__all__ = [
+    "AlreadyExists",
+    "AuthenticationFailed",
+    "AuthorizationFailed",
+    "BusError",
+    "CoulisError",
+    "EngineClosed",
+    "EventBusConfig",
+    "InvalidQuery",
+    "LimitExceeded",
+    "LoopReader",
+    "PendingPublish",
+    "PolicyError",
+    "PyGraphQLMessage",
+    "PySubscriptionPayload",
+    "QueueFull",
+    "RateLimited",
+    "ResolverInfo",
+    "ResolverJob",
+    "SecurityContext",
+    "Session",
+    "SubscriptionExecutor",
+    "SubscriptionNotFound",
+    "__version__",
+    "close_all",
+    "forked",
+    "from_json",
+    "to_json",
+    "validate",
+]
+
+__version__: Final[str]
+
+Identity: TypeAlias = str | int | UUID | None
+"""A user or tenant: `7` and `"7"` are the same; `None` and `""` are none."""
+
+EventData: TypeAlias = Mapping[str, Any] | list[Any] | tuple[Any, ...] | bytes | str
+"""A value by the rules of `to_json`, or JSON text."""
+
+Asked: TypeAlias = (
+    tuple[Literal["authenticate"], dict[str, Any] | None] | tuple[Literal["close"], int, str] | None
+)
+
+class ChannelRules(TypedDict, total=False):
+    """Who sees the events of one channel; what is left out is as on all channels."""
+
+    owner: str | None
+    tenancy: str
+
+class CoulisError(RuntimeError):
+    """Everything that Coulis itself refuses or fails at."""
+
+class SubscriptionNotFound(CoulisError):
+    """No subscription of this id, or it is completed."""
+
+class AlreadyExists(CoulisError):
+    """The connection has a subscription of this id already."""
+
+class InvalidQuery(CoulisError):
+    """The GraphQL document or its variables are not valid; `errors` lists why, as GraphQL shapes errors."""
+
+    errors: list[dict[str, Any]]
+
+class AuthorizationFailed(CoulisError):
+    """The identity may not do this."""
+
+class AuthenticationFailed(CoulisError):
+    """The identity could not be established."""
+
+class LimitExceeded(CoulisError):
+    """A bound was reached; `limit` names it, `asked` and `max` are in its unit."""
+
+    limit: str
+    asked: int
+    max: int
+
+class RateLimited(CoulisError):
+    """Too often: try again later."""
+
+class PolicyError(CoulisError):
+    """A policy or filter that cannot be compiled or applied."""
+
+class BusError(CoulisError):
+    """The event bus cannot be used."""
+
+class QueueFull(CoulisError):
+    """No room for the event now: publish again, or wait for room."""
+
+class EngineClosed(CoulisError):
+    """The executor is closed."""
+
+@final
+class EventBusConfig:
+    """Which event bus an executor uses. Made by `memory()`, `redis(...)` or `postgresql(...)`."""
+
+    @staticmethod
+    def memory() -> EventBusConfig:
+        """Events stay in this process."""
+    @staticmethod
+    def redis(url: str, consumer_group: str) -> EventBusConfig:
+        """Events travel through Redis streams; `consumer_group` names the cluster. Connects to nothing yet."""
+    @staticmethod
+    def postgresql(connection_string: str) -> EventBusConfig:
+        """Events travel through a PostgreSQL outbox table. Connects to nothing yet."""
+    @property
+    def bus_type(self) -> str:
+        """`"memory"`, `"redis"` or `"postgresql"`."""
+    @property
+    def config(self) -> dict[str, str]:
+        """The settings of the bus by name, credentials included: do not log it."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class SecurityContext:
+    """Who a subscription belongs to. It comes from the server side only, never from a message of the client."""
+
+    def __new__(
+        cls,
+        user_id: Identity = None,
+        tenant_id: Identity = None,
+        roles: Iterable[str] | None = None,
+        scopes: Iterable[str] | None = None,
+        federation: Any = None,
+        claims: dict[str, Any] | None = None,
+    ) -> Self: ...
+    @property
+    def user_id(self) -> str | None:
+        """The user's canonical text, or `None` for nobody."""
+    @property
+    def tenant_id(self) -> str | None:
+        """The tenant's canonical text, or `None` for none."""
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Names of roles."""
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Names of scopes."""
+    @property
+    def federation(self) -> Any:
+        """The federation that the identity belongs to, or `None`."""
+    @property
+    def claims(self) -> dict[str, Any]:
+        """What else is known of the identity."""
+
+@final
+class PySubscriptionPayload:
+    """What a client asks for: a GraphQL document, which of its operations, its variables, and extensions."""
+
+    query: str
+    operation_name: str | None
+    extensions: dict[str, Any] | None
+    def __new__(
+        cls,
+        query: str,
+        operation_name: str | None = None,
+        variables: dict[str, Any] | None = None,
+        extensions: dict[str, Any] | None = None,
+    ) -> Self: ...
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Values of the operation's variables by name; never `None`."""
+    @variables.setter
+    def variables(self, variables: dict[str, Any] | None, /) -> None: ...
+
+@final
+class PyGraphQLMessage:
+    """One message of graphql-transport-ws. The payload is whatever the type says: `error` carries a list."""
+
+    @property
+    def type_(self) -> str:
+        """The message's `type`."""
+    @property
+    def id(self) -> str | None:
+        """The operation's id, for the types that have one."""
+    @property
+    def payload(self) -> Any:
+        """The payload, or `None`."""
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> PyGraphQLMessage:
+        """Read a message that was decoded from JSON; keys that the protocol does not know are left out."""
+    def to_dict(self) -> dict[str, Any]:
+        """Answer the message as it goes into JSON; absent parts stay absent."""
+
+@final
+class SubscriptionExecutor:
+    """Registers subscriptions, publishes events and hands out messages. Every method may be called from any thread.
+
+    Close it, or use it as a context manager; one that is dropped closes itself.
+    """
+
+    def __new__(
+        cls,
+        event_bus: EventBusConfig | None = None,
+        *,
+        schema: str | None = None,
+        limits: Mapping[str, float] | None = None,
+        shards: int | None = None,
+        tenancy: str = "permissive",
+        owner: str | None = "user_id",
+        channels: Mapping[str, ChannelRules] | None = None,
+        declarations: Mapping[str, Declaration] | None = None,
+    ) -> Self: ...
+    @property
+    def event_bus(self) -> EventBusConfig:
+        """The bus it was made with."""
+    def register_subscription(
+        self,
+        connection_id: str,
+        subscription_id: str,
+        query: str,
+        operation_name: str | None = None,
+        variables: Mapping[str, Any] | None = None,
+        user_id: Identity = None,
+        tenant_id: Identity = None,
+        *,
+        channel: str | Iterable[str] | None = None,
+        events: str | Iterable[str] | None = None,
+        resolver: Resolver | None = None,
+        per_subscription: bool = False,
+        filter: object = None,
+        policy: object = None,
+        context: SecurityContext | None = None,
+        resume: object = None,
+        overflow: object = None,
+        wake: tuple[LoopReader, int] | None = None,
+    ) -> str:
+        """Register a subscription and answer the given id. Every publish that starts afterwards is seen by it.
+
+        `channel` is one name or several, or `"*"`; by default it is the root field's name. `events` are the event
+        types to take, by default all. Without `resolver` the event's own data is shaped by the selection set. A
+        resolver runs once for all subscriptions that get the same result, or once for each with
+        `per_subscription=True`. `wake` is a `LoopReader` and a token that it names when messages are ready.
+
+        Raises `InvalidQuery`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, `EngineClosed`, and `TypeError` or
+        `ValueError` for bad arguments.
+        """
+    def publish_event(
+        self,
+        event_type: str,
+        channel: str,
+        data: EventData,
+        *,
+        tenant_id: Identity = None,
+        user_id: Identity = None,
+    ) -> int:
+        """Publish and wait until every delivery is readable, except those of async resolvers; answer how many.
+
+        `data` is a value, or JSON text as `bytes` or `str`. `tenant_id` and `user_id` outrank fields of the same
+        meaning in the data. On a thread that runs resolvers it does not wait, and answers what is done so far.
+
+        Raises `ValueError` and `TypeError` for bad data, `LimitExceeded`, `QueueFull` after `publish_wait_max`, and
+        `EngineClosed`.
+        """
+    def publish_nowait(
+        self,
+        event_type: str,
+        channel: str,
+        data: EventData,
+        *,
+        tenant_id: Identity = None,
+        user_id: Identity = None,
+    ) -> None:
+        """Publish without waiting for deliveries. Raises as `publish_event` does, and `QueueFull` at once."""
+    def publish_many(
+        self,
+        events: Iterable[tuple[str, str, EventData]],
+        *,
+        tenant_id: Identity = None,
+        user_id: Identity = None,
+    ) -> list[int]:
+        """Publish `(event_type, channel, data)` triples, in order, and wait for all; answer each one's deliveries.
+
+        All are read before the first is published, so bad data publishes nothing.
+        """
+    def next_event(self, subscription_id: str, connection_id: str | None = None) -> bytes | None:
+        """Answer the next message of a subscription as JSON text, or `None`. Never waits.
+
+        Raises `SubscriptionNotFound` for an unknown or completed subscription, and `ValueError` if several
+        connections use the id and none is named.
+        """
+    def next_events(
+        self, subscription_id: str, max_events: int = 256, connection_id: str | None = None
+    ) -> list[bytes]:
+        """Answer up to `max_events` messages of a subscription, oldest first. Raises as `next_event` does."""
+    def complete_subscription(self, subscription_id: str, connection_id: str | None = None) -> None:
+        """End a subscription and free all it holds; nothing is delivered afterwards. Safe to repeat."""
+    def subscriptions_by_channel(self, channel: str) -> list[str]:
+        """Answer the ids of the subscriptions on a channel."""
+    def root_field(self, query: str, operation_name: str | None = None) -> str:
+        """Answer the root field of a document's operation, by its name in the schema. Raises `InvalidQuery`."""
+    def get_metrics(self) -> dict[str, Any]:
+        """Answer the engine's counters by name."""
+    def prometheus(self) -> str:
+        """Answer the engine's counters in the text format of Prometheus."""
+    def close(self) -> None:
+        """Deliver what was accepted, end all subscriptions and stop the threads. Safe to repeat."""
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+@final
+class ResolverInfo:
+    """What a resolver may know beside the event and the variables."""
+
+    @property
+    def event_type(self) -> str:
+        """The event's type."""
+    @property
+    def channel(self) -> str:
+        """The event's channel."""
+    @property
+    def subscription_id(self) -> str:
+        """The id of the first of the subscriptions that get this result."""
+
+@final
+class ResolverJob:
+    """One result to be made by an async resolver. A job that is dropped is answered with an error."""
+
+    @property
+    def resolver(self) -> Callable[..., Any]:
+        """The callable."""
+    def call(self) -> Awaitable[Any]:
+        """Call the resolver: answer what is to be awaited."""
+    def answer(self, result: object) -> None:
+        """Answer with the resolver's result; `TypeError` or `ValueError` if it has no JSON form."""
+    def fail(self, message: str) -> None:
+        """Answer with a message that the client may see."""
+
+@final
+class LoopReader:
+    """What one event loop reads from the engine: watch `fileno()`, and call `poll()` when it is readable."""
+
+    def __new__(cls) -> Self: ...
+    def fileno(self) -> int:
+        """Answer the descriptor to watch; it lives as long as the reader."""
+    def poll(self) -> tuple[list[int], list[tuple[asyncio.Future[int], int]], bool]:
+        """Answer what happened.
+
+        The tokens of subscribers that have messages, the futures of finished publishes with their deliveries, and
+        whether resolver jobs wait.
+        """
+    def publish(
+        self,
+        executor: SubscriptionExecutor,
+        future: asyncio.Future[int],
+        event_type: str,
+        channel: str,
+        data: EventData,
+        *,
+        tenant_id: Identity = None,
+        user_id: Identity = None,
+    ) -> int | PendingPublish | None:
+        """Publish, and have `poll` name `future` when everything about the event is done.
+
+        Answer the deliveries if it is done already, `None` if `future` is to be awaited, and a `PendingPublish` if
+        the engine has no room now.
+        """
+    def take_jobs(self, limit: int) -> list[ResolverJob]:
+        """Answer up to `limit` resolver jobs that wait."""
+    def close(self) -> None:
+        """Take no more jobs; those that wait are answered with an error."""
+
+@final
+class PendingPublish:
+    """An event that found no room in the engine."""
+
+    def publish_when_room(self) -> None:
+        """Wait for room, up to `publish_wait_max`, and publish. Call it outside the loop's thread, once."""
+
+@final
+class Session:
+    """One connection of graphql-transport-ws.
+
+    Feed it what the client sends and what becomes of authentication and timers; after each call write what `take`
+    hands out, and close as the call asks. Use it in the thread of its reader's loop.
+    """
+
+    def __new__(cls, executor: SubscriptionExecutor, reader: LoopReader, token: int) -> Self: ...
+    def receive(self, text: str | None, /) -> Asked:
+        """Take one message of the client: text, or `None` for a binary one.
+
+        Answer `("authenticate", payload)` when `accept` or `refuse` is due, and `("close", code, reason)` when the
+        connection must be closed.
+        """
+    def accept(self, context: SecurityContext) -> Asked:
+        """Let the client subscribe as `context`."""
+    def refuse(self) -> Asked:
+        """Tell the client that it may not subscribe."""
+    def init_timed_out(self) -> Asked:
+        """Note that the time to wait for `connection_init` is over."""
+    def keep_alive(self) -> Asked:
+        """Note that the interval of keep-alive is over: a ping becomes ready, unless the last was not answered."""
+    def go_away(self) -> Asked:
+        """End the connection for the server: clients come back."""
+    def take(self, limit: int) -> list[str]:
+        """Answer up to `limit` texts to send, in order; fewer than `limit` mean that nothing more is ready."""
+    def close(self) -> None:
+        """Note that the connection is gone: end its subscriptions. Later calls do nothing. Safe to repeat."""
+
+def to_json(value: object, /) -> bytes:
+    """Answer a value's JSON text, by the rules that events, variables and results of resolvers follow."""
+
+def from_json(text: str | bytes, /) -> Any:
+    """Answer the value of a JSON text; duplicate keys, lone surrogates and deep nesting are `ValueError`."""
+
+def validate(
+    document: str,
+    *,
+    schema: str | None = None,
+    operation_name: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Answer what is wrong with a GraphQL document: `[]`, or errors as GraphQL shapes them.
+
+    Without `schema` the rules that need no types are checked. Raises `ValueError` for a `schema` that is none.
+    """
+
+def close_all() -> None:
+    """Close all executors of the process; called by `atexit`."""
+
+def forked() -> None:
+    """Note that this process was forked; called by `os.register_at_fork` in the child."""

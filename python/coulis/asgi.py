@@ -1,0 +1,224 @@
+"""`SubscriptionApp`: graphql-transport-ws for any ASGI server.
+
+The protocol itself is a state machine of the engine, in `Session`; here text moves between it and the socket. Each
+connection has one task that reads and one that writes, and nothing else writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from coulis._coulis import AuthenticationFailed, AuthorizationFailed, SecurityContext, Session
+from coulis.loops import running_bridge
+
+if TYPE_CHECKING:
+    from coulis._coulis import Asked
+    from coulis.manager import SubscriptionManager
+
+__all__ = ["AuthHandler", "SubscriptionApp"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+Identified = SecurityContext | MutableMapping[str, Any] | None | bool
+AuthHandler = Callable[[dict[str, Any]], Identified] | Callable[[dict[str, Any]], Awaitable[Identified]]
+"""Called with the payload of `connection_init`, `{}` if there is none. A `SecurityContext`, or a dict with `user_id`
+and `tenant_id`, lets the client in; `None`, `False` or an exception does not."""
+
+SUBPROTOCOL = "graphql-transport-ws"
+
+_TEXTS_AT_ONCE = 128
+_ANONYMOUS = SecurityContext("anonymous")
+_logger = logging.getLogger("coulis.asgi")
+
+
+class SubscriptionApp:
+    """An ASGI application that serves GraphQL subscriptions over WebSocket.
+
+    `init_timeout` is how many seconds a client has for `connection_init`; `keep_alive` is the seconds between two
+    pings of the server, or `None` for no pings. Without `auth_handler` every client is the user `anonymous`.
+    """
+
+    def __init__(
+        self,
+        manager: SubscriptionManager,
+        *,
+        auth_handler: AuthHandler | None = None,
+        init_timeout: float = 10.0,
+        keep_alive: float | None = None,
+    ) -> None:
+        if not init_timeout > 0:
+            raise ValueError(f"`init_timeout` is `{init_timeout}`: pass seconds above 0")
+        if keep_alive is not None and not keep_alive > 0:
+            raise ValueError(f"`keep_alive` is `{keep_alive}`: pass seconds above 0, or None for no pings")
+        self.manager = manager
+        self.auth_handler = auth_handler
+        self.init_timeout = init_timeout
+        self.keep_alive = keep_alive
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "websocket":
+            await _serve(self, scope, receive, send)
+        elif scope["type"] == "http":
+            await _upgrade_required(send)
+        elif scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+
+    async def identify(self, payload: dict[str, Any]) -> SecurityContext | None:
+        """Answer who a client is, or `None` for nobody who may come in. Never raises: what fails is nobody."""
+        if self.auth_handler is None:
+            return _ANONYMOUS
+        try:
+            found: Any = self.auth_handler(payload)
+            if inspect.isawaitable(found):
+                found = await found
+            return _context(found)
+        except (AuthenticationFailed, AuthorizationFailed):
+            return None
+        except Exception:
+            _logger.exception("auth_handler failed: the connection is refused")
+            return None
+
+
+def _context(found: Any) -> SecurityContext | None:
+    if found is None or found is False:
+        return None
+    if isinstance(found, SecurityContext):
+        return found
+    if not isinstance(found, MutableMapping):
+        raise TypeError(
+            f"auth_handler answered a `{type(found).__name__}`: answer a dict or a SecurityContext"
+        )
+    known = ("user_id", "tenant_id", "roles", "scopes", "federation", "claims")
+    return SecurityContext(**{name: found[name] for name in known if found.get(name) is not None})
+
+
+async def _serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()  # websocket.connect
+    if SUBPROTOCOL not in scope.get("subprotocols", ()):
+        # A close before the accept would become HTTP 403 and lose its code.
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close", "code": 4406, "reason": "Subprotocol not acceptable"})
+        return
+    connection = _Connection(app, receive, send)
+    try:
+        await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
+        await connection.run()
+    finally:
+        await connection.end()
+
+
+class _Connection:
+    """One socket, from the accept to the end."""
+
+    def __init__(self, app: SubscriptionApp, receive: Receive, send: Send) -> None:
+        self._app = app
+        self._receive = receive
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._bridge = running_bridge()
+        self._ready = asyncio.Event()
+        self._token = self._bridge.watch(self._ready.set)
+        self._session = Session(app.manager.executor, self._bridge.reader, self._token)
+        self._closing: tuple[int, str] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    async def run(self) -> None:
+        """Move messages until the client has gone or the connection was closed."""
+        self._timers["init"] = self._loop.call_later(
+            self._app.init_timeout, lambda: self._do(self._session.init_timed_out())
+        )
+        self._schedule_ping()
+        tasks = {self._start(self._read()), self._start(self._write())}
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    async def end(self) -> None:
+        """Free everything; what belongs to the engine first, so that a second cancellation cannot stop it."""
+        self._session.close()
+        self._bridge.forget(self._token)
+        for timer in self._timers.values():
+            timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _read(self) -> None:
+        while True:
+            message = await self._receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            if self._closing is None:
+                self._do(self._session.receive(message.get("text")))
+
+    async def _write(self) -> None:
+        while self._closing is None:
+            # Cleared before looking: what comes after the look sets it again.
+            self._ready.clear()
+            texts = self._session.take(_TEXTS_AT_ONCE)
+            for text in texts:
+                if not await self._sent({"type": "websocket.send", "text": text}):
+                    return
+            if len(texts) < _TEXTS_AT_ONCE:
+                await self._ready.wait()
+            else:
+                await asyncio.sleep(0)  # a socket that never blocks must not keep the loop
+        code, reason = self._closing
+        await self._sent({"type": "websocket.close", "code": code, "reason": reason})
+
+    async def _sent(self, message: Message) -> bool:
+        try:
+            await self._send(message)
+        except Exception as error:
+            _logger.debug("a client has gone: %r", error)
+            return False
+        return True
+
+    def _do(self, asked: Asked) -> None:
+        """Do what the session asks, and have the writer look for replies."""
+        if asked is not None and asked[0] == "close":
+            self._closing = (asked[1], asked[2])
+        elif asked is not None:
+            self._start(self._authenticate(asked[1] or {}))
+        self._ready.set()
+
+    async def _authenticate(self, payload: dict[str, Any]) -> None:
+        context = await self._app.identify(payload)
+        self._do(self._session.refuse() if context is None else self._session.accept(context))
+
+    def _schedule_ping(self) -> None:
+        if self._app.keep_alive is not None:
+            self._timers["ping"] = self._loop.call_later(self._app.keep_alive, self._ping)
+
+    def _ping(self) -> None:
+        self._do(self._session.keep_alive())
+        self._schedule_ping()
+
+
+async def _upgrade_required(send: Send) -> None:
+    headers = [(b"upgrade", b"websocket"), (b"connection", b"upgrade"), (b"content-type", b"text/plain")]
+    await send({"type": "http.response.start", "status": 426, "headers": headers})
+    await send({"type": "http.response.body", "body": b"subscriptions are served over WebSocket"})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

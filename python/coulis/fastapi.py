@@ -1,0 +1,39 @@
+"""A router for FastAPI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from coulis.starlette import subscription_routes
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+    from coulis.asgi import AuthHandler
+    from coulis.manager import SubscriptionManager
+
+__all__ = ["SubscriptionRouterFactory"]
+
+
+class SubscriptionRouterFactory:
+    """Makes routers: `app.include_router(SubscriptionRouterFactory.create(manager))`."""
+
+    @staticmethod
+    def create(
+        manager: SubscriptionManager,
+        path: str = "/graphql/subscriptions",
+        auth_handler: AuthHandler | None = None,
+        *,
+        init_timeout: float = 10.0,
+        keep_alive: float | None = None,
+    ) -> APIRouter:
+        """Answer a router that serves subscriptions at `path`; see `coulis.asgi.SubscriptionApp` for the settings."""
+        from fastapi import APIRouter
+
+        router = APIRouter()
+        router.routes.extend(
+            subscription_routes(
+                manager, path, auth_handler=auth_handler, init_timeout=init_timeout, keep_alive=keep_alive
+            )
+        )
+        return router
