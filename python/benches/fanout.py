@@ -1,4 +1,4 @@
-"""What does a delivery cost from Python: natively, with a resolver, and when nothing happens?
+"""Measures what a delivery costs from Python: natively, with a resolver, and when nothing happens.
 
     python fanout.py                a table
     python fanout.py --json FILE    also the figures as JSON; `-` is standard output
@@ -15,12 +15,14 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import coulis
 from coulis import SubscriptionExecutor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SUBSCRIPTIONS = 100
 BATCH = 100
@@ -60,7 +62,7 @@ def check(messages: list[bytes], name: str, expected: list[dict[str, Any]]) -> N
 
 
 def fan_out(events: int, status: str, **options: Any) -> Figures:
-    """Publish to `SUBSCRIPTIONS` readers: batches for throughput, then one by one for the time of a dispatch."""
+    """Publish to `SUBSCRIPTIONS` readers: batches for throughput, then one by one."""
     with SubscriptionExecutor() as executor:
         ids = registered(executor, SUBSCRIPTIONS, **options)
         took = 0.0

@@ -9,15 +9,18 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import coulis
 import uvicorn
-from coulis.fastapi import SubscriptionRouterFactory
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
+
+import coulis
+from coulis.fastapi import SubscriptionRouterFactory
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 HERE = Path(__file__).parent
 EVENTS: list[dict[str, Any]] = [

@@ -14,12 +14,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import app as service
 import uvicorn
@@ -27,6 +26,9 @@ from rich.console import Console
 from rich.table import Table
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Event = dict[str, Any]
 
@@ -250,7 +252,8 @@ def run_once(events_per_second: float) -> bool:
     """Run the service in a process of its own for one replay."""
     command = [sys.executable, str(Path(__file__).with_name("app.py"))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdin is not None and server.stdout is not None
+        assert server.stdin is not None
+        assert server.stdout is not None
         port = server.stdout.readline()
         if not port:
             sys.exit("the service did not start: see above")
