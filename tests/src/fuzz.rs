@@ -133,7 +133,6 @@ impl<'de> Deserialize<'de> for Json {
 
 struct JsonVisitor;
 
-#[expect(clippy::cast_precision_loss, reason = "the nearest double is what is compared")]
 impl<'de> Visitor<'de> for JsonVisitor {
     type Value = Json;
 
