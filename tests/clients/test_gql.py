@@ -36,12 +36,15 @@ class Reading:
         if variables is not None:
             document.variable_values = variables
         self.events = session.subscribe(document)
-        self.first = asyncio.ensure_future(anext(self.events))
+        self.first: asyncio.Task[dict[str, Any]] | None = asyncio.create_task(self._following())
 
     async def next(self) -> dict[str, Any]:
         """Wait for the next event's data."""
-        waiting, self.first = self.first, None  # type: ignore[assignment]
-        return await asyncio.wait_for(waiting or anext(self.events), PATIENCE_SECONDS)
+        waiting, self.first = self.first or self._following(), None
+        return await asyncio.wait_for(waiting, PATIENCE_SECONDS)
+
+    async def _following(self) -> dict[str, Any]:
+        return await anext(self.events)
 
     async def end(self) -> None:
         """Send `complete`."""
