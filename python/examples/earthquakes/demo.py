@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 Event = dict[str, Any]
 
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
 LIVE_LINES_MAX = 24
+READERS_EACH = 4
 SILENCE_SECONDS_MAX = 10
 
 EARTHQUAKES = "subscription { earthquakes { id mag place location { depthKm } } }"
@@ -110,10 +111,10 @@ class Reader:
 
 
 def readers() -> list[Reader]:
-    """Make one reader for each network, a second one for the busy ones, and two with a resolver."""
+    """Make some readers for each network, and two with a resolver."""
     networks = sorted({event["net"] for event in service.EVENTS})
-    busy = [network for network in networks if sum(event["net"] == network for event in service.EVENTS) > 100]
-    plain = [Reader(network, "fields", EARTHQUAKES, earthquake) for network in networks + busy]
+    each = [network for network in networks for _ in range(READERS_EACH)]
+    plain = [Reader(network, "fields", EARTHQUAKES, earthquake) for network in each]
     resolved = [
         Reader(network, "resolver", STRONG, strong(minimum), {"minMag": minimum})
         for network, minimum in [("us", 4.5), ("ci", 2.0)]
