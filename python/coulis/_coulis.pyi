@@ -50,9 +50,7 @@ Identity: TypeAlias = str | int | UUID | None
 EventData: TypeAlias = Mapping[str, Any] | list[Any] | tuple[Any, ...] | bytes | str
 """A value by the rules of `to_json`, or JSON text."""
 
-Asked: TypeAlias = (
-    tuple[Literal["authenticate"], dict[str, Any] | None] | tuple[Literal["close"], int, str] | None
-)
+Asked: TypeAlias = tuple[Literal["authenticate"], dict[str, Any] | None] | tuple[Literal["close"], int, str] | None
 
 class ChannelRules(TypedDict, total=False):
     """Who sees the events of one channel; what is left out is as on all channels."""
@@ -292,9 +290,7 @@ class SubscriptionExecutor:
         Raises `SubscriptionNotFound` for an unknown or completed subscription, and `ValueError` if several
         connections use the id and none is named.
         """
-    def next_events(
-        self, subscription_id: str, max_events: int = 256, connection_id: str | None = None
-    ) -> list[bytes]:
+    def next_events(self, subscription_id: str, max_events: int = 256, connection_id: str | None = None) -> list[bytes]:
         """Answer up to `max_events` messages of a subscription, oldest first. Raises as `next_event` does."""
     def complete_subscription(self, subscription_id: str, connection_id: str | None = None) -> None:
         """End a subscription and free all it holds; nothing is delivered afterwards. Safe to repeat."""

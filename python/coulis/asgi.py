@@ -93,9 +93,7 @@ def _context(found: Any) -> SecurityContext | None:
     if isinstance(found, SecurityContext):
         return found
     if not isinstance(found, MutableMapping):
-        raise TypeError(
-            f"auth_handler answered a `{type(found).__name__}`: answer a dict or a SecurityContext"
-        )
+        raise TypeError(f"auth_handler answered a `{type(found).__name__}`: answer a dict or a SecurityContext")
     known = ("user_id", "tenant_id", "roles", "scopes", "federation", "claims")
     return SecurityContext(**{name: found[name] for name in known if found.get(name) is not None})
 

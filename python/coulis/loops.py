@@ -106,9 +106,7 @@ async def _answer(job: ResolverJob) -> None:
 
 
 # Weak on both sides: a bridge lives as long as its loop has it as a reader, and knows that loop.
-_bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[LoopBridge]] = (
-    weakref.WeakKeyDictionary()
-)
+_bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[LoopBridge]] = weakref.WeakKeyDictionary()
 
 
 def running_bridge() -> LoopBridge:

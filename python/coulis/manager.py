@@ -203,9 +203,7 @@ class SubscriptionManager:
 
     def resolver_for(self, document: str, operation_name: str | None = None) -> Resolver | None:
         """Answer the resolver declared for a document's root field, or `None`. Raises `InvalidQuery`."""
-        declaration: Declaration | None = self.registry.fields.get(
-            self.executor.root_field(document, operation_name)
-        )
+        declaration: Declaration | None = self.registry.fields.get(self.executor.root_field(document, operation_name))
         return declaration.resolver if declaration is not None else None
 
     def get_metrics(self) -> dict[str, Any]:
@@ -244,9 +242,7 @@ class SubscriptionManager:
         if not active:
             raise SubscriptionNotFound(f"`{subscription_id}` is no active subscription")
         if len(active) > 1:
-            raise ValueError(
-                f"`{subscription_id}` is active on {len(active)} connections: pass connection_id"
-            )
+            raise ValueError(f"`{subscription_id}` is active on {len(active)} connections: pass connection_id")
         return next(iter(active.values()))
 
     def _key(self, subscription_id: str, connection_id: str) -> str:

@@ -42,7 +42,7 @@ class Registry:
         name: str | None = None,
         channel: str | Iterable[str] | None = None,
         events: str | Iterable[str] | None = None,
-        filter: str | None = None,  # noqa: A002 - the documented name
+        filter: str | None = None,
         policy: str | None = None,
         *,
         per_subscription: bool = False,

@@ -25,7 +25,5 @@ def subscription_routes(
     """Answer the routes that serve subscriptions at `path`; see `coulis.asgi.SubscriptionApp` for the settings."""
     from starlette.routing import WebSocketRoute
 
-    app = SubscriptionApp(
-        manager, auth_handler=auth_handler, init_timeout=init_timeout, keep_alive=keep_alive
-    )
+    app = SubscriptionApp(manager, auth_handler=auth_handler, init_timeout=init_timeout, keep_alive=keep_alive)
     return [WebSocketRoute(path, app, name="subscriptions")]

@@ -1,0 +1,101 @@
+"""Fixtures: executors and managers that are closed, and a real server on a free port."""
+
+import contextlib
+import json
+import socket
+
+import coulis
+import pytest
+import uvicorn
+import websockets
+from coulis.asgi import SUBPROTOCOL
+
+
+@pytest.fixture
+def executor():
+    with coulis.SubscriptionExecutor() as executor:
+        yield executor
+
+
+@pytest.fixture
+async def manager():
+    async with coulis.SubscriptionManager(registry=coulis.Registry()) as manager:
+        yield manager
+
+
+@contextlib.asynccontextmanager
+async def served(app):
+    """Serve an ASGI app with uvicorn on a free port; yields the address without the scheme."""
+    import asyncio
+
+    config = uvicorn.Config(app, log_level="error", lifespan="off", ws="websockets-sansio")
+    server = uvicorn.Server(config)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        host, port = listening.getsockname()
+        started = asyncio.Event()
+        startup = server.startup
+
+        async def startup_and_tell(sockets=None):
+            await startup(sockets=sockets)
+            started.set()
+
+        server.startup = startup_and_tell
+        running = asyncio.create_task(server.serve(sockets=[listening]))
+        await started.wait()
+        try:
+            yield f"{host}:{port}"
+        finally:
+            server.should_exit = True
+            await running
+
+
+class Client:
+    """A client of the protocol that says and hears JSON."""
+
+    def __init__(self, socket):
+        self.socket = socket
+
+    async def say(self, **message):
+        await self.socket.send(json.dumps(message))
+
+    async def hear(self):
+        text = await self.socket.recv()
+        assert isinstance(text, str), "messages are text frames"
+        return json.loads(text)
+
+    async def init(self, payload=None):
+        await self.say(type="connection_init", **({} if payload is None else {"payload": payload}))
+        assert await self.hear() == {"type": "connection_ack"}
+
+    async def subscribe(self, id, query, **payload):
+        await self.say(type="subscribe", id=id, payload={"query": query, **payload})
+        # The answer to a ping comes after what the subscribe has caused.
+        await self.say(type="ping", payload={"after": id})
+        heard = []
+        while (message := await self.hear()) != {"type": "pong", "payload": {"after": id}}:
+            heard.append(message)
+        return heard
+
+    async def closed(self):
+        """Wait for the server's close; answer its code and reason, and what was heard before."""
+        heard = []
+        try:
+            while True:
+                heard.append(await self.hear())
+        except websockets.ConnectionClosed as closed:
+            return closed.rcvd.code, closed.rcvd.reason, heard
+
+
+@pytest.fixture
+async def connect():
+    """Connect to an address; the connections are closed at the end."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def connect(address, path="/", subprotocols=(SUBPROTOCOL,), **options):
+            socket = await stack.enter_async_context(
+                websockets.connect(f"ws://{address}{path}", subprotocols=subprotocols, proxy=None, **options)
+            )
+            return Client(socket)
+
+        yield connect
