@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Optimised, without the link-time optimisation of a release: minutes faster to build, nearly as fast to run.
 PROFILE := fast
+# Which Python the bindings are checked against.
+export PYO3_PYTHON := $(abspath $(BIN)/python)
 
 .PHONY: help test demo serve check bench wheel clean
 .PHONY: tools fmt lint lint-python rust models extension python clients
@@ -22,6 +24,7 @@ serve: extension ## the same, kept running, with a page for the browser
 	@$(BIN)/python python/examples/earthquakes/demo.py --serve
 check: tools fmt lint lint-python ## formats, lints and types only
 
+bench: PROFILE := release
 bench: extension ## the benchmarks of the engine and of the Python package
 	cargo bench -p coulis-benches
 	$(BIN)/python python/benches/fanout.py
@@ -43,11 +46,12 @@ $(STAMP): tests/requirements.txt | tools
 fmt:
 	cargo fmt --all --check
 
-lint:
+lint: $(STAMP)
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
+# Without the bindings: they are a library for Python to load, and tested from there.
 rust:
-	cargo test --workspace --locked
+	cargo test --workspace --exclude coulis-python --locked
 
 # The ring and the notifier under the model checker loom: every interleaving, not a lucky one.
 models:
