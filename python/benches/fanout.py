@@ -105,7 +105,7 @@ def with_resolver() -> Figures:
     """Let a Python function make the result, once for each event."""
 
     def resolver(event: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        return {"id": event["id"], "status": event["status"].upper()}
+        return {"orders": {"id": event["id"], "status": event["status"].upper()}}
 
     return fan_out(20_000, "PAID", resolver=resolver)
 

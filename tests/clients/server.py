@@ -20,7 +20,7 @@ async def greeting(event: dict[str, Any], variables: dict[str, Any]) -> dict[str
     """Answer something that only Python knows, or fail where the client asks for it."""
     if variables.get("fail"):
         raise ValueError("no greeting today")
-    return {"text": f"{variables['hello']} {event['id']}"}
+    return {"greeting": {"text": f"{variables['hello']} {event['id']}"}}
 
 
 app = FastAPI()

@@ -40,9 +40,10 @@ manager = coulis.SubscriptionManager()
 
 
 @coulis.subscription(name="strongEarthquakes", channel=CHANNEL)
-async def strong_earthquakes(event: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any] | None:
+async def strong_earthquakes(event: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
     """Answer what an earthquake felt like, or nothing for one below `$minMag`."""
-    return describe(event) if event["mag"] >= variables["minMag"] else None
+    strong = event["mag"] >= variables["minMag"]
+    return {"strongEarthquakes": describe(event) if strong else None}
 
 
 def describe(event: dict[str, Any]) -> dict[str, Any]:
