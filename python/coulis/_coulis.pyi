@@ -1,15 +1,15 @@
 """The native half of the package `coulis`; import from `coulis`, not from here."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final, Literal, TypeAlias, TypedDict, final
-from uuid import UUID
+from typing import Any, Final, final
 
 from typing_extensions import Self
 
 from coulis.registry import Declaration
 from coulis.resolvers import Resolver
+from coulis.types import Asked, ChannelRules, EventData, Identity
 
 __all__ = [
     "AlreadyExists",
@@ -20,6 +20,7 @@ __all__ = [
     "EngineClosed",
     "EventBusConfig",
     "InvalidQuery",
+    "JobQueue",
     "LimitExceeded",
     "LoopReader",
     "PendingPublish",
@@ -43,20 +44,6 @@ __all__ = [
 ]
 
 __version__: Final[str]
-
-Identity: TypeAlias = str | int | UUID | None
-"""A user or tenant: `7` and `"7"` are the same; `None` and `""` are none."""
-
-EventData: TypeAlias = Mapping[str, Any] | list[Any] | tuple[Any, ...] | bytes | str
-"""A value by the rules of `to_json`, or JSON text."""
-
-Asked: TypeAlias = tuple[Literal["authenticate"], dict[str, Any] | None] | tuple[Literal["close"], int, str] | None
-
-class ChannelRules(TypedDict, total=False):
-    """Who sees the events of one channel; what is left out is as on all channels."""
-
-    owner: str | None
-    tenancy: str
 
 class CoulisError(RuntimeError):
     """Everything that Coulis itself refuses or fails at."""
@@ -325,17 +312,24 @@ class ResolverInfo:
 
 @final
 class ResolverJob:
-    """One result to be made by an async resolver. A job that is dropped is answered with an error."""
+    """One result to be made by a resolver. A job that is dropped is answered with an error."""
 
     @property
     def resolver(self) -> Callable[..., Any]:
         """The callable."""
-    def call(self) -> Awaitable[Any]:
-        """Call the resolver: answer what is to be awaited."""
+    def arguments(self) -> tuple[Any, ...]:
+        """Answer what to call the resolver with."""
     def answer(self, result: object) -> None:
         """Answer with the resolver's result; `TypeError` or `ValueError` if it has no JSON form."""
     def fail(self, message: str) -> None:
         """Answer with a message that the client may see."""
+
+@final
+class JobQueue:
+    """Where the thread of sync resolvers waits for jobs. What is left when it ends is answered with an error."""
+
+    def wait(self) -> list[ResolverJob]:
+        """Wait for jobs and answer a batch of them; none means that the thread is to end."""
 
 @final
 class LoopReader:

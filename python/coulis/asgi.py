@@ -16,8 +16,8 @@ from coulis._coulis import AuthenticationFailed, AuthorizationFailed, SecurityCo
 from coulis.loops import running_bridge
 
 if TYPE_CHECKING:
-    from coulis._coulis import Asked
     from coulis.manager import SubscriptionManager
+    from coulis.types import Asked
 
 __all__ = ["AuthHandler", "SubscriptionApp"]
 

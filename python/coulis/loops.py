@@ -15,7 +15,7 @@ from coulis._coulis import LoopReader, ResolverJob, SubscriptionExecutor
 from coulis.resolvers import describe_failure
 
 if TYPE_CHECKING:
-    from coulis._coulis import EventData, Identity
+    from coulis.types import EventData, Identity
 
 __all__ = ["LoopBridge", "private_reader", "running_bridge"]
 
@@ -97,7 +97,7 @@ class LoopBridge:
 
 async def _answer(job: ResolverJob) -> None:
     try:
-        job.answer(await job.call())
+        job.answer(await job.resolver(*job.arguments()))
     except asyncio.CancelledError:
         job.fail("the resolver was cancelled")
         raise

@@ -16,7 +16,8 @@ from coulis.registry import Declaration, Registry, default_registry
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from coulis._coulis import ChannelRules, EventData, Identity, SecurityContext
+    from coulis._coulis import SecurityContext
+    from coulis.types import ChannelRules, EventData, Identity
     from coulis.resolvers import Resolver
 
 __all__ = ["SubscriptionData", "SubscriptionManager"]

@@ -5,8 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import threading
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coulis._coulis import JobQueue, ResolverJob
 
 __all__ = ["Resolver", "check_resolver"]
 
@@ -18,15 +22,15 @@ _logger = logging.getLogger("coulis.resolvers")
 _MESSAGE_CHARACTERS_MAX = 500
 
 
-def check_resolver(resolver: object) -> tuple[bool, bool]:
+def check_resolver(resolver: Any) -> tuple[bool, bool]:
     """Answer whether a resolver is async and whether it takes `info`; `TypeError` if it is no resolver."""
     if not callable(resolver):
         raise TypeError(f"`resolver` is a `{type(resolver).__name__}`: pass a function (event, variables)")
-    function = resolver if inspect.isroutine(resolver) else getattr(resolver, "__call__", resolver)  # noqa: B004
-    plain = functools.partial if isinstance(resolver, functools.partial) else None
-    target: Any = resolver if plain else function
+    target: Any = resolver
     while isinstance(target, functools.partial):
         target = target.func
+    if not inspect.isroutine(target):
+        target = type(target).__call__
     if inspect.isasyncgenfunction(target) or inspect.isgeneratorfunction(target):
         raise TypeError("`resolver` is a generator: it is called for each event and answers once")
     return inspect.iscoroutinefunction(target), _takes_info(resolver)
@@ -50,15 +54,40 @@ def _takes_info(resolver: Callable[..., Any]) -> bool:
 
 
 def describe_failure(resolver: object, error: BaseException) -> str:
-    """Log a resolver's failure with its traceback and answer the message for the client."""
-    name = getattr(resolver, "__qualname__", repr(resolver))
-    _logger.error("resolver %s failed", name, exc_info=error)
-    text = str(error) or type(error).__name__
-    return text[:_MESSAGE_CHARACTERS_MAX]
+    """Log a resolver's failure with its traceback and answer the message for the client. Never raises."""
+    try:
+        name = getattr(resolver, "__qualname__", type(resolver).__name__)
+        _logger.error("resolver %s failed", name, exc_info=error)
+        text = str(error) or type(error).__name__
+        # A lone surrogate cannot be sent.
+        return text[:_MESSAGE_CHARACTERS_MAX].encode(errors="replace").decode()
+    except Exception:
+        return "the resolver failed"
 
 
-def refuse_awaitable(result: object) -> None:
-    """Raise for a result that should have been awaited: a sync resolver that calls an async function."""
+def start_thread(jobs: JobQueue) -> None:
+    """Start the thread of one executor's sync resolvers; it ends when the executor does."""
+    threading.Thread(target=_run, args=(jobs,), name="coulis-resolver", daemon=True).start()
+
+
+def _run(jobs: JobQueue) -> None:
+    while batch := jobs.wait():
+        for job in batch:
+            _resolve(job)
+        del batch, job
+
+
+def _resolve(job: ResolverJob) -> None:
+    try:
+        result = job.resolver(*job.arguments())
+        _refuse_awaitable(result)
+        job.answer(result)
+    except BaseException as error:
+        job.fail(describe_failure(job.resolver, error))
+
+
+def _refuse_awaitable(result: object) -> None:
+    # A sync resolver that calls an async function: nobody would await it.
     if inspect.isawaitable(result):
         close = getattr(result, "close", None)
         if close is not None:

@@ -76,7 +76,7 @@ struct Encoder {
     bounds: Bounds,
 }
 
-type Encoded = Result<(), Box<Failure>>;
+type Encoded = Result<(), Failure>;
 
 impl Encoder {
     // The exact types first: they need no import, call no Python code, and are nearly all there is.
@@ -278,12 +278,9 @@ impl<'py> Types<'py> {
     }
 }
 
-/// What is wrong with a value, and the way to it, innermost step first.
+/// What is wrong with a value, and the way to it, innermost step first. Boxed: nearly every value is without fault.
 #[derive(Debug)]
-struct Failure {
-    fault: Fault,
-    path: Vec<Step>,
-}
+struct Failure(Box<(Fault, Vec<Step>)>);
 
 #[derive(Debug)]
 enum Fault {
@@ -300,25 +297,26 @@ enum Step {
     Item(usize),
 }
 
-impl From<PyErr> for Box<Failure> {
+impl From<PyErr> for Failure {
     fn from(error: PyErr) -> Self {
         Failure::new(Fault::Raised(error))
     }
 }
 
 impl Failure {
-    fn new(fault: Fault) -> Box<Self> {
-        Box::new(Self { fault, path: Vec::new() })
+    fn new(fault: Fault) -> Self {
+        Self(Box::new((fault, Vec::new())))
     }
 
-    fn inside(mut self: Box<Self>, step: impl FnOnce() -> Step) -> Box<Self> {
-        self.path.push(step());
+    fn inside(mut self, step: impl FnOnce() -> Step) -> Self {
+        self.0.1.push(step());
         self
     }
 
     fn raise(self, py: Python<'_>, name: &str) -> PyErr {
-        let place = place(name, &self.path);
-        match self.fault {
+        let (fault, path) = *self.0;
+        let place = place(name, &path);
+        match fault {
             Fault::Type(what) => PyTypeError::new_err(format!("`{place}` {what}")),
             Fault::Value(what) => PyValueError::new_err(format!("`{place}` {what}")),
             Fault::Limit(limit) => errors::limit(py, &limit),
@@ -344,7 +342,7 @@ fn is_word(key: &str) -> bool {
     (1..=64).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-fn unsupported(value: &Bound<'_, PyAny>) -> Box<Failure> {
+fn unsupported(value: &Bound<'_, PyAny>) -> Failure {
     match value.get_type().name() {
         Ok(kind) => {
             let what = format!("is a `{kind}`, which has no JSON form: convert it before publishing");
@@ -354,7 +352,7 @@ fn unsupported(value: &Bound<'_, PyAny>) -> Box<Failure> {
     }
 }
 
-fn foreign_key(key: &Bound<'_, PyAny>) -> Box<Failure> {
+fn foreign_key(key: &Bound<'_, PyAny>) -> Failure {
     match key.get_type().name() {
         Ok(kind) => {
             Failure::new(Fault::Type(format!("has a key that is a `{kind}`: keys of an object are str")))

@@ -66,7 +66,8 @@ impl SubscriptionExecutor {
     /// `channels` says it for single ones, as in `{"chat": {"owner": None, "tenancy": "strict"}}`.
     #[new]
     #[pyo3(signature = (event_bus=None, *, schema=None, limits=None, shards=None, tenancy="permissive",
-        owner=Some("user_id"), channels=None, declarations=None))]
+        owner=Some("user_id"), channels=None, declarations=None), text_signature = "(event_bus=None, *, schema=None, \
+        limits=None, shards=None, tenancy='permissive', owner='user_id', channels=None, declarations=None)")]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         py: Python<'_>,
@@ -112,7 +113,7 @@ impl SubscriptionExecutor {
     fn register_subscription(
         &self,
         py: Python<'_>,
-        connection_id: String,
+        connection_id: &str,
         subscription_id: String,
         query: String,
         operation_name: Option<String>,
@@ -145,7 +146,7 @@ impl SubscriptionExecutor {
         };
         let wake = wake.map(|(reader, token)| (Arc::clone(reader.get().lane()), token));
         let wish = Wish { request, resolver, lane: wake.as_ref().map(|(lane, _)| Arc::clone(lane)) };
-        let place = core.direct.reserve(&connection_id, &subscription_id)?;
+        let place = core.direct.reserve(connection_id, &subscription_id)?;
         match register(py, core, wish, wake) {
             Ok(subscriber) => {
                 let reading = Reading { subscriber, waiting: VecDeque::new() };
@@ -153,7 +154,7 @@ impl SubscriptionExecutor {
                 Ok(subscription_id)
             }
             Err(error) => {
-                core.direct.remove(&subscription_id, Some(&connection_id))?;
+                core.direct.remove(&subscription_id, Some(connection_id))?;
                 Err(error)
             }
         }

@@ -52,7 +52,7 @@ mod _coulis {
         message::PyGraphQLMessage,
         payload::PySubscriptionPayload,
         reader::{LoopReader, PendingPublish, ResolverJob},
-        resolver::ResolverInfo,
+        resolver::{JobQueue, ResolverInfo},
         session::Session,
     };
 

@@ -8,6 +8,7 @@ use std::sync::MutexGuard;
 pub(crate) struct Lock<T>(std::sync::Mutex<T>);
 
 impl<T> Lock<T> {
+    #[expect(clippy::disallowed_types, reason = "as above")]
     pub(crate) const fn new(value: T) -> Self {
         Self(std::sync::Mutex::new(value))
     }

@@ -18,7 +18,10 @@ use coulis::{
     notifier::Mailbox,
     payload::Payload,
 };
-use pyo3::{prelude::*, types::PyString};
+use pyo3::{
+    prelude::*,
+    types::{PyString, PyTuple},
+};
 
 use crate::{
     core::{Core, publish_error},
@@ -92,7 +95,6 @@ impl Lane {
     }
 
     /// Takes a job for the loop over, from a thread of the engine.
-    #[expect(clippy::result_large_err, reason = "the task comes back, as in any offer")]
     pub(crate) fn offer(&self, task: Task) -> Result<(), Task> {
         if self.closed.load(Ordering::Acquire) {
             return Err(task);
@@ -233,7 +235,7 @@ impl LoopReader {
     /// Up to `limit` resolver jobs that wait.
     fn take_jobs(&self, limit: usize) -> Vec<ResolverJob> {
         let taken = self.0.jobs.1.try_iter().take(limit);
-        taken.map(|Task { function, job }| ResolverJob { function, job: Lock::new(Some(job)) }).collect()
+        taken.map(ResolverJob::new).collect()
     }
 
     /// Takes no more jobs; those that wait are answered with an error.
@@ -272,7 +274,7 @@ impl PendingPublish {
     }
 }
 
-/// One result to be made by an async resolver. A job that is dropped is answered with an error.
+/// One result to be made by a resolver. A job that is dropped is answered with an error.
 #[pyclass(frozen, module = "coulis._coulis")]
 #[derive(Debug)]
 pub(crate) struct ResolverJob {
@@ -289,12 +291,12 @@ impl ResolverJob {
         self.function.callable.clone_ref(py)
     }
 
-    /// Calls the resolver: answers what is to be awaited.
-    fn call<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let job = self.job.lock().take().ok_or_else(answered)?;
-        let called = self.function.call(py, &job);
+    /// What to call the resolver with.
+    fn arguments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let job = self.take()?;
+        let arguments = self.function.arguments(py, &job);
         *self.job.lock() = Some(job);
-        called
+        arguments
     }
 
     /// Answers with the resolver's result; `TypeError` or `ValueError` if it has no JSON form.
@@ -312,6 +314,10 @@ impl ResolverJob {
 }
 
 impl ResolverJob {
+    pub(crate) fn new(Task { function, job }: Task) -> Self {
+        Self { function, job: Lock::new(Some(job)) }
+    }
+
     fn take(&self) -> PyResult<Job> {
         self.job.lock().take().ok_or_else(answered)
     }

@@ -4,28 +4,29 @@
 //! interpreter once for a batch; async ones run on an event loop, which [`crate::reader`] wakes. Both queues are
 //! bounded; what finds no room is a failed delivery, not a wait. A failure is answered with a message and never
 //! with data of the event.
+//!
+//! Why Python's own code calls them, on a thread of Python: before 3.14 an interpreter that ends takes down the
+//! threads that want it by unwinding their stacks, which aborts the process if it meets code of Rust on the way.
 
 use std::{
     cell::Cell,
     collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    thread::JoinHandle,
     time::Duration,
 };
 
 use coulis::engine::{Job, Resolve};
-use pyo3::{prelude::*, sync::PyOnceLock};
+use pyo3::{prelude::*, sync::PyOnceLock, types::PyTuple};
 
 use crate::{
     decode,
     encode::{self, Bounds},
-    errors::CoulisError,
+    errors::detached,
     lock::Lock,
-    reader::Lane,
+    reader::{Lane, ResolverJob},
 };
 
 /// Jobs that wait for one resolver thread or one event loop.
@@ -33,7 +34,7 @@ pub(crate) const JOBS_MAX: usize = 65_536;
 /// Jobs that a resolver thread does before it lets go of the interpreter.
 const BATCH_JOBS_MAX: usize = 256;
 /// How long `close` waits for a resolver that does not return.
-const JOIN_WAIT_MAX: Duration = Duration::from_secs(5);
+const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
 
 thread_local! {
     static IS_RESOLVER_THREAD: Cell<bool> = const { Cell::new(false) };
@@ -53,15 +54,14 @@ pub(crate) struct Function {
 }
 
 impl Function {
-    /// Calls it with the job's event and variables; an async function answers its coroutine.
-    pub(crate) fn call<'py>(&self, py: Python<'py>, job: &Job) -> PyResult<Bound<'py, PyAny>> {
+    /// What to call it with: the job's event and variables, and `info` if it wants it.
+    pub(crate) fn arguments<'py>(&self, py: Python<'py>, job: &Job) -> PyResult<Bound<'py, PyTuple>> {
         let event = decode::node(py, job.event().document().root())?;
         let variables = decode::tree(py, job.variables())?;
-        let callable = self.callable.bind(py);
         if self.takes_info {
-            callable.call1((event, variables, ResolverInfo::of(job)))
+            (event, variables, ResolverInfo::of(job)).into_pyobject(py)
         } else {
-            callable.call1((event, variables))
+            (event, variables).into_pyobject(py)
         }
     }
 
@@ -69,31 +69,6 @@ impl Function {
     pub(crate) fn encode(&self, result: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
         encode::encode("result", result, self.bounds)
     }
-
-    fn run(&self, py: Python<'_>, job: &Job) -> Result<Vec<u8>, String> {
-        let result = self.call(py, job).and_then(|result| {
-            refuse_awaitable(&result)?;
-            self.encode(&result)
-        });
-        result.map_err(|error| self.describe(py, &error))
-    }
-
-    /// Logs the failure and words it for the client.
-    fn describe(&self, py: Python<'_>, error: &PyErr) -> String {
-        static DESCRIBE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let described = DESCRIBE
-            .import(py, "coulis.resolvers", "describe_failure")
-            .and_then(|describe| describe.call1((&self.callable, error.value(py)))?.extract());
-        described.unwrap_or_else(|broken: PyErr| {
-            broken.write_unraisable(py, Some(self.callable.bind(py)));
-            "the resolver failed".into()
-        })
-    }
-}
-
-fn refuse_awaitable(result: &Bound<'_, PyAny>) -> PyResult<()> {
-    static REFUSE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    REFUSE.import(result.py(), "coulis.resolvers", "refuse_awaitable")?.call1((result,)).map(drop)
 }
 
 /// What a resolver may know beside the event and the variables.
@@ -158,15 +133,6 @@ pub(crate) struct Task {
     pub(crate) job: Job,
 }
 
-impl Task {
-    fn run(self, py: Python<'_>) {
-        // A job that is dropped in a panic is answered by its drop.
-        let Self { function, job } = self;
-        let result = catch_unwind(AssertUnwindSafe(|| function.run(py, &job)));
-        job.answer(result.unwrap_or_else(|_| Err("the resolver failed".into())));
-    }
-}
-
 /// The resolvers of one executor.
 #[derive(Debug)]
 pub(crate) struct Resolvers {
@@ -222,7 +188,7 @@ impl Resolvers {
         let (is_async, takes_info) =
             CHECK.import(py, "coulis.resolvers", "check_resolver")?.call1((callable,))?.extract()?;
         let place = match (is_async, lane) {
-            (false, _) => Place::Thread(self.queue()?),
+            (false, _) => Place::Thread(self.queue(py)?),
             (true, Some(lane)) => Place::Loop(Arc::clone(lane)),
             (true, None) => Place::Loop(private_lane(py)?),
         };
@@ -233,15 +199,23 @@ impl Resolvers {
     }
 
     /// The queue of the resolver thread, which the first sync resolver starts.
-    fn queue(&self) -> PyResult<Queue> {
-        let mut thread = self.thread.lock();
-        if let Some(thread) = &*thread {
-            return Ok(thread.queue.clone());
+    fn queue(&self, py: Python<'_>) -> PyResult<Queue> {
+        static START: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let (queue, jobs) = {
+            let mut thread = self.thread.lock();
+            if let Some(thread) = &*thread {
+                return Ok(thread.queue.clone());
+            }
+            let (started, jobs) = ResolverThread::new();
+            (thread.insert(started).queue.clone(), jobs)
+        };
+        let started = START
+            .import(py, "coulis.resolvers", "start_thread")
+            .and_then(|start| start.call1((Bound::new(py, jobs)?,)));
+        if let Err(error) = started {
+            drop(self.thread.lock().take());
+            return Err(error);
         }
-        let started = ResolverThread::start()
-            .map_err(|error| CoulisError::new_err(format!("no thread for resolvers: {error}")))?;
-        let queue = started.queue.clone();
-        *thread = Some(started);
         Ok(queue)
     }
 
@@ -249,7 +223,10 @@ impl Resolvers {
     pub(crate) fn close(&self) {
         let stopped = self.thread.lock().take();
         if let Some(thread) = stopped {
-            thread.join();
+            thread.stop();
+            if !on_resolver_thread() {
+                let _over_or_late = thread.ended.recv_timeout(STOP_WAIT_MAX);
+            }
         }
     }
 }
@@ -293,28 +270,22 @@ enum Order {
 
 type Queue = flume::Sender<Order>;
 
-/// The thread on which the sync resolvers of one executor run, one after the other.
+/// The engine's side of the thread on which the sync resolvers of one executor run, one after the other.
 #[derive(Debug)]
 struct ResolverThread {
     queue: Queue,
     stopping: Arc<AtomicBool>,
     /// Disconnected when the thread has ended.
     ended: flume::Receiver<()>,
-    handle: JoinHandle<()>,
 }
 
 impl ResolverThread {
-    fn start() -> std::io::Result<Self> {
+    fn new() -> (Self, JobQueue) {
         let (queue, orders) = flume::bounded(JOBS_MAX);
         let (ends, ended) = flume::bounded(1);
         let stopping = Arc::new(AtomicBool::new(false));
-        let stop = Arc::clone(&stopping);
-        let handle = std::thread::Builder::new().name("coulis-resolver".into()).spawn(move || {
-            IS_RESOLVER_THREAD.set(true);
-            run(&orders, &stop);
-            drop(ends);
-        })?;
-        Ok(Self { queue, stopping, ended, handle })
+        let jobs = JobQueue { orders, stopping: Arc::clone(&stopping), _ends: ends };
+        (Self { queue, stopping, ended }, jobs)
     }
 
     fn stop(&self) {
@@ -322,31 +293,31 @@ impl ResolverThread {
         // In a full queue is enough to look at already.
         let _full = self.queue.try_send(Order::Look);
     }
-
-    fn join(self) {
-        self.stop();
-        if !on_resolver_thread()
-            && self.ended.recv_timeout(JOIN_WAIT_MAX) != Err(flume::RecvTimeoutError::Timeout)
-        {
-            let _panicked = self.handle.join();
-        }
-    }
 }
 
-/// Until told to stop, or until there is no interpreter any more; then what waits is answered by its drop.
-fn run(orders: &flume::Receiver<Order>, stopping: &AtomicBool) {
-    while let Ok(first) = orders.recv()
-        && !stopping.load(Ordering::Acquire)
-    {
-        let batch = std::iter::once(first).chain(orders.try_iter().take(BATCH_JOBS_MAX - 1));
-        let tasks: Vec<_> = batch
-            .filter_map(|order| match order {
-                Order::Do(task) => Some(task),
-                Order::Look => None,
-            })
-            .collect();
-        if Python::try_attach(|py| tasks.into_iter().for_each(|task| task.run(py))).is_none() {
-            return;
-        }
+/// The thread's side: where it waits for jobs. What is left in it when the thread ends is answered with an error.
+#[pyclass(frozen, module = "coulis._coulis")]
+#[derive(Debug)]
+pub(crate) struct JobQueue {
+    orders: flume::Receiver<Order>,
+    stopping: Arc<AtomicBool>,
+    _ends: flume::Sender<()>,
+}
+
+#[pymethods]
+impl JobQueue {
+    /// Waits for jobs and answers a batch of them; none means that the thread is to end.
+    fn wait(&self, py: Python<'_>) -> PyResult<Vec<ResolverJob>> {
+        IS_RESOLVER_THREAD.set(true);
+        let batch = detached(py, || {
+            let first = self.orders.recv().ok().filter(|_| !self.stopping.load(Ordering::Acquire));
+            let rest = self.orders.try_iter().take(BATCH_JOBS_MAX - 1);
+            first.map_or_else(Vec::new, |first| std::iter::once(first).chain(rest).collect())
+        })?;
+        let jobs = batch.into_iter().filter_map(|order| match order {
+            Order::Do(task) => Some(ResolverJob::new(task)),
+            Order::Look => None,
+        });
+        Ok(jobs.collect())
     }
 }

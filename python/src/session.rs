@@ -143,7 +143,10 @@ impl Connection {
         match detached(py, || self.machine.receive(message))? {
             Action::None => Ok(None),
             Action::Authenticate { payload } => authenticate(py, payload.as_ref()).map(Some),
-            Action::Subscribe(subscribe) => self.subscribe(py, subscribe).map(|()| None),
+            Action::Subscribe(subscribe) => {
+                self.subscribe(py, subscribe);
+                Ok(None)
+            }
             Action::Complete(operation) => {
                 detached(py, || self.subscriber.complete(operation.id())).map(|_| None)
             }
@@ -152,7 +155,7 @@ impl Connection {
     }
 
     /// Starts an operation. Whatever goes wrong ends this operation only, with an `error` message.
-    fn subscribe(&mut self, py: Python<'_>, subscribe: Subscribe) -> PyResult<()> {
+    fn subscribe(&mut self, py: Python<'_>, subscribe: Subscribe) {
         let Subscribe { operation, query, operation_name, variables, .. } = subscribe;
         let request = SubscribeRequest {
             id: operation.id().to_owned(),
@@ -164,7 +167,7 @@ impl Connection {
         };
         let wish = Wish { request, resolver: None, lane: Some(Arc::clone(&self.lane)) };
         let errors = match self.core.subscribe(py, &mut self.subscriber, wish) {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(())) => return,
             Ok(Err(coulis::engine::SubscribeError::InvalidQuery(errors))) => errors,
             Ok(Err(error)) => vec![GraphQlError::new(error.code(), error.to_string())],
             Err(raised) => {
@@ -174,7 +177,6 @@ impl Connection {
             }
         };
         self.machine.failed(&operation, &errors);
-        Ok(())
     }
 
     /// Replies of the protocol first: an operation's messages come after what started it.

@@ -4,10 +4,11 @@ import contextlib
 import json
 import socket
 
-import coulis
 import pytest
 import uvicorn
 import websockets
+
+import coulis
 from coulis.asgi import SUBPROTOCOL
 
 

@@ -5,8 +5,9 @@ import json
 import threading
 import uuid
 
-import coulis
 import pytest
+
+import coulis
 
 USERS = "subscription { users { id } }"
 

@@ -1,13 +1,14 @@
 """FastAPI and Starlette: the documented quick start, and where the routes answer."""
 
-import coulis
 import pytest
 import websockets
 from conftest import served
-from coulis.fastapi import SubscriptionRouterFactory
-from coulis.starlette import subscription_routes
 from fastapi import FastAPI
 from starlette.applications import Starlette
+
+import coulis
+from coulis.fastapi import SubscriptionRouterFactory
+from coulis.starlette import subscription_routes
 
 QUERY = "subscription { user { id } }"
 

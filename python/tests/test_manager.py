@@ -3,8 +3,9 @@
 import asyncio
 import json
 
-import coulis
 import pytest
+
+import coulis
 
 QUERY = "subscription { userUpdated { id name } }"
 
@@ -25,9 +26,7 @@ async def test_subscription_full_workflow():
         user_id="user1",
         tenant_id="tenant1",
     )
-    await manager.publish_event(
-        event_type="userUpdated", channel="userUpdated", data={"id": "123", "name": "Alice"}
-    )
+    await manager.publish_event(event_type="userUpdated", channel="userUpdated", data={"id": "123", "name": "Alice"})
     response = json.loads(await manager.get_next_event("sub1"))
     assert (response["type"], response["id"]) == ("next", "sub1")
     assert response["payload"] == {"data": {"userUpdated": {"id": "123", "name": "Alice"}}}

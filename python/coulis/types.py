@@ -1,0 +1,27 @@
+"""Types of arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias, TypedDict
+from uuid import UUID
+
+__all__ = ["Asked", "ChannelRules", "EventData", "Identity"]
+
+Identity: TypeAlias = str | int | UUID | None
+"""A user or tenant: `7` and `"7"` are the same; `None` and `""` are none."""
+
+EventData: TypeAlias = Mapping[str, Any] | list[Any] | tuple[Any, ...] | bytes | str
+"""A value that has a JSON form, or JSON text."""
+
+Asked: TypeAlias = tuple[Literal["authenticate"], dict[str, Any] | None] | tuple[Literal["close"], int, str] | None
+"""What a `Session` asks of the socket's owner."""
+
+
+class ChannelRules(TypedDict, total=False):
+    """Who sees the events of one channel; what is left out is as on all channels."""
+
+    owner: str | None
+    """The field that names the user who owns an event, or `None` for no such rule."""
+    tenancy: str
+    """`"permissive"` or `"strict"`."""
