@@ -1,5 +1,7 @@
 //! Support of the promise tests: short ways to say what they are about.
 
+pub mod fuzz;
+
 use std::sync::Arc;
 
 use coulis::{

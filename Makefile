@@ -1,0 +1,73 @@
+# `make` lists the targets; the work of the longer ones is in scripts/.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Optimised, without the link-time optimisation of a release: minutes faster to build, nearly as fast to run.
+PROFILE := fast
+# Which Python the bindings are checked against.
+export PYO3_PYTHON := $(abspath $(BIN)/python)
+
+.PHONY: help test demo serve check bench wheel clean
+.PHONY: tools fmt lint lint-python rust models extension python clients
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: tools fmt lint rust models lint-python python clients ## every check and every test
+demo: extension ## replay a week of real earthquakes to real clients, with a summary
+	@$(BIN)/python python/examples/earthquakes/demo.py
+serve: extension ## the same, kept running, with a page for the browser
+	@$(BIN)/python python/examples/earthquakes/demo.py --serve
+check: tools fmt lint lint-python ## formats, lints and types only
+
+bench: PROFILE := release
+bench: extension ## the benchmarks of the engine and of the Python package
+	cargo bench -p coulis-benches
+	$(BIN)/python python/benches/fanout.py
+
+wheel: tools $(STAMP) ## a release wheel in dist/
+	$(BIN)/maturin build --release --manifest-path python/Cargo.toml --out dist
+
+clean: ## remove everything that was built
+	rm -rf target fuzz/target dist $(VENV) tests/clients/node_modules
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+tools:
+	@scripts/need rust python
+
+$(STAMP): tests/requirements.txt | tools
+	@scripts/venv $(VENV) tests/requirements.txt
+	@touch $@
+
+fmt:
+	cargo fmt --all --check
+
+lint: $(STAMP)
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Without the bindings: they are a library for Python to load, and tested from there.
+rust:
+	cargo test --workspace --exclude coulis-python --locked
+
+# The ring and the notifier under the model checker loom: every interleaving, not a lucky one.
+models:
+	RUSTFLAGS="--cfg coulis_loom" cargo test -p coulis --lib --locked --profile $(PROFILE) --target-dir target/loom loom
+
+extension: tools $(STAMP)
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --profile $(PROFILE) --locked --manifest-path python/Cargo.toml
+
+lint-python: extension
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+python: extension
+	$(BIN)/pytest python/tests
+	$(BIN)/pytest tests/clients
+
+clients: extension
+	@scripts/node_clients

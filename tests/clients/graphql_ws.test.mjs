@@ -1,0 +1,120 @@
+// The reference client of graphql-transport-ws against the FastAPI router on uvicorn.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { createClient } from "graphql-ws";
+import WebSocket from "ws";
+import { Service } from "./service.mjs";
+
+const PATIENCE = { timeout: 20_000 };
+let service;
+
+before(async () => { service = await Service.start(); });
+after(() => service.stop());
+
+/** A client of one test; `closes` are the codes of its closed sockets, `opened` their number. */
+function client(t) {
+  const seen = { opened: 0, closes: [] };
+  const made = createClient({
+    url: service.ws,
+    webSocketImpl: WebSocket,
+    retryAttempts: 0,
+    lazy: true,
+    on: {
+      opened: () => { seen.opened += 1; },
+      closed: (event) => seen.closes.push(event.code),
+    },
+  });
+  t.after(() => made.dispose());
+  return { seen, iterate: (query, variables) => made.iterate({ query, variables }) };
+}
+
+const data = async (events) => (await events.next()).value;
+
+test("events arrive in order, shaped by the selection set", PATIENCE, async (t) => {
+  const events = client(t).iterate("subscription { shape { id customer: buyer { name } __typename } }");
+  const first = data(events);
+  await service.subscriptions("shape", 1);
+  for (const id of [1, 2, 3]) {
+    assert.equal(await service.publish("shape", { id, buyer: { name: "Ada", card: "secret" }, other: true }), 1);
+  }
+  for (const [id, got] of [[1, await first], [2, await data(events)], [3, await data(events)]]) {
+    const { __typename, ...shape } = got.data.shape;
+    assert.deepEqual(shape, { id, customer: { name: "Ada" } });
+    assert.equal(typeof __typename, "string");
+  }
+  await events.return();
+});
+
+test("two operations share one socket, each with its own events", PATIENCE, async (t) => {
+  const { seen, iterate } = client(t);
+  const left = iterate("subscription { left { id } }");
+  const right = iterate("subscription { right { id } }");
+  const [fromLeft, fromRight] = [data(left), data(right)];
+  await service.subscriptions("left", 1);
+  await service.subscriptions("right", 1);
+  await service.publish("right", { id: "r" });
+  await service.publish("left", { id: "l" });
+  assert.deepEqual(await fromLeft, { data: { left: { id: "l" } } });
+  assert.deepEqual(await fromRight, { data: { right: { id: "r" } } });
+  assert.equal(seen.opened, 1);
+  await left.return();
+  await right.return();
+});
+
+test("an operation that is refused leaves the socket and the others alone", PATIENCE, async (t) => {
+  const { seen, iterate } = client(t);
+  const good = iterate("subscription { alive { id } }");
+  const event = data(good);
+  await service.subscriptions("alive", 1);
+  await assert.rejects(data(iterate("subscription { broken {")), (errors) => {
+    assert.ok(Array.isArray(errors) && errors[0].message, "a list of GraphQL errors");
+    return true;
+  });
+  await service.publish("alive", { id: 7 });
+  assert.deepEqual(await event, { data: { alive: { id: 7 } } });
+  assert.deepEqual([seen.opened, seen.closes], [1, []]);
+  await good.return();
+});
+
+test("after complete nothing is subscribed any more, and the other operation goes on", PATIENCE, async (t) => {
+  const { seen, iterate } = client(t);
+  const ending = iterate("subscription { ending { id } }");
+  const staying = iterate("subscription { staying { id } }");
+  const [fromEnding, fromStaying] = [data(ending), data(staying)];
+  await service.subscriptions("ending", 1);
+  await service.subscriptions("staying", 1);
+  await service.publish("ending", { id: 1 });
+  assert.deepEqual(await fromEnding, { data: { ending: { id: 1 } } });
+  await ending.return();
+  await service.subscriptions("ending", 0);
+  assert.equal(await service.publish("ending", { id: 2 }), 0);
+  await service.publish("staying", { id: 3 });
+  assert.deepEqual(await fromStaying, { data: { staying: { id: 3 } } });
+  assert.deepEqual(seen.closes, []);
+  await staying.return();
+});
+
+test("variables reach the resolver, and its failure is an error without data", PATIENCE, async (t) => {
+  const { iterate } = client(t);
+  const query = "subscription ($hello: String!, $fail: Boolean) { greeting(hello: $hello, fail: $fail) { text } }";
+  const good = iterate(query, { hello: "Hei" });
+  const bad = iterate(query, { hello: "Hei", fail: true });
+  const [fromGood, fromBad] = [data(good), data(bad)];
+  await service.subscriptions("orders", 2);
+  await service.publish("orders", { id: 42, secret: "s" });
+  assert.deepEqual(await fromGood, { data: { greeting: { text: "Hei 42" } } });
+  const failed = await fromBad;
+  assert.equal(failed.data, null);
+  assert.match(failed.errors[0].message, /no greeting today/);
+  await good.return();
+  await bad.return();
+});
+
+test("a client that goes away leaves nothing behind", PATIENCE, async (t) => {
+  const { iterate } = client(t);
+  const events = iterate("subscription { leaving { id } }");
+  data(events).catch(() => {});
+  await service.subscriptions("leaving", 1);
+  await events.return();
+  await service.subscriptions("leaving", 0);
+});
