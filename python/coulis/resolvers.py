@@ -48,9 +48,9 @@ def _takes_info(resolver: Callable[..., Any]) -> bool:
             signature.bind(*arguments)
         except TypeError:
             continue
-        third = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][
-            2:3
-        ]
+        third = [
+            p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ][2:3]
         return len(arguments) == 3 or any(p.name == "info" for p in third)
     raise TypeError("`resolver` must take (event, variables) or (event, variables, info)")
 

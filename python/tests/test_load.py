@@ -27,7 +27,9 @@ async def test_each_reader_gets_what_is_for_it_and_nothing_else(manager):
     tenants, users = 5, 20
     for tenant in range(tenants):
         for user in range(users):
-            await manager.create_subscription(f"{tenant}/{user}", "conn", QUERY, user_id=user, tenant_id=tenant)
+            await manager.create_subscription(
+                f"{tenant}/{user}", "conn", QUERY, user_id=user, tenant_id=tenant
+            )
     published = [
         manager.publish_event("t", "user", {"id": [tenant, user]}, tenant_id=str(tenant), user_id=user)
         for tenant in range(tenants)

@@ -6,9 +6,8 @@ import json
 import logging
 import threading
 
-import pytest
-
 import coulis
+import pytest
 
 QUERY = "subscription { user { id } }"
 SECRET = {"id": "secret", "password": "secret"}
@@ -30,7 +29,9 @@ def quiet(caplog):
 
 
 def test_the_result_is_the_data_of_the_operation(executor):
-    executor.register_subscription("c", "s", QUERY, resolver=lambda event, variables: {"user": {"id": event["x"]}})
+    executor.register_subscription(
+        "c", "s", QUERY, resolver=lambda event, variables: {"user": {"id": event["x"]}}
+    )
     assert executor.publish_event("t", "user", {"x": 7}) == 1
     assert json.loads(executor.next_event("s")) == {
         "type": "next",
