@@ -22,7 +22,7 @@ pub mod policy;
 pub mod plan;
 pub mod security;
 
-pub mod shard;
+pub(crate) mod shard;
 
 pub mod bus;
 pub mod envelope;

@@ -15,9 +15,9 @@ pub(crate) mod inbox;
 mod index;
 mod log;
 mod persistent;
-pub mod receipt;
+pub(crate) mod receipt;
 mod render;
-pub mod resolve;
+pub(crate) mod resolve;
 
 pub(crate) use directory::{Directory, Registration, Subscribed};
 pub(crate) use group::{Group, Member};
