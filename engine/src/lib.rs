@@ -33,3 +33,6 @@ pub mod subscriber;
 pub mod engine;
 
 pub mod docs;
+
+#[cfg(all(test, not(coulis_loom)))]
+mod simulation;

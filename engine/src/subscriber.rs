@@ -102,8 +102,25 @@ pub struct Subscriber {
     numbers: HashMap<Arc<str>, u32>,
     next_number: u32,
     free_lanes: Vec<u16>,
-    /// Evictions that have been asked about.
+    losses: Losses,
+}
+
+/// Frames that were taken back: how many this round asks about, how many earlier rounds have settled, and the marks
+/// that came in this round.
+#[derive(Debug, Default)]
+struct Losses {
+    asked: u64,
     settled: u64,
+    marks: usize,
+    /// Something was read since the last question.
+    unread: bool,
+}
+
+impl Losses {
+    /// The round is over.
+    fn settle(&mut self) {
+        (self.settled, self.marks) = (self.asked, 0);
+    }
 }
 
 impl Subscriber {
@@ -127,7 +144,7 @@ impl Subscriber {
             numbers,
             next_number: 0,
             free_lanes: Vec::new(),
-            settled: 0,
+            losses: Losses::default(),
         }
     }
 
@@ -135,32 +152,40 @@ impl Subscriber {
     /// counted. Never waits.
     pub fn drain(&mut self, max: usize, mut take: impl FnMut(Delivery<'_>)) -> usize {
         self.doorbell.answer();
-        let Self { ring, subscriptions, .. } = self;
+        let Self { ring, subscriptions, losses, .. } = self;
         let (mut delivered, mut discarded, mut taken) = (0, 0, 1);
         while delivered < max && taken > 0 {
             taken = ring.take(max - delivered, |payload, bits| {
                 let address = Address::from_bits(bits);
+                losses.marks += usize::from(payload.is_mark());
                 match subscriptions.get_mut(&address.subscription) {
                     Some(active) => delivered += usize::from(active.deliver(&payload, address, &mut take)),
+                    None if address == Address::SETTLED => losses.settle(),
                     None => discarded += u64::from(!payload.is_mark()),
                 }
             });
+            losses.unread |= taken > 0;
         }
         if taken > 0 {
             self.doorbell.remind();
-        } else {
-            self.settle();
+        } else if std::mem::take(&mut self.losses.unread) {
+            self.ask();
         }
         self.core.count_drained(delivered as u64, discarded);
         delivered
     }
 
     /// After frames were taken back: asks the shard where each subscription stands, so that one whose last frames
-    /// are missing learns it too.
-    fn settle(&mut self) {
-        if self.ring.evicted() > self.settled {
-            self.settled = self.ring.evicted();
-            self.core.inbox(self.shard).control(Control::Settle { slot: self.slot, serial: self.serial });
+    /// are missing learns it too. The shard answers with as many marks as there is room for, and reading them asks
+    /// for the next ones. (A mark may be evicted as well: then the whole round is repeated.)
+    fn ask(&mut self) {
+        let Losses { asked, settled, marks, .. } = &mut self.losses;
+        if self.ring.evicted() > *settled {
+            if *marks == 0 {
+                *asked = self.ring.evicted();
+            }
+            let settle = Control::Settle { slot: self.slot, serial: self.serial, lane: *marks };
+            self.core.inbox(self.shard).control(settle);
         }
     }
 
