@@ -1,6 +1,6 @@
 //! The reading side: one reader, its ring, its subscriptions.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use crate::{
     engine::Core,
@@ -98,8 +98,8 @@ pub struct Subscriber {
     pub(crate) serial: u64,
     ring: Consumer<Payload>,
     doorbell: Arc<Doorbell>,
-    subscriptions: HashMap<u32, Active>,
-    numbers: HashMap<Arc<str>, u32>,
+    /// By number, which only grows: few enough that a search by id looks at each.
+    subscriptions: Vec<Active>,
     next_number: u32,
     free_lanes: Vec<u16>,
     losses: Losses,
@@ -132,7 +132,6 @@ impl Subscriber {
         ring: Consumer<Payload>,
         doorbell: Arc<Doorbell>,
     ) -> Self {
-        let (subscriptions, numbers) = (HashMap::new(), HashMap::new());
         Self {
             core,
             shard,
@@ -140,8 +139,7 @@ impl Subscriber {
             serial,
             ring,
             doorbell,
-            subscriptions,
-            numbers,
+            subscriptions: Vec::new(),
             next_number: 0,
             free_lanes: Vec::new(),
             losses: Losses::default(),
@@ -158,7 +156,8 @@ impl Subscriber {
             taken = ring.take(max - delivered, |payload, bits| {
                 let address = Address::from_bits(bits);
                 losses.marks += usize::from(payload.is_mark());
-                match subscriptions.get_mut(&address.subscription) {
+                let place = subscriptions.binary_search_by_key(&address.subscription, Active::number);
+                match place.ok().and_then(|place| subscriptions.get_mut(place)) {
                     Some(active) => delivered += usize::from(active.deliver(&payload, address, &mut take)),
                     None if address == Address::SETTLED => losses.settle(),
                     None => discarded += u64::from(!payload.is_mark()),
@@ -191,27 +190,30 @@ impl Subscriber {
 
     /// Ends the subscription `id`. After this nothing more of it is delivered. `false` if there is none.
     pub fn complete(&mut self, id: &str) -> bool {
-        let Some(number) = self.numbers.remove(id) else { return false };
-        if let Some(active) = self.subscriptions.remove(&number) {
-            self.free_lanes.push(active.registration.member.lane);
-            self.core.unsubscribe(self.shard, [active.registration()]);
-        }
+        let Some(place) = self.place(id) else { return false };
+        let active = self.subscriptions.remove(place);
+        self.free_lanes.push(active.registration.member.lane);
+        self.core.unsubscribe(self.shard, [active.registration()]);
         true
     }
 
     /// Whether there is a subscription `id`.
     pub fn has(&self, id: &str) -> bool {
-        self.numbers.contains_key(id)
+        self.place(id).is_some()
     }
 
     /// How many subscriptions there are.
     pub fn len(&self) -> usize {
-        self.numbers.len()
+        self.subscriptions.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.numbers.is_empty()
+        self.subscriptions.is_empty()
+    }
+
+    fn place(&self, id: &str) -> Option<usize> {
+        self.subscriptions.iter().position(|active| &*active.id == id)
     }
 
     /// A number and a lane for a new subscription.
@@ -231,14 +233,16 @@ impl Subscriber {
 
     pub(crate) fn keep(&mut self, id: Arc<str>, registration: Registration, channels: Box<[Arc<Channel>]>) {
         let id_json = quote(&id).into();
-        let number = registration.member.subscription;
-        self.numbers.insert(Arc::clone(&id), number);
         let active = Active { id, id_json, registration, channels, sequence: 0, offset: Offset(0) };
-        self.subscriptions.insert(number, active);
+        self.subscriptions.push(active);
     }
 }
 
 impl Active {
+    fn number(&self) -> u32 {
+        self.registration.member.subscription
+    }
+
     fn registration(&self) -> (&Registration, &[Arc<Channel>]) {
         (&self.registration, &self.channels)
     }
@@ -264,7 +268,7 @@ impl Active {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        let registrations = self.subscriptions.values().map(Active::registration);
+        let registrations = self.subscriptions.iter().map(Active::registration);
         self.core.unsubscribe(self.shard, registrations);
         self.core.close_subscriber(self.shard, self.slot, self.serial);
     }
@@ -272,6 +276,6 @@ impl Drop for Subscriber {
 
 impl fmt::Debug for Subscriber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscriber").field("subscriptions", &self.numbers.keys()).finish_non_exhaustive()
+        f.debug_struct("Subscriber").field("subscriptions", &self.subscriptions.len()).finish_non_exhaustive()
     }
 }
