@@ -140,7 +140,6 @@ pub(crate) struct Core {
     limits: Limits,
     router: Router,
     plans: Plans,
-    schema: Option<Schema>,
     shards: Vec<ShardHandle>,
     isolation: Arc<Verified>,
     channel_isolation: HashMap<String, Arc<Verified>>,
@@ -232,8 +231,7 @@ impl EngineBuilder {
         let peers: Arc<[Inbox]> = parts.iter().map(|part| part.inbox.clone()).collect();
         let core = Arc::new(Core {
             router: Router::new(count as u16, self.limits.channels_max),
-            plans: Plans::new(&self.limits),
-            schema: self.schema,
+            plans: Plans::new(self.schema, &self.limits),
             shards: parts.iter().map(Part::handle).collect(),
             isolation,
             channel_isolation,
@@ -486,7 +484,7 @@ impl Core {
     }
 
     fn plan(&self, document: &str, operation: &OperationName) -> Result<Arc<Plan>, Vec<GraphQlError>> {
-        self.plans.plan(document, operation, self.schema.as_ref())
+        self.plans.plan(document, operation)
     }
 
     fn offer(

@@ -108,9 +108,11 @@ async def _serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Sen
     connection = _Connection(app, receive, send)
     try:
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
-        await connection.run()
+        sound = await connection.run()
     finally:
         await connection.end()
+    if not sound:
+        await send({"type": "websocket.close", "code": 4500, "reason": "Internal server error"})
 
 
 class _Connection:
@@ -129,16 +131,18 @@ class _Connection:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
-    async def run(self) -> None:
-        """Move messages until the client has gone or the connection was closed."""
+    async def run(self) -> bool:
+        """Move messages until the client has gone or the connection was closed; answer `False` if this failed."""
         self._timers["init"] = self._loop.call_later(
             self._app.init_timeout, lambda: self._do(self._session.init_timed_out())
         )
         self._schedule_ping()
         tasks = {self._start(self._read()), self._start(self._write())}
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        errors = [error for task in done if (error := task.exception()) is not None]
+        for error in errors:
+            _logger.error("a connection failed", exc_info=error)
+        return not errors
 
     async def end(self) -> None:
         """Free everything; what belongs to the engine first, so that a second cancellation cannot stop it."""

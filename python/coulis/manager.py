@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from coulis._coulis import SecurityContext
-    from coulis.types import ChannelRules, EventData, Identity
     from coulis.resolvers import Resolver
+    from coulis.types import ChannelRules, EventData, Identity
 
 __all__ = ["SubscriptionData", "SubscriptionManager"]
 

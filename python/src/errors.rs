@@ -95,10 +95,27 @@ pub(crate) fn value_error(message: impl Into<String>) -> PyErr {
 
 /// Runs `work` without the interpreter's lock; a panic inside becomes `CoulisError`.
 pub(crate) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
-    py.detach(|| std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))).map_err(|_| internal())
+    py.detach(|| guarded(work))
+}
+
+/// Runs `work`, which is too short to let go of the interpreter for; a panic inside becomes `CoulisError`.
+pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> PyResult<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(|_| internal())
+}
+
+/// Tells the log of a fault of the server that no caller can be told of.
+pub(crate) fn log(py: Python<'_>, message: &str, error: &PyErr) {
+    let logged = py.import("logging").and_then(|logging| {
+        let options = PyDict::new(py);
+        options.set_item("exc_info", error.value(py))?;
+        logging.call_method1("getLogger", ("coulis",))?.call_method("error", (message,), Some(&options))
+    });
+    if logged.is_err() {
+        error.clone_ref(py).write_unraisable(py, None);
+    }
 }
 
 /// The error for what cannot happen.
-pub(crate) fn internal() -> PyErr {
+fn internal() -> PyErr {
     CoulisError::new_err("internal error: please report it with the lines on standard error")
 }

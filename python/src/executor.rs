@@ -19,7 +19,7 @@ use crate::{
     context::SecurityContext,
     core::{Core, Wish, open_error, publish_error, security, subscribe_error},
     direct,
-    errors::{self, BusError, CoulisError, PolicyError, detached, value_error},
+    errors::{self, BusError, CoulisError, PolicyError, detached, guarded, value_error},
     forks::Native,
     reader::{Lane, LoopReader},
     resolver::on_resolver_thread,
@@ -199,7 +199,7 @@ impl SubscriptionExecutor {
     ) -> PyResult<()> {
         let core = self.core.get()?;
         let event = core.event(event_type, channel, data, tenant_id, user_id)?;
-        core.engine.try_publish(event).map(drop).map_err(|error| publish_error(py, error))
+        guarded(|| core.engine.try_publish(event))?.map(drop).map_err(|error| publish_error(py, error))
     }
 
     /// Publishes `(event_type, channel, data)` triples, in order, and waits for all; answers each one's deliveries.
@@ -333,7 +333,8 @@ impl SubscriptionExecutor {
     fn take(&self, subscription: &str, connection: Option<&str>, max: usize) -> PyResult<Vec<Vec<u8>>> {
         let place = self.core.get()?.direct.find(subscription, connection)?;
         let mut reading = place.lock();
-        reading.as_mut().map(|reading| reading.take(max)).ok_or_else(|| direct::not_found(subscription))
+        let reading = reading.as_mut().ok_or_else(|| direct::not_found(subscription))?;
+        guarded(|| reading.take(max))
     }
 }
 

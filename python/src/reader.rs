@@ -26,7 +26,7 @@ use pyo3::{
 use crate::{
     core::{Core, publish_error},
     doorbell::Doorbell,
-    errors::{CoulisError, QueueFull, detached},
+    errors::{CoulisError, QueueFull, detached, guarded},
     executor::SubscriptionExecutor,
     forks::Native,
     lock::Lock,
@@ -216,7 +216,7 @@ impl LoopReader {
         self.0.check_room()?;
         let core = executor.core()?;
         let event = core.event(event_type, channel, data, tenant_id, user_id)?;
-        match core.engine.try_publish(event) {
+        match guarded(|| core.engine.try_publish(event))? {
             Ok(receipt) if receipt.is_done() => Ok(receipt.report().delivered.into_pyobject(py)?.into_any()),
             Ok(receipt) => {
                 self.0.finish(future, receipt);

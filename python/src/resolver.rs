@@ -150,23 +150,40 @@ struct Known {
     prune_at: usize,
 }
 
-/// The addresses of a function, of the object it is bound to, and of the loop it runs on. They are not reused while
-/// the callback, which holds all three, lives.
-type Key = (usize, usize, usize);
+/// The addresses of a function and of the object it is bound to. They are not reused while the callback, which holds
+/// both, lives.
+type Identity = (usize, usize);
+
+/// A function, and the address of the loop it runs on; 0 is the thread.
+type Key = (Identity, usize);
 
 impl Known {
-    fn get_or_insert(&mut self, key: Key, make: impl FnOnce() -> Callback) -> Arc<Callback> {
-        if let Some(callback) = self.callbacks.get(&key).and_then(Weak::upgrade) {
-            return callback;
+    fn get(&self, identity: Identity, lane: Option<&Arc<Lane>>) -> Option<Arc<Callback>> {
+        let find = |place: usize| self.callbacks.get(&(identity, place)).and_then(Weak::upgrade);
+        find(0).or_else(|| find(address(lane?)))
+    }
+
+    /// Of two threads that make the same callback the first one's is used by both.
+    fn get_or_insert(&mut self, identity: Identity, callback: Callback) -> Arc<Callback> {
+        let place = match &callback.place {
+            Place::Thread(_) => 0,
+            Place::Loop(lane) => address(lane),
+        };
+        if let Some(known) = self.callbacks.get(&(identity, place)).and_then(Weak::upgrade) {
+            return known;
         }
         if self.callbacks.len() >= self.prune_at {
             self.callbacks.retain(|_, callback| callback.strong_count() > 0);
             self.prune_at = 64 + 2 * self.callbacks.len();
         }
-        let callback = Arc::new(make());
-        self.callbacks.insert(key, Arc::downgrade(&callback));
+        let callback = Arc::new(callback);
+        self.callbacks.insert((identity, place), Arc::downgrade(&callback));
         callback
     }
+}
+
+fn address(lane: &Arc<Lane>) -> usize {
+    Arc::as_ptr(lane) as usize
 }
 
 impl Resolvers {
@@ -177,7 +194,7 @@ impl Resolvers {
     /// The callback for `callable`; async ones run on `lane`, or on a private loop.
     ///
     /// # Errors
-    /// `TypeError` for what is no resolver, and `CoulisError` when no thread can be started.
+    /// `TypeError` for what is no resolver, and what the start of a thread raises.
     pub(crate) fn callback(
         &self,
         callable: &Bound<'_, PyAny>,
@@ -185,6 +202,10 @@ impl Resolvers {
     ) -> PyResult<Arc<Callback>> {
         static CHECK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = callable.py();
+        let identity = identity(callable);
+        if let Some(known) = self.known.lock().get(identity, lane) {
+            return Ok(known);
+        }
         let (is_async, takes_info) =
             CHECK.import(py, "coulis.resolvers", "check_resolver")?.call1((callable,))?.extract()?;
         let place = match (is_async, lane) {
@@ -194,8 +215,7 @@ impl Resolvers {
         };
         let function =
             Arc::new(Function { callable: callable.clone().unbind(), takes_info, bounds: self.bounds });
-        let key = key(callable, &place);
-        Ok(self.known.lock().get_or_insert(key, || Callback { function, place }))
+        Ok(self.known.lock().get_or_insert(identity, Callback { function, place }))
     }
 
     /// The queue of the resolver thread, which the first sync resolver starts.
@@ -240,18 +260,13 @@ impl Drop for Resolvers {
     }
 }
 
-fn key(callable: &Bound<'_, PyAny>, place: &Place) -> Key {
+fn identity(callable: &Bound<'_, PyAny>) -> Identity {
     let address = |name: &str| callable.getattr(name).ok().map(|part| part.as_ptr() as usize);
-    let (function, object) = match (address("__func__"), address("__self__")) {
-        // A bound method is a new object each time it is looked up.
+    // A bound method is a new object each time it is looked up.
+    match (address("__func__"), address("__self__")) {
         (Some(function), Some(object)) => (function, object),
         _ => (callable.as_ptr() as usize, 0),
-    };
-    let place = match place {
-        Place::Thread(_) => 0,
-        Place::Loop(lane) => Arc::as_ptr(lane) as usize,
-    };
-    (function, object, place)
+    }
 }
 
 fn private_lane(py: Python<'_>) -> PyResult<Arc<Lane>> {
@@ -284,7 +299,7 @@ impl ResolverThread {
         let (queue, orders) = flume::bounded(JOBS_MAX);
         let (ends, ended) = flume::bounded(1);
         let stopping = Arc::new(AtomicBool::new(false));
-        let jobs = JobQueue { orders, stopping: Arc::clone(&stopping), _ends: ends };
+        let jobs = JobQueue { orders, stopping: Arc::clone(&stopping), ends: Lock::new(Some(ends)) };
         (Self { queue, stopping, ended }, jobs)
     }
 
@@ -301,7 +316,8 @@ impl ResolverThread {
 pub(crate) struct JobQueue {
     orders: flume::Receiver<Order>,
     stopping: Arc<AtomicBool>,
-    _ends: flume::Sender<()>,
+    /// Taken when the thread ends. Its drop alone would not do: a traceback in somebody's log keeps the queue.
+    ends: Lock<Option<flume::Sender<()>>>,
 }
 
 #[pymethods]
@@ -314,10 +330,16 @@ impl JobQueue {
             let rest = self.orders.try_iter().take(BATCH_JOBS_MAX - 1);
             first.map_or_else(Vec::new, |first| std::iter::once(first).chain(rest).collect())
         })?;
-        let jobs = batch.into_iter().filter_map(|order| match order {
-            Order::Do(task) => Some(ResolverJob::new(task)),
-            Order::Look => None,
-        });
-        Ok(jobs.collect())
+        let jobs: Vec<_> = batch
+            .into_iter()
+            .filter_map(|order| match order {
+                Order::Do(task) => Some(ResolverJob::new(task)),
+                Order::Look => None,
+            })
+            .collect();
+        if jobs.is_empty() {
+            drop(self.ends.lock().take());
+        }
+        Ok(jobs)
     }
 }

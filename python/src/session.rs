@@ -24,7 +24,7 @@ use crate::{
     context::SecurityContext,
     core::{Core, Wish, open_error},
     decode,
-    errors::detached,
+    errors::{self, detached, guarded},
     executor::SubscriptionExecutor,
     forks::Native,
     lock::Lock,
@@ -118,7 +118,7 @@ impl Session {
 
     /// Up to `limit` texts to send, in order; fewer than `limit` means that nothing more is ready.
     fn take<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Vec<Bound<'py, PyString>>> {
-        self.with(|connection| connection.take(py, limit))
+        self.with(|connection| guarded(|| connection.take(py, limit))?)
     }
 
     /// The connection is gone: ends its subscriptions. Later calls do nothing. Safe to repeat.
@@ -172,7 +172,7 @@ impl Connection {
             Ok(Err(error)) => vec![GraphQlError::new(error.code(), error.to_string())],
             Err(raised) => {
                 // A fault of the server, such as a declaration that is no resolver: not for the client to read.
-                raised.write_unraisable(py, None);
+                errors::log(py, "a subscription could not be set up", &raised);
                 Vec::new()
             }
         };

@@ -11,6 +11,9 @@ use pyo3::{
 
 use crate::errors::value_error;
 
+/// Nesting that the walks over values, which recurse, have stack for in any thread.
+const DEPTH_MAX: usize = 512;
+
 /// Sets each named bound; the names are those of the engine's `Limits`.
 macro_rules! named_limits {
     ($limits:ident, $name:ident, $value:ident: $($field:ident)+) => {
@@ -34,6 +37,13 @@ pub(crate) fn limits(given: Option<&Bound<'_, PyAny>>) -> PyResult<Limits> {
             variables_bytes_max plans_max resolver_pending_max body_bytes_max message_bytes_max
             message_depth_max replies_max
         );
+    }
+    for (name, depth) in
+        [("event_depth_max", limits.event_depth_max), ("message_depth_max", limits.message_depth_max)]
+    {
+        if depth > DEPTH_MAX {
+            return Err(value_error(format!("`{name}` is {depth}: pass {DEPTH_MAX} at most")));
+        }
     }
     Ok(limits)
 }

@@ -226,6 +226,7 @@ def test_isolation_is_set_for_all_channels_and_for_one():
         ({"limits": {"channels_max": True}}, TypeError),
         ({"limits": {"channels_max": 1.5}}, TypeError),
         ({"limits": {"publish_wait_max": -1}}, ValueError),
+        ({"limits": {"event_depth_max": 10_000}}, ValueError),
         ({"shards": 0}, ValueError),
         ({"shards": 1000}, coulis.LimitExceeded),
         ({"schema": "no schema"}, ValueError),

@@ -68,14 +68,17 @@ def test_a_script_may_end_while_a_resolver_hangs(body):
 
 
 def test_a_script_may_end_in_the_middle_of_a_loop():
-    assert run("""
+    assert (
+        run("""
         async def main():
             manager = coulis.SubscriptionManager()
             await manager.create_subscription("s", "c", QUERY)
             await manager.publish_event("t", "user", {"id": 1})
             print((await manager.get_next_event("s")).decode())
         asyncio.run(main())
-    """).startswith('{"id":"s"')
+    """)
+        == '{"type":"next","id":"s","payload":{"data":{"user":{"id":1}}}}\n'
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

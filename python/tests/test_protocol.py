@@ -389,6 +389,35 @@ async def test_a_send_that_fails_is_a_client_that_has_gone(manager):
     await gone(manager)
 
 
+async def test_a_fault_of_the_server_closes_4500_and_tells_nothing(manager, address, connect, monkeypatch, caplog):
+    class Faulty:
+        def receive(self, text):
+            raise coulis.CoulisError("inner workings")
+
+        def take(self, limit):
+            return []
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr("coulis.asgi.Session", lambda *arguments: Faulty())
+    client = await connect(address)
+    await client.say(type="ping")
+    assert await client.closed() == (4500, "Internal server error", [])
+    assert "inner workings" in caplog.text
+
+
+async def test_a_declaration_that_is_broken_ends_its_operation_only(manager, address, connect, caplog):
+    manager.registry.fields["user"] = object()
+    client = await connect(address)
+    await client.init()
+    (message,) = await client.subscribe("1", QUERY)
+    error = {"message": "Internal server error", "extensions": {"code": "INTERNAL_SERVER_ERROR"}}
+    assert message["payload"] == [error]
+    assert "a subscription could not be set up" in caplog.text
+    assert await client.subscribe("2", "subscription { other { id } }") == []
+
+
 async def test_a_client_that_stops_reading_costs_the_others_nothing(manager, address, connect):
     stopped, reading = await connect(address), await connect(address)
     for client in (stopped, reading):

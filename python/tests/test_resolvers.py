@@ -46,7 +46,7 @@ def test_a_resolver_gets_event_variables_and_info(executor):
         seen.append((event, variables, info.event_type, info.channel, info.subscription_id))
         return {"user": {"id": 1}}
 
-    query = "subscription ($a: [Int]) { user { id } }"
+    query = "subscription ($a: [Int]) { user(a: $a) { id } }"
     event = {"big": 2**80, "none": None, "list": [1.5, True]}
     executor.register_subscription("c", "s", query, variables={"a": [1]}, resolver=resolver)
     executor.publish_event("created", "user", event)

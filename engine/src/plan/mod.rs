@@ -1,80 +1,233 @@
-//! Compiled GraphQL operations (stub while the room is built).
-use crate::{
-    error::GraphQlError,
-    limits::Limits,
-    value::{Node, Value},
-};
-use std::sync::Arc;
-/// stub
-#[derive(Clone, Debug)]
-pub struct Schema;
-/// stub
-#[derive(Clone, Debug, Default)]
+//! Compiled GraphQL operations: parse, validate, coerce, project, render.
+
+//!
+//! Parsing, the rules of validation and coercion by a schema are the library's (apollo-compiler); rendering is ours,
+//! because it is done once for each event and group. Why no execution engine: an event is one JSON document, so a
+//! selection set is a projection of it, and a projection is a copy of byte ranges.
+
+mod bind;
+mod cache;
+mod parse;
+mod projection;
+mod render;
+mod rules;
+mod schema;
+
+pub use cache::Plans;
+pub use projection::Projection;
+pub use render::RenderError;
+pub use schema::Schema;
+
+use std::sync::{Arc, OnceLock};
+
+use apollo_compiler::Node;
+use apollo_compiler::ast::{Document, Field, OperationDefinition, OperationType, Selection};
+use projection::Compiler;
+
+use crate::error::GraphQlError;
+use crate::limits::Limits;
+use crate::value::Value;
+
+/// Which operation of a document is meant (`GetOperation`, GraphQL specification, section 6.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OperationName {
-    /// s
+    /// The only one there is.
     #[default]
     Only,
-    /// s
+    /// The one of this name.
     Named(String),
-    /// s
+    /// As `Named`, but a document's only operation, if anonymous, takes the name as its label.
     Label(String),
 }
-/// stub
+
+/// One subscription operation that keeps every rule.
 #[derive(Debug)]
-pub struct Plan;
-/// stub
-#[derive(Debug)]
+pub struct Plan {
+    document: Box<str>,
+    operation_name: Option<Box<str>>,
+    root_field: Box<str>,
+    response_key: Box<str>,
+    tree: Document,
+    operation: Node<OperationDefinition>,
+    schema: Option<Schema>,
+    /// The projection, if it is the same for all variables.
+    projection: OnceLock<Arc<Projection>>,
+}
+
+/// A plan with one subscription's variables.
+#[derive(Clone, Debug)]
 pub struct Bound {
-    /// s
+    /// The coerced variables, an object.
     pub variables: Value,
-    /// s
+    /// What is selected with these variables.
     pub projection: Arc<Projection>,
 }
-/// stub
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Projection;
-/// stub
-#[derive(Debug)]
-pub struct Plans;
-impl Plans {
-    /// s
-    pub fn new(_: &Limits) -> Self {
-        Self
-    }
-    /// s
-    pub fn plan(
-        &self,
-        _: &str,
-        _: &OperationName,
-        _: Option<&Schema>,
-    ) -> Result<Arc<Plan>, Vec<GraphQlError>> {
-        Ok(Arc::new(Plan))
-    }
-}
+
 impl Plan {
-    /// s
-    pub fn root_field(&self) -> &str {
-        "x"
+    /// Compiles one subscription of `document` (GraphQL specification, sections 5 and 6.2.3).
+    ///
+    /// # Errors
+    /// Every error found, each with one of the codes `LIMIT_EXCEEDED`, `GRAPHQL_PARSE_FAILED`,
+    /// `GRAPHQL_VALIDATION_FAILED` and `OPERATION_RESOLUTION_FAILURE`.
+    pub fn compile(
+        document: &str,
+        operation: &OperationName,
+        schema: Option<&Schema>,
+        limits: &Limits,
+    ) -> Result<Self, Vec<GraphQlError>> {
+        let tree = parse::document(document, limits)?;
+        let errors = rules::check(&tree, schema, limits);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let meant = parse::operation(&tree, operation)?;
+        let root = (meant.operation_type == OperationType::Subscription)
+            .then(|| first_field(&meant.selection_set, &parse::fragments(&tree)))
+            .flatten();
+        let Some(root) = root else {
+            let message = "the operation must be a subscription";
+            return Err(vec![GraphQlError::new("OPERATION_RESOLUTION_FAILURE", message)]);
+        };
+        Ok(Self {
+            document: document.into(),
+            operation_name: meant.name.as_ref().map(|name| name.as_str().into()),
+            root_field: root.name.as_str().into(),
+            response_key: root.response_name().as_str().into(),
+            operation: meant.clone(),
+            tree,
+            schema: schema.cloned(),
+            projection: OnceLock::new(),
+        })
     }
-    /// s
-    pub fn bind(&self, v: &Value, _: &Limits) -> Result<Bound, Vec<GraphQlError>> {
-        Ok(Bound { variables: v.clone(), projection: Arc::new(Projection) })
+
+    /// Binds a subscription's variables (an object or null): coerces them, decides `@skip` and `@include`.
+    ///
+    /// # Errors
+    /// `BAD_USER_INPUT` for each variable that does not fit its type, `LIMIT_EXCEEDED`.
+    pub fn bind(&self, variables: &Value, limits: &Limits) -> Result<Bound, Vec<GraphQlError>> {
+        let variables = bind::coerce(&self.tree, &self.operation, self.schema.as_ref(), variables, limits)?;
+        if let Some(projection) = self.projection.get() {
+            return Ok(Bound { variables, projection: Arc::clone(projection) });
+        }
+        let fragments = parse::fragments(&self.tree);
+        let set = &self.operation.selection_set;
+        let compiler = Compiler::new(&fragments, self.schema.as_ref(), &variables, limits);
+        let mut projection = Arc::new(compiler.projection(set).map_err(|error| vec![error])?);
+        if !projection::depends_on_variables(set, &fragments) {
+            projection = Arc::clone(self.projection.get_or_init(|| projection));
+        }
+        Ok(Bound { variables, projection })
+    }
+
+    /// The root field's name in the schema.
+    pub fn root_field(&self) -> &str {
+        &self.root_field
+    }
+
+    /// The root field's name in results: its alias, or its name.
+    pub fn response_key(&self) -> &str {
+        &self.response_key
+    }
+
+    /// The operation's own name; a label is not one.
+    pub fn operation_name(&self) -> Option<&str> {
+        self.operation_name.as_deref()
+    }
+
+    /// The document as given.
+    pub fn document(&self) -> &str {
+        &self.document
     }
 }
-impl Projection {
-    /// s
-    pub fn response_key(&self) -> &str {
-        "x"
+
+/// The root field; the rules have shown that there is one and that no fragment uses itself.
+fn first_field(set: &[Selection], fragments: &parse::Fragments<'_>) -> Option<Node<Field>> {
+    set.iter().find_map(|selection| match selection {
+        Selection::Field(field) => Some(field.clone()),
+        Selection::InlineFragment(inline) => first_field(&inline.selection_set, fragments),
+        Selection::FragmentSpread(spread) => fragments
+            .get(spread.fragment_name.as_str())
+            .and_then(|fragment| first_field(&fragment.selection_set, fragments)),
+    })
+}
+
+/// Holds any executable document against the rules of the GraphQL specification (section 5); empty when valid.
+pub fn validate(
+    document: &str,
+    schema: Option<&Schema>,
+    operation_name: Option<&str>,
+    variables: Option<&Value>,
+    limits: &Limits,
+) -> Vec<GraphQlError> {
+    let tree = match parse::document(document, limits) {
+        Ok(tree) => tree,
+        Err(errors) => return errors,
+    };
+    let errors = rules::check(&tree, schema, limits);
+    if !errors.is_empty() || (operation_name.is_none() && variables.is_none()) {
+        return errors;
     }
-    /// s
-    pub fn root_value<'a>(&self, n: Node<'a>) -> Node<'a> {
-        n
+    let name = operation_name.map_or(OperationName::Only, |name| OperationName::Named(name.to_owned()));
+    let meant = parse::operation(&tree, &name);
+    let coerced = meant.and_then(|meant| match variables {
+        Some(variables) => bind::coerce(&tree, meant, schema, variables, limits).map(drop),
+        None => Ok(()),
+    });
+    coerced.err().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SDL: &str = "type Query { a: Int } input I { x: Int } type T { id: ID }
+        type Subscription { t(i: I): T u: T }";
+
+    fn code(text: &str, schema: Option<&Schema>) -> &'static str {
+        match Plan::compile(text, &OperationName::Only, schema, &Limits::default()) {
+            Ok(_) => "",
+            Err(errors) => errors[0].code,
+        }
     }
-    /// s
-    pub fn render(&self, n: Node<'_>, out: &mut Vec<u8>, _: usize) -> Result<(), GraphQlError> {
-        out.extend_from_slice(br#"{"data":{"x":"#);
-        out.extend_from_slice(n.raw().as_bytes());
-        out.extend_from_slice(b"}}");
-        Ok(())
+
+    #[test]
+    fn a_document_is_judged_alike_with_and_without_a_schema() {
+        const BAD: &str = "GRAPHQL_VALIDATION_FAILED";
+        let schema = Schema::parse(SDL).unwrap();
+        for (text, expected) in [
+            ("subscription { t { id } }", ""),
+            ("subscription { t { id } t { id } }", ""),
+            ("subscription { k: t { id } ...F } fragment F on Subscription { k: t { id } }", ""),
+            ("subscription { t { id } u { id } }", BAD),
+            ("subscription { t { id } ...F } fragment F on Subscription { u { id } }", BAD),
+            ("subscription { __typename }", BAD),
+            ("subscription { t @skip(if: false) { id } }", BAD),
+            ("subscription { t { ... @defer { id } } }", BAD),
+            ("subscription { t(i: {x: 1, x: 2}) { id } }", BAD),
+            ("subscription { ...F } fragment F on Subscription { ...F }", BAD),
+            ("subscription { t { ...G } }", BAD),
+            ("subscription ($a: Int) { t { id } }", BAD),
+            ("subscription { t(i: $a) { id } }", BAD),
+            ("query { a }", "OPERATION_RESOLUTION_FAILURE"),
+            ("subscription {", "GRAPHQL_PARSE_FAILED"),
+        ] {
+            assert_eq!(code(text, None), expected, "{text}");
+            assert_eq!(code(text, Some(&schema)), expected, "with a schema: {text}");
+        }
+    }
+
+    #[test]
+    fn hostile_documents_meet_a_limit() {
+        let deep = "{a".repeat(100_000);
+        let long = format!("subscription {{ {} }}", "a".repeat(1 << 20));
+        let limits = Limits { query_bytes_max: 2 << 20, query_tokens_max: 1 << 20, ..Limits::default() };
+        let compile = |text: &str| Plan::compile(text, &OperationName::Only, None, &limits).map(|_| ());
+        assert_eq!(compile(&deep).unwrap_err()[0].code, "LIMIT_EXCEEDED");
+        assert_eq!(code(&long, None), "LIMIT_EXCEEDED");
+        let mut bomb = String::from("subscription { ...F0 } fragment F20 on S { a }");
+        for at in 0..20 {
+            bomb += &format!(" fragment F{at} on S {{ ...F{n} ...F{n} }}", n = at + 1);
+        }
+        assert_eq!(compile(&bomb).unwrap_err()[0].code, "LIMIT_EXCEEDED");
     }
 }

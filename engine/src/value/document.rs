@@ -134,6 +134,17 @@ impl<'a> Node<'a> {
         self.entries()?.find(|(name, _)| name.is(key)).map(|(_, value)| value)
     }
 
+    /// Looks up several keys of an object, each search starting behind the last find: keys that are asked for in the
+    /// order of the text are found in one pass over it. Other kinds have no keys.
+    pub fn lookup(self) -> Lookup<'a> {
+        let all = if self.kind() == Kind::Object {
+            self.inside()
+        } else {
+            Items { end: self.at + 1, ..self.inside() }
+        };
+        Lookup { all: Entries(all.clone()), ahead: Entries(all) }
+    }
+
     /// The keys and values of an object, in the order of the text. `None` for other kinds.
     pub fn entries(self) -> Option<Entries<'a>> {
         (self.kind() == Kind::Object).then(|| Entries(self.inside()))
@@ -198,6 +209,33 @@ impl<'a> Iterator for Entries<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         Some((self.0.next()?, self.0.next()?))
+    }
+}
+
+/// See [`Node::lookup`].
+#[derive(Clone, Debug)]
+pub struct Lookup<'a> {
+    all: Entries<'a>,
+    ahead: Entries<'a>,
+}
+
+impl<'a> Lookup<'a> {
+    /// The value under `key`.
+    pub fn get(&mut self, key: &str) -> Option<Node<'a>> {
+        let behind = self.ahead.0.at;
+        if let Some((_, value)) = self.ahead.find(|(name, _)| name.is(key)) {
+            return Some(value);
+        }
+        self.ahead = self.all.clone();
+        let before = |ahead: &Entries<'_>| ahead.0.at < behind;
+        while before(&self.ahead) {
+            if let Some((name, value)) = self.ahead.next()
+                && name.is(key)
+            {
+                return Some(value);
+            }
+        }
+        None
     }
 }
 

@@ -11,6 +11,6 @@ mod document;
 mod scan;
 mod tree;
 
-pub use document::{Document, Entries, Items, Kind, Node};
+pub use document::{Document, Entries, Items, Kind, Lookup, Node};
 pub use scan::{DocumentError, DocumentProblem};
 pub use tree::{Value, ValueError, quote, write_string};

@@ -1,0 +1,88 @@
+//! From text to syntax tree: bounds first, then syntax, then which operation is meant.
+
+use std::collections::HashMap;
+
+use apollo_compiler::Node;
+use apollo_compiler::ast::{Definition, Document, FragmentDefinition, OperationDefinition};
+use apollo_compiler::diagnostic::ToCliReport;
+use apollo_compiler::parser::{Parser, SourceMap, SourceSpan};
+
+use super::OperationName;
+use crate::error::{GraphQlError, LimitExceeded, Location};
+use crate::limits::Limits;
+
+/// Nesting of braces, brackets and parentheses that the parser follows; the selections' own bound is tighter.
+const RECURSION_MAX: usize = 200;
+
+pub(super) type Fragments<'a> = HashMap<&'a str, &'a Node<FragmentDefinition>>;
+
+pub(super) fn place(span: Option<SourceSpan>, sources: &SourceMap) -> Option<Location> {
+    let at = span?.line_column(sources)?;
+    Some(Location { line: at.line, column: at.column })
+}
+
+pub(super) fn located(code: &'static str, message: impl Into<String>, at: Option<Location>) -> GraphQlError {
+    GraphQlError { message: message.into(), locations: at.into_iter().collect(), code }
+}
+
+pub(super) fn limited(limit: &LimitExceeded) -> GraphQlError {
+    GraphQlError::new("LIMIT_EXCEEDED", limit.to_string())
+}
+
+pub(super) fn within(limit: &'static str, asked: usize, max: usize) -> Result<(), Vec<GraphQlError>> {
+    LimitExceeded::check(limit, asked, max).map_err(|error| vec![limited(&error)])
+}
+
+/// Reads `text`; the number of bytes, tokens and nesting is bounded before any other work.
+pub(super) fn document(text: &str, limits: &Limits) -> Result<Document, Vec<GraphQlError>> {
+    within("query_bytes_max", text.len(), limits.query_bytes_max)?;
+    let mut parser = Parser::new().token_limit(limits.query_tokens_max).recursion_limit(RECURSION_MAX);
+    let parsed = parser.parse_ast(text, "document");
+    within("query_tokens_max", parser.tokens_reached(), limits.query_tokens_max)?;
+    if parser.recursion_reached() >= RECURSION_MAX {
+        within("query_depth_max", parser.recursion_reached(), limits.query_depth_max)?;
+    }
+    parsed.map_err(|refused| {
+        let error = |found: apollo_compiler::diagnostic::Diagnostic<'_, _>| {
+            let found: &apollo_compiler::validation::DiagnosticData = found.error;
+            let at = place(found.location(), &refused.partial.sources);
+            located("GRAPHQL_PARSE_FAILED", found.to_string(), at)
+        };
+        refused.errors.iter().map(error).collect()
+    })
+}
+
+pub(super) fn operations(document: &Document) -> impl Iterator<Item = &Node<OperationDefinition>> {
+    document.definitions.iter().filter_map(|definition| match definition {
+        Definition::OperationDefinition(operation) => Some(operation),
+        _ => None,
+    })
+}
+
+pub(super) fn fragments(document: &Document) -> Fragments<'_> {
+    let named = document.definitions.iter().filter_map(|definition| match definition {
+        Definition::FragmentDefinition(fragment) => Some((fragment.name.as_str(), fragment)),
+        _ => None,
+    });
+    named.collect()
+}
+
+/// `GetOperation` (GraphQL specification, section 6.1), and its lenient form for labels.
+pub(super) fn operation<'a>(
+    document: &'a Document,
+    name: &OperationName,
+) -> Result<&'a Node<OperationDefinition>, Vec<GraphQlError>> {
+    let refuse = |message: String| Err(vec![GraphQlError::new("OPERATION_RESOLUTION_FAILURE", message)]);
+    let mut all = operations(document);
+    let only = all.next().filter(|_| all.next().is_none());
+    match (name, only) {
+        (OperationName::Only, Some(operation)) => Ok(operation),
+        (OperationName::Only, None) => {
+            refuse("the document must have exactly one operation, or name the one meant".into())
+        }
+        (OperationName::Label(_), Some(operation)) if operation.name.is_none() => Ok(operation),
+        (OperationName::Named(wanted) | OperationName::Label(wanted), _) => operations(document)
+            .find(|found| found.name.as_ref().is_some_and(|name| name == wanted.as_str()))
+            .map_or_else(|| refuse(format!("the document has no operation `{wanted}`")), Ok),
+    }
+}

@@ -1,0 +1,67 @@
+//! A GraphQL schema: read once, validated, and shared by every plan that is held against it.
+
+use std::sync::Arc;
+
+use apollo_compiler::ast::{OperationType, Type};
+use apollo_compiler::diagnostic::ToCliReport;
+use apollo_compiler::validation::Valid;
+
+use super::parse::{located, place};
+use crate::error::GraphQlError;
+
+/// A validated GraphQL schema (GraphQL specification, section 3); a clone shares it.
+#[derive(Clone, Debug)]
+pub struct Schema(Arc<Valid<apollo_compiler::Schema>>);
+
+impl Schema {
+    /// Reads and validates a schema in the schema definition language.
+    ///
+    /// # Errors
+    /// Every syntax and validation error, with its place.
+    pub fn parse(sdl: &str) -> Result<Self, Vec<GraphQlError>> {
+        match apollo_compiler::Schema::parse_and_validate(sdl, "schema") {
+            Ok(schema) => Ok(Self(Arc::new(schema))),
+            Err(refused) => Err(refused
+                .errors
+                .iter()
+                .map(|found| {
+                    let at = place(found.error.location(), found.sources);
+                    located("GRAPHQL_VALIDATION_FAILED", found.error.to_string(), at)
+                })
+                .collect()),
+        }
+    }
+
+    /// The root type of subscriptions.
+    pub(super) fn subscription(&self) -> Option<&str> {
+        self.0.root_operation(OperationType::Subscription).map(|name| name.as_str())
+    }
+
+    /// The declared type of a field.
+    pub(super) fn field_type(&self, parent: &str, field: &str) -> Option<Type> {
+        self.0.type_field(parent, field).ok().map(|field| field.ty.clone())
+    }
+
+    pub(super) fn is_object(&self, name: &str) -> bool {
+        self.0.get_object(name).is_some()
+    }
+
+    /// The object types that are `name`: itself, or those that implement it or are its members.
+    pub(super) fn object_types<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let objects = self.0.types.iter().filter(|(_, ty)| ty.is_object()).map(|(object, _)| object.as_str());
+        objects.filter(move |object| *object == name || self.0.is_subtype(name, object))
+    }
+
+    pub(super) fn valid(&self) -> &Valid<apollo_compiler::Schema> {
+        &self.0
+    }
+}
+
+/// Two schemas are equal when they are the same one: comparing them by text would cost more than it saves.
+impl PartialEq for Schema {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Schema {}
