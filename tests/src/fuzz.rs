@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use coulis::{
     limits::Limits,
+    plan::{self, OperationName, Plan},
     protocol::{Action, Machine, Message},
     value::{Document, DocumentProblem, Kind, Node, Value},
 };
@@ -78,6 +79,28 @@ pub fn message(bytes: &[u8]) {
         while let Some(reply) = machine.next_reply() {
             Document::parse(reply, DEPTH_MAX).expect("a reply is JSON");
         }
+    }
+}
+
+/// A GraphQL document is judged without a crash, errors name places inside it, and what is valid as a subscription
+/// compiles and renders JSON.
+///
+/// # Panics
+/// If one of these breaks.
+pub fn graphql(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let limits = Limits::default();
+    let lines = text.split(['\n', '\r']).count();
+    for error in plan::validate(text, None, None, None, &limits) {
+        assert!(!error.message.is_empty());
+        assert!(error.locations.iter().all(|place| (1..=lines).contains(&place.line)), "{error:?}");
+    }
+    let Ok(plan) = Plan::compile(text, &OperationName::Only, None, &limits) else { return };
+    let Ok(bound) = plan.bind(&Value::Object(Vec::new()), &limits) else { return };
+    let event = Document::parse(r#"{"id":1,"a":{"b":[{"c":null},"x"]}}"#, DEPTH_MAX).expect("an event");
+    let mut body = Vec::new();
+    if bound.projection.render(event.root(), &mut body, limits.body_bytes_max).is_ok() {
+        Document::parse_bytes(body, DEPTH_MAX).expect("a body is JSON");
     }
 }
 

@@ -69,15 +69,7 @@ const DEBTS: &[(&str, &str)] = &[("subscriber", "engine")];
 const UNSAFE_PLACES: &[&str] = &["engine/src/ring/", "engine/src/payload.rs"];
 
 /// Bounds that nothing holds yet; one that is held must leave this list.
-const LIMITS_TO_COME: &[&str] = &[
-    "publish_many_max",
-    "query_bytes_max",
-    "query_tokens_max",
-    "query_depth_max",
-    "query_fields_max",
-    "variables_bytes_max",
-    "plans_max",
-];
+const LIMITS_TO_COME: &[&str] = &["publish_many_max"];
 
 const FILE_LINES_MAX: usize = 800;
 
@@ -157,6 +149,7 @@ const RULES: &[Rule] = &[
             ("engine/src/a.rs", "    todo!()\n"),
             ("engine/src/a.rs", "    unimplemented!()\n"),
             ("python/tests/test_a.py", "@pytest.mark.skip\n"),
+            ("python/tests/test_a.py", "@pytest.mark.skipif(True, reason=\"slow\")\n"),
             ("python/tests/test_a.py", "@pytest.mark.xfail\n"),
             ("tests/clients/a.test.mjs", "test.skip('x', () => {})\n"),
         ],
@@ -326,7 +319,7 @@ fn file_lengths(files: &[File]) -> Findings {
 }
 
 fn unfinished(files: &[File]) -> Findings {
-    found(
+    let found = found(
         files.iter().filter(|file| matches!(file.extension(), "rs" | "py" | "mjs")),
         &[
             "#[ignore",
@@ -340,7 +333,12 @@ fn unfinished(files: &[File]) -> Findings {
             "test.todo(",
             "skip: true",
         ],
-    )
+    );
+    // Where a system lacks what is tested there is nothing to test.
+    found
+        .into_iter()
+        .filter(|finding| !(finding.contains("mark.skipif(not hasattr(") && finding.contains("reason=")))
+        .collect()
 }
 
 fn machine_paths(files: &[File]) -> Findings {
@@ -388,7 +386,13 @@ fn sleeps(files: &[File]) -> Findings {
         tested && matches!(file.extension(), "rs" | "py")
     };
     let found = found(files.iter().filter(waits), &["thread::sleep", "time.sleep(", "asyncio.sleep("]);
-    found.into_iter().filter(|finding| !finding.contains("asyncio.sleep(0)")).collect()
+    // To let others run, or to hang for ever, is no wait for a time; nor is a program in quotes.
+    let fine = |finding: &String| {
+        ["asyncio.sleep(0)", "asyncio.sleep(3600)", "\"while True: time.sleep("]
+            .iter()
+            .any(|fine| finding.contains(fine))
+    };
+    found.into_iter().filter(|finding| !fine(finding)).collect()
 }
 
 /// Lines of code that hold one of `words`.
