@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     num::NonZero,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -47,6 +47,10 @@ const RECEIPT_SPINS: u32 = 2_000;
 
 /// Looks at an empty inbox in one microsecond of spinning, roughly.
 const SPINS_PER_MICROSECOND: u32 = 20;
+
+/// A lock of the control plane: taken by registrations and by close, never on the way of an event.
+#[allow(clippy::disallowed_types, reason = "the control plane waits for itself only")]
+type Locked<T> = std::sync::Mutex<T>;
 
 /// Why there is no engine.
 #[derive(Debug)]
@@ -153,14 +157,12 @@ pub(crate) struct Core {
 struct ShardHandle {
     inbox: Inbox,
     counters: Arc<Counters>,
-    #[allow(clippy::disallowed_types, reason = "control plane: registrations, never an event")]
-    directory: Mutex<Directory>,
+    directory: Locked<Directory>,
 }
 
 struct Owner {
     core: Arc<Core>,
-    #[allow(clippy::disallowed_types, reason = "control plane: taken once, by close")]
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Locked<Vec<JoinHandle<()>>>,
 }
 
 impl EngineBuilder {
@@ -247,8 +249,7 @@ impl EngineBuilder {
             peers,
         };
         let threads = start.all(parts, &core.limits).map_err(BuildError::Thread)?;
-        #[allow(clippy::disallowed_types, reason = "control plane: taken once, by close")]
-        let threads = Mutex::new(threads);
+        let threads = Locked::new(threads);
         Ok(Engine(Arc::new(Owner { core, threads })))
     }
 }
@@ -268,13 +269,11 @@ impl Part {
         let (inbox, outlet) = inbox::inbox(limits.inbox_commands_max, sleeper.waker());
         Self { inbox, outlet, index: Arc::default(), counters: Arc::default(), sleeper }
     }
-
-    #[allow(clippy::disallowed_types, reason = "control plane: registrations, never an event")]
     fn handle(&self) -> ShardHandle {
         ShardHandle {
             inbox: self.inbox.clone(),
             counters: Arc::clone(&self.counters),
-            directory: Mutex::new(Directory::new(Arc::clone(&self.index))),
+            directory: Locked::new(Directory::new(Arc::clone(&self.index))),
         }
     }
 }
@@ -501,9 +500,9 @@ impl Core {
         let shards = self.router.readers(&channel);
         let publish = Publish { channel: channel.id, event, shards, hold };
         offer(self.inbox(channel.home), publish).map_err(|refused| match refused {
-            Refused::Full(publish) => {
+            Refused::Full(event) => {
                 self.counters.queue_full.add(1);
-                PublishError::Full(Box::new(publish.event))
+                PublishError::Full(event)
             }
             Refused::Closed => PublishError::Closed,
         })
@@ -544,7 +543,9 @@ impl Core {
         };
         let mut directory = self.directory(shard);
         let registration = directory.add(subscribed);
-        channels.iter().for_each(|(channel, _)| channel.set_reader(shard, true));
+        for (channel, _) in &channels {
+            channel.set_reader(shard, true);
+        }
         drop(directory);
         self.counters.subscriptions.add(1);
         let channels = channels.into_iter().map(|(channel, _)| channel).collect();

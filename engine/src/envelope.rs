@@ -11,5 +11,7 @@
 pub fn write_next(out: &mut Vec<u8>, id: &str, body: &[u8]) {
     let parts = [br#"{"type":"next","id":"#, id.as_bytes(), br#","payload":"#, body, b"}"];
     out.reserve(parts.iter().map(|part| part.len()).sum());
-    parts.iter().for_each(|part| out.extend_from_slice(part));
+    for part in parts {
+        out.extend_from_slice(part);
+    }
 }

@@ -98,10 +98,10 @@ fn a_panic_in_the_reader_loses_no_memory() {
     for tag in 0..8 {
         producer.push_or_evict(Arc::clone(&alive), tag);
     }
-    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         consumer.take(8, |_, tag| assert!(tag < 3));
     }));
-    assert!(panicked.is_err());
+    assert!(outcome.is_err());
     drop((producer, consumer));
     assert_eq!(Arc::strong_count(&alive), 1);
 }

@@ -90,9 +90,9 @@ pub(crate) fn inbox(capacity: usize, waker: Waker) -> (Inbox, Outlet) {
     (inbox.clone(), Outlet { publishes: publishes_out, forwards: forwards_out, inbox })
 }
 
-/// Why a publish was not taken; it comes back.
+/// Why a publish was not taken; a full inbox gives the event back.
 pub(crate) enum Refused {
-    Full(Publish),
+    Full(Box<Event>),
     Closed,
 }
 
@@ -100,7 +100,7 @@ impl Inbox {
     /// Step 3 of the road: a bounded hand-over, or the event comes back.
     pub(crate) fn offer(&self, publish: Publish) -> Result<(), Refused> {
         self.publishes.try_send(publish).map_err(|error| match error {
-            flume::TrySendError::Full(publish) => Refused::Full(publish),
+            flume::TrySendError::Full(publish) => Refused::Full(Box::new(publish.event)),
             flume::TrySendError::Disconnected(_) => Refused::Closed,
         })?;
         self.signal.notify();
@@ -110,7 +110,7 @@ impl Inbox {
     /// The same, but waits for room.
     pub(crate) fn offer_within(&self, publish: Publish, wait: Duration) -> Result<(), Refused> {
         self.publishes.send_timeout(publish, wait).map_err(|error| match error {
-            flume::SendTimeoutError::Timeout(publish) => Refused::Full(publish),
+            flume::SendTimeoutError::Timeout(publish) => Refused::Full(Box::new(publish.event)),
             flume::SendTimeoutError::Disconnected(_) => Refused::Closed,
         })?;
         self.signal.notify();
