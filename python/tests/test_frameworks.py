@@ -1,13 +1,20 @@
 """FastAPI and Starlette: the documented quick start, and where the routes answer."""
 
+import asyncio
+import pathlib
+import re
+
 import pytest
 import websockets
 from conftest import served
 from fastapi import FastAPI
+from gql import Client, gql
+from gql.transport.websockets import WebsocketsTransport
 from starlette.applications import Starlette
 
 import coulis
 from coulis.fastapi import SubscriptionRouterFactory
+from coulis.registry import default_registry
 from coulis.starlette import subscription_routes
 
 QUERY = "subscription { user { id } }"
@@ -60,3 +67,42 @@ async def test_the_quick_start_runs_as_printed(connect):
     app.include_router(SubscriptionRouterFactory.create(manager, auth_handler=authenticate))
     async with manager, served(app) as address:
         assert await hears(manager, connect, address, "/graphql/subscriptions")
+
+
+async def test_an_unmodified_client_library_subscribes_and_unsubscribes(manager):
+    async with served(Starlette(routes=subscription_routes(manager, "/graphql", auth_handler=authenticate))) as address:
+        transport = WebsocketsTransport(
+            f"ws://{address}/graphql",
+            init_payload={"user": 1},
+            subprotocols=[WebsocketsTransport.GRAPHQLWS_SUBPROTOCOL],
+            connect_args={"proxy": None},
+        )
+        async with Client(transport=transport) as session:
+            results = session.subscribe(gql("subscription ($id: ID) { user(id: $id) { name: id __typename } }"))
+            first = asyncio.ensure_future(anext(results))
+            while not manager.get_metrics()["subscriptions"]:
+                await asyncio.sleep(0)
+            await manager.publish_event("t", "user", {"id": "7", "__typename": "User"}, user_id=1)
+            assert await first == {"user": {"name": "7", "__typename": "User"}}
+            await results.aclose()
+            while manager.get_metrics()["subscriptions"]:
+                await asyncio.sleep(0)
+
+
+def test_the_quick_start_of_the_readme_is_a_program():
+    readme = pathlib.Path(__file__).parent.parent / "README.md"
+    (program,) = re.findall(r"```python\n(.*?)```", readme.read_text(), re.DOTALL)
+    names = {}
+    try:
+        exec(compile(program, "README.md", "exec"), names)
+        assert names["manager"].resolver_for("subscription { orderChanged { id } }") is names["orderChanged"]
+        assert "/graphql/subscriptions" in [getattr(route, "path", "") for route in routes(names["app"])]
+    finally:
+        default_registry.fields.pop("orderChanged", None)
+        names["manager"].executor.close()
+
+
+def routes(app):
+    for route in app.routes:
+        yield route
+        yield from getattr(getattr(route, "original_router", None), "routes", ())
