@@ -30,8 +30,6 @@ mod tests;
 
 use std::{fmt, marker::PhantomData, ptr};
 
-use crossbeam::utils::CachePadded;
-
 use crate::sync::{Arc, AtomicPtr, AtomicU64, Ordering};
 
 /// A value that is one pointer, so that it fits an atomic slot.
@@ -83,22 +81,31 @@ impl Buffer {
     }
 }
 
+/// What one side writes, on a cache line of its own. Not padded to the 128 bytes that some prefetchers take at once:
+/// with a million rings that would be 128 MB.
+#[repr(align(64))]
+struct Line<T>(T);
+
 struct Shared<P: Pointer> {
     /// Written by the producer.
-    tail: CachePadded<AtomicU64>,
-    /// Written by both sides, by compare-and-swap.
-    head: CachePadded<AtomicU64>,
+    back: Line<Back>,
+    /// Index of the oldest item; written by both sides, by compare-and-swap.
+    head: Line<AtomicU64>,
+    items: PhantomData<P>,
+}
+
+struct Back {
+    /// Index behind the newest item.
+    tail: AtomicU64,
     /// Null until the first push: a reader that gets nothing costs no slots.
     buffer: AtomicPtr<Buffer>,
-    items: PhantomData<P>,
 }
 
 /// A ring for at most `capacity` items, rounded up to a power of two (at least 8).
 pub fn ring<P: Pointer>(capacity: usize) -> (Producer<P>, Consumer<P>) {
     let shared = Arc::new(Shared {
-        tail: CachePadded::new(AtomicU64::new(0)),
-        head: CachePadded::new(AtomicU64::new(0)),
-        buffer: AtomicPtr::new(ptr::null_mut()),
+        back: Line(Back { tail: AtomicU64::new(0), buffer: AtomicPtr::new(ptr::null_mut()) }),
+        head: Line(AtomicU64::new(0)),
         items: PhantomData,
     });
     let capacity = capacity.next_power_of_two().max(FIRST_SLOTS);
@@ -165,7 +172,7 @@ impl<P: Pointer> Producer<P> {
 
     /// Takes back the oldest item.
     pub fn reclaim(&mut self) -> Option<(P, u64)> {
-        self.head_seen = self.shared.head.load(Ordering::Acquire);
+        self.head_seen = self.shared.head.0.load(Ordering::Acquire);
         while self.head_seen < self.tail {
             if let Some(oldest) = self.evict() {
                 return Some(oldest);
@@ -176,7 +183,7 @@ impl<P: Pointer> Producer<P> {
 
     /// How many items wait; more than that never do, fewer may by now.
     pub fn len(&self) -> usize {
-        (self.tail - self.shared.head.load(Ordering::Acquire)) as usize
+        (self.tail - self.shared.head.0.load(Ordering::Acquire)) as usize
     }
 
     /// Whether nothing waits.
@@ -189,7 +196,7 @@ impl<P: Pointer> Producer<P> {
         if self.waiting() < self.slots {
             return true;
         }
-        self.head_seen = self.shared.head.load(Ordering::Acquire);
+        self.head_seen = self.shared.head.0.load(Ordering::Acquire);
         if self.waiting() < self.slots {
             return true;
         }
@@ -217,7 +224,7 @@ impl<P: Pointer> Producer<P> {
                 new.tag.store(old.tag.load(Ordering::Relaxed), Ordering::Relaxed);
             }
         }
-        self.shared.buffer.store(larger, Ordering::Release);
+        self.shared.back.0.buffer.store(larger, Ordering::Release);
         self.buffer = larger;
         self.slots = slots;
     }
@@ -227,9 +234,9 @@ impl<P: Pointer> Producer<P> {
     fn evict(&mut self) -> Option<(P, u64)> {
         let head = self.head_seen;
         if seeded(Bug::Evict) {
-            self.shared.head.store(head, Ordering::Release);
+            self.shared.head.0.store(head, Ordering::Release);
         }
-        match self.shared.head.compare_exchange(head, head + 1, Ordering::AcqRel, Ordering::Acquire) {
+        match self.shared.head.0.compare_exchange(head, head + 1, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => {
                 self.head_seen = head + 1;
                 // SAFETY: a full ring has a buffer (R4).
@@ -253,7 +260,7 @@ impl<P: Pointer> Producer<P> {
         slot.tag.store(tag, Ordering::Relaxed);
         self.tail += 1;
         let publish = if seeded(Bug::Publish) { Ordering::Relaxed } else { Ordering::Release };
-        self.shared.tail.store(self.tail, publish);
+        self.shared.back.0.tail.store(self.tail, publish);
     }
 }
 
@@ -277,7 +284,7 @@ impl<P: Pointer> Consumer<P> {
     /// How many of `wanted` items wait now; looks at the producer's progress only if it may matter.
     fn waiting(&mut self, wanted: usize) -> usize {
         if self.tail_seen < self.head + wanted as u64 {
-            self.tail_seen = self.shared.tail.load(Ordering::Acquire);
+            self.tail_seen = self.shared.back.0.tail.load(Ordering::Acquire);
         }
         wanted.min((self.tail_seen - self.head) as usize)
     }
@@ -291,7 +298,7 @@ impl<P: Pointer> Consumer<P> {
             }
             self.copy(&mut bits[..count]);
             let next = self.head + count as u64;
-            match self.shared.head.compare_exchange(self.head, next, Ordering::AcqRel, Ordering::Acquire) {
+            match self.shared.head.0.compare_exchange(self.head, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     self.head = next;
                     return count;
@@ -308,7 +315,7 @@ impl<P: Pointer> Consumer<P> {
     #[allow(unsafe_code, reason = "the current buffer is reached through its raw pointer")]
     fn copy(&self, bits: &mut [(*mut (), u64)]) {
         // SAFETY: something waits, so the buffer was published before `tail` (Acquire in `waiting`), and lives (R4).
-        let buffer = unsafe { &*self.shared.buffer.load(Ordering::Acquire) };
+        let buffer = unsafe { &*self.shared.back.0.buffer.load(Ordering::Acquire) };
         for (index, bits) in (self.head..).zip(bits) {
             let slot = buffer.slot(index);
             *bits = (slot.item.load(Ordering::Relaxed), slot.tag.load(Ordering::Relaxed));
@@ -342,8 +349,8 @@ impl<P: Pointer> Drop for Shared<P> {
     /// Both sides are gone: the last one frees the items that nobody took, and the buffers.
     #[allow(unsafe_code, reason = "items and buffers become owned again")]
     fn drop(&mut self) {
-        let mut buffer = self.buffer.load(Ordering::Acquire);
-        let (head, tail) = (self.head.load(Ordering::Acquire), self.tail.load(Ordering::Acquire));
+        let mut buffer = self.back.0.buffer.load(Ordering::Acquire);
+        let (head, tail) = (self.head.0.load(Ordering::Acquire), self.back.0.tail.load(Ordering::Acquire));
         for index in head..tail {
             // SAFETY: something was pushed, so there is a buffer (R4); R2: the items of `head..tail` are in it, once.
             drop(unsafe { P::from_raw((&*buffer).slot(index).item.load(Ordering::Relaxed)) });

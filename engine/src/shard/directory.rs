@@ -3,16 +3,14 @@
 //! Every change publishes a new [`Index`] snapshot. A hash finds a group, equality decides (promise P5): keys hold
 //! the whole predicate, event types, projection and resolver, and are compared as such.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 
 use super::{
     group::{Group, Member},
-    index::Index,
+    index::{Groups, Index},
+    persistent::PersistentVec,
     render::{Render, Resolver},
 };
 use crate::{id::ChannelId, plan::Projection, policy::Predicate};
@@ -56,10 +54,14 @@ pub(crate) struct Registration {
 
 #[derive(Debug, Default)]
 struct Channel {
-    groups: Vec<Arc<Group>>,
-    /// A group's serial and its place in `groups`.
-    places: HashMap<GroupKey, (u64, usize)>,
+    groups: Groups,
+    serials: HashMap<GroupKey, u64>,
+    /// Where each group stands in `groups`, by its serial.
+    places: HashMap<u64, usize>,
 }
+
+/// A member's seat in a group: the group's serial, the reader, the subscription.
+type Seat = (u64, u64, u32);
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -70,6 +72,8 @@ pub(crate) struct Directory {
     render_keys: HashMap<u64, RenderKey>,
     free_cells: Vec<u32>,
     ids: HashMap<(u64, u32), Arc<str>>,
+    /// Where each member stands in its group.
+    seats: HashMap<Seat, usize>,
     next_serial: u64,
     free_slots: Vec<u32>,
     next_slot: u32,
@@ -84,6 +88,7 @@ impl Directory {
             render_keys: HashMap::new(),
             free_cells: Vec::new(),
             ids: HashMap::new(),
+            seats: HashMap::new(),
             next_serial: 0,
             free_slots: Vec::new(),
             next_slot: 0,
@@ -113,8 +118,10 @@ impl Directory {
             let key = GroupKey { predicate, events: Arc::clone(&events), render: render.serial };
             let serial = self.next_serial();
             let here = self.channels.entry(channel).or_default();
-            groups.push((channel, here.join(key, serial, &render, member)));
-            index = index.with(channel, here.groups.clone());
+            let (serial, seat) = here.join(key, serial, &render, member);
+            self.seats.insert((serial, member.reader, member.subscription), seat);
+            groups.push((channel, serial));
+            index.set(channel, here.groups.clone());
         }
         self.index.store(Arc::new(index));
         self.ids.insert((member.reader, member.subscription), id);
@@ -126,11 +133,14 @@ impl Directory {
         let member = registration.member;
         let mut index = Index::clone(&self.index.load());
         for &(channel, group) in &registration.groups {
-            let Entry::Occupied(mut here) = self.channels.entry(channel) else { continue };
-            here.get_mut().leave(group, member);
-            index = index.with(channel, here.get().groups.clone());
-            if here.get().groups.is_empty() {
-                here.remove();
+            let seat = self.seats.remove(&(group, member.reader, member.subscription));
+            let Some((here, seat)) = self.channels.get_mut(&channel).zip(seat) else { continue };
+            if let Some(moved) = here.leave(group, seat) {
+                self.seats.insert((group, moved.reader, moved.subscription), seat);
+            }
+            index.set(channel, here.groups.clone());
+            if here.groups.is_empty() {
+                self.channels.remove(&channel);
             }
         }
         self.index.store(Arc::new(index));
@@ -145,8 +155,8 @@ impl Directory {
 
     /// The ids of the subscriptions on `channel`.
     pub(crate) fn ids(&self, channel: ChannelId) -> impl Iterator<Item = &Arc<str>> {
-        let groups = self.channels.get(&channel).map_or(&[][..], |channel| &channel.groups);
-        let members = groups.iter().flat_map(|group| &group.members);
+        let groups = self.channels.get(&channel).into_iter().flat_map(|channel| channel.groups.iter());
+        let members = groups.flat_map(|group| group.members.iter());
         members.filter_map(|member| self.ids.get(&(member.reader, member.subscription)))
     }
 
@@ -190,47 +200,47 @@ impl Directory {
 }
 
 impl Channel {
-    /// Adds `member` to the group of `key`, which gets `serial` if it is new. Answers the group's serial.
-    fn join(&mut self, key: GroupKey, serial: u64, render: &Arc<Render>, member: Member) -> u64 {
-        match self.places.entry(key) {
-            Entry::Occupied(place) => {
-                let &(serial, at) = place.get();
-                let members = self.groups[at].members.iter().copied().chain([member]).collect();
-                self.groups[at] = Arc::new(self.groups[at].with(members));
-                serial
-            }
-            Entry::Vacant(place) => {
-                let GroupKey { predicate, events, .. } = place.key().clone();
-                place.insert((serial, self.groups.len()));
-                let members = Box::new([member]);
-                self.groups.push(Arc::new(Group {
-                    serial,
-                    predicate,
-                    events,
-                    render: Arc::clone(render),
-                    members,
-                }));
-                serial
-            }
+    /// Adds `member` to the group of `key`, which gets `serial` if it is new. Answers the group's serial and the
+    /// member's place in it.
+    fn join(&mut self, key: GroupKey, serial: u64, render: &Arc<Render>, member: Member) -> (u64, usize) {
+        let known = self.serials.get(&key).and_then(|serial| Some((*serial, *self.places.get(serial)?)));
+        if let Some((serial, at)) = known
+            && let Some(group) = self.groups.get(at)
+        {
+            let mut members = group.members.clone();
+            members.push(member);
+            let (seat, group) = (members.len() - 1, Arc::new(group.with(members)));
+            self.groups.set(at, group);
+            return (serial, seat);
         }
+        let mut members = PersistentVec::default();
+        members.push(member);
+        let GroupKey { predicate, events, .. } = key.clone();
+        self.serials.insert(key, serial);
+        self.places.insert(serial, self.groups.len());
+        self.groups.push(Arc::new(Group { serial, predicate, events, render: Arc::clone(render), members }));
+        (serial, 0)
     }
 
-    /// Takes `member` out of the group `serial`; a group without members goes.
-    fn leave(&mut self, serial: u64, member: Member) {
-        let Some(at) = self.groups.iter().position(|group| group.serial == serial) else { return };
-        let members: Box<[Member]> =
-            self.groups[at].members.iter().copied().filter(|&other| other != member).collect();
+    /// Takes the member at `seat` out of the group `serial`; answers the member that moved to its seat. A group
+    /// without members goes.
+    fn leave(&mut self, serial: u64, seat: usize) -> Option<Member> {
+        let at = *self.places.get(&serial)?;
+        let group = Arc::clone(self.groups.get(at)?);
+        let mut members = group.members.clone();
+        members.swap_remove(seat);
+        let moved = members.get(seat).copied();
         if !members.is_empty() {
-            self.groups[at] = Arc::new(self.groups[at].with(members));
-            return;
+            self.groups.set(at, Arc::new(group.with(members)));
+            return moved;
         }
-        self.places.remove(&key(&self.groups[at]));
+        self.serials.remove(&key(&group));
+        self.places.remove(&serial);
         self.groups.swap_remove(at);
-        if let Some(moved) = self.groups.get(at)
-            && let Some((_, place)) = self.places.get_mut(&key(moved))
-        {
-            *place = at;
+        if let Some(moved) = self.groups.get(at) {
+            self.places.insert(moved.serial, at);
         }
+        None
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::render::Render;
+use super::{persistent::PersistentVec, render::Render};
 use crate::policy::Predicate;
 
 /// One subscription in a group: where its frames go.
@@ -27,12 +27,12 @@ pub(crate) struct Group {
     /// Event types that are wanted; empty: all.
     pub(crate) events: Arc<[Box<str>]>,
     pub(crate) render: Arc<Render>,
-    pub(crate) members: Box<[Member]>,
+    pub(crate) members: PersistentVec<Member>,
 }
 
 impl Group {
     /// The same group with other members.
-    pub(crate) fn with(&self, members: Box<[Member]>) -> Self {
+    pub(crate) fn with(&self, members: PersistentVec<Member>) -> Self {
         Self {
             serial: self.serial,
             predicate: self.predicate.clone(),

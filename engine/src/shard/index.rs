@@ -1,50 +1,35 @@
-//! The copy-on-write index: channel → groups. Readers see one snapshot; a change copies one segment and the spine.
+//! The copy-on-write index: channel → groups. Readers see one snapshot; a change copies what it changes.
 
 use std::sync::Arc;
 
-use super::group::Group;
+use super::{group::Group, persistent::PersistentVec};
 use crate::{event::Stamped, id::ChannelId};
 
-const SEGMENT_CHANNELS: usize = 64;
-
 /// The groups of one channel.
-type Channel = Arc<[Arc<Group>]>;
+pub(crate) type Groups = PersistentVec<Arc<Group>>;
 
 /// An immutable snapshot.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
-    segments: Vec<Option<Arc<[Option<Channel>; SEGMENT_CHANNELS]>>>,
+    /// By the channel's number.
+    channels: PersistentVec<Groups>,
 }
 
 impl Index {
     /// The groups that an event may be for, by channel and event type: its own channel's, then those of `"*"`.
     pub(crate) fn matching<'a>(&'a self, event: &'a Stamped) -> impl Iterator<Item = &'a Arc<Group>> {
-        let own = self.channel(event.channel);
-        let any = self.channel(ChannelId::ANY);
-        own.iter().chain(any).filter(|group| group.wants(event.event.event_type()))
+        let channels = [event.channel, ChannelId::ANY].into_iter();
+        let groups =
+            channels.filter_map(|channel| self.channels.get(channel.0 as usize)).flat_map(Groups::iter);
+        groups.filter(|group| group.wants(event.event.event_type()))
     }
 
-    fn channel(&self, id: ChannelId) -> &[Arc<Group>] {
-        let (segment, at) = place(id);
-        let segment = self.segments.get(segment).and_then(Option::as_ref);
-        segment.and_then(|segment| segment[at].as_deref()).unwrap_or_default()
-    }
-
-    /// The same index with other groups on one channel. O(channels / 64).
-    pub(crate) fn with(&self, id: ChannelId, groups: Vec<Arc<Group>>) -> Self {
-        let (segment, at) = place(id);
-        let mut segments = self.segments.clone();
-        if segments.len() <= segment {
-            segments.resize(segment + 1, None);
+    /// Replaces the groups of one channel.
+    pub(crate) fn set(&mut self, channel: ChannelId, groups: Groups) {
+        let at = channel.0 as usize;
+        while self.channels.len() <= at {
+            self.channels.push(Groups::default());
         }
-        let mut channels =
-            segments[segment].as_deref().cloned().unwrap_or([const { None }; SEGMENT_CHANNELS]);
-        channels[at] = (!groups.is_empty()).then(|| groups.into());
-        segments[segment] = channels.iter().any(Option::is_some).then(|| Arc::new(channels));
-        Self { segments }
+        self.channels.set(at, groups);
     }
-}
-
-fn place(ChannelId(id): ChannelId) -> (usize, usize) {
-    (id as usize / SEGMENT_CHANNELS, id as usize % SEGMENT_CHANNELS)
 }

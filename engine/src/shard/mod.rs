@@ -14,6 +14,7 @@ mod group;
 pub(crate) mod inbox;
 mod index;
 mod log;
+mod persistent;
 pub mod receipt;
 mod render;
 pub mod resolve;
@@ -36,6 +37,7 @@ use crate::{
 };
 use inbox::{Control, Forward, Inbox, Outlet, Publish};
 use log::Log;
+use persistent::PersistentVec;
 use receipt::Hold;
 use render::Bodies;
 use resolve::{Answer, Asked, Pending};
@@ -197,10 +199,10 @@ impl Shard {
     }
 
     /// Step 8: one frame a member; a full ring gives up its oldest.
-    fn push(&mut self, body: &Payload, members: &[Member], tally: &mut Tally) {
+    fn push(&mut self, body: &Payload, members: &PersistentVec<Member>, tally: &mut Tally) {
         let mut shares = body.shares(members.len());
-        for (member, share) in members.iter().zip(&mut shares) {
-            tally.pushed += 1;
+        tally.pushed += members.len() as u64;
+        for (member, share) in members.chunks().flatten().zip(&mut shares) {
             let Some(Some(reader)) = self.readers.get_mut(member.slot as usize) else {
                 tally.discarded += 1;
                 continue;
@@ -352,9 +354,9 @@ impl Shard {
     }
 
     /// A loss before the ring: the members' frames are numbered as if they had come, so each reader finds the hole.
-    fn skip(&mut self, members: &[Member], tally: &mut Tally) {
+    fn skip(&mut self, members: &PersistentVec<Member>, tally: &mut Tally) {
         tally.failed += members.len() as u64;
-        for member in members {
+        for member in members.iter() {
             if let Some(Some(reader)) = self.readers.get_mut(member.slot as usize) {
                 reader.address(member);
             }
