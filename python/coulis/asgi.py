@@ -26,6 +26,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+Close = tuple[int, str]
+"""A code and a reason."""
+
 Identified = SecurityContext | MutableMapping[str, Any] | None | bool
 AuthHandler = Callable[[dict[str, Any]], Identified] | Callable[[dict[str, Any]], Awaitable[Identified]]
 """Called with the payload of `connection_init`, `{}` if there is none. A `SecurityContext`, or a dict with `user_id`
@@ -34,6 +37,7 @@ and `tenant_id`, lets the client in; `None`, `False` or an exception does not.""
 SUBPROTOCOL = "graphql-transport-ws"
 
 _TEXTS_AT_ONCE = 128
+_INTERNAL_ERROR = (4500, "Internal server error")
 _ANONYMOUS = SecurityContext("anonymous")
 _logger = logging.getLogger("coulis.asgi")
 
@@ -108,11 +112,13 @@ async def _serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Sen
     connection = _Connection(app, receive, send)
     try:
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
-        sound = await connection.run()
+        close = await connection.run()
     finally:
         await connection.end()
-    if not sound:
-        await send({"type": "websocket.close", "code": 4500, "reason": "Internal server error"})
+    if close is not None:
+        # After the end, which cancels the pending receive: granian loses a close beside one.
+        code, reason = close
+        await connection.sent({"type": "websocket.close", "code": code, "reason": reason})
 
 
 class _Connection:
@@ -127,22 +133,19 @@ class _Connection:
         self._ready = asyncio.Event()
         self._token = self._bridge.watch(self._ready.set)
         self._session = Session(app.manager.executor, self._bridge.reader, self._token)
-        self._closing: tuple[int, str] | None = None
+        self._close: asyncio.Future[Close] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
-    async def run(self) -> bool:
-        """Move messages until the client has gone or the connection was closed; answer `False` if this failed."""
+    async def run(self) -> Close | None:
+        """Move messages until the client has gone, or answer how the connection is to be closed."""
         self._timers["init"] = self._loop.call_later(
             self._app.init_timeout, lambda: self._do(self._session.init_timed_out())
         )
         self._schedule_ping()
-        tasks = {self._start(self._read()), self._start(self._write())}
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        errors = [error for task in done if (error := task.exception()) is not None]
-        for error in errors:
-            _logger.error("a connection failed", exc_info=error)
-        return not errors
+        ends: set[asyncio.Future[Any]] = {self._start(self._read()), self._start(self._write()), self._close}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        return self._close.result() if self._close.done() else None
 
     async def end(self) -> None:
         """Free everything; what belongs to the engine first, so that a second cancellation cannot stop it."""
@@ -157,33 +160,38 @@ class _Connection:
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _logger.error("a connection failed", exc_info=error)
+            self._close_with(_INTERNAL_ERROR)
 
     async def _read(self) -> None:
         while True:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
                 return
-            if self._closing is None:
+            if not self._close.done():
                 self._do(self._session.receive(message.get("text")))
 
     async def _write(self) -> None:
-        while self._closing is None:
+        while True:
             # Cleared before looking: what comes after the look sets it again.
             self._ready.clear()
             texts = self._session.take(_TEXTS_AT_ONCE)
             for text in texts:
-                if not await self._sent({"type": "websocket.send", "text": text}):
+                if not await self.sent({"type": "websocket.send", "text": text}):
                     return
             if len(texts) < _TEXTS_AT_ONCE:
                 await self._ready.wait()
             else:
                 await asyncio.sleep(0)  # a socket that never blocks must not keep the loop
-        code, reason = self._closing
-        await self._sent({"type": "websocket.close", "code": code, "reason": reason})
 
-    async def _sent(self, message: Message) -> bool:
+    async def sent(self, message: Message) -> bool:
+        """Send and answer whether the client is still there."""
         try:
             await self._send(message)
         except Exception as error:
@@ -194,10 +202,14 @@ class _Connection:
     def _do(self, asked: Asked) -> None:
         """Do what the session asks, and have the writer look for replies."""
         if asked is not None and asked[0] == "close":
-            self._closing = (asked[1], asked[2])
+            self._close_with((asked[1], asked[2]))
         elif asked is not None:
             self._start(self._authenticate(asked[1] or {}))
         self._ready.set()
+
+    def _close_with(self, close: Close) -> None:
+        if not self._close.done():
+            self._close.set_result(close)
 
     async def _authenticate(self, payload: dict[str, Any]) -> None:
         context = await self._app.identify(payload)
