@@ -347,6 +347,8 @@ fn machine_paths(files: &[File]) -> Findings {
         &[
             " /work/",
             "\"/work/",
+            "'/work/",
+            "(/work/",
             "=/work/",
             "`/work/",
             "/root/",
@@ -476,14 +478,14 @@ fn files_from(samples: &[(&str, &str)]) -> Vec<File> {
 
 /// The text files under `root`, without what was built or installed.
 fn files_of(root: &Path) -> Vec<File> {
-    const PASSED_OVER: &[&str] =
-        &[".git", ".venv", "target", "node_modules", "__pycache__", "dist", "corpus"];
+    const PASSED_OVER: &[&str] = &["target", "node_modules", "__pycache__", "dist", "corpus"];
     let mut files = Vec::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
             let name = entry.file_name().into_string().unwrap();
-            if PASSED_OVER.contains(&name.as_str()) || name.ends_with("_cache") {
+            let hidden = name.starts_with('.') && !matches!(name.as_str(), ".ci" | ".npmrc" | ".gitignore");
+            if hidden || PASSED_OVER.contains(&name.as_str()) {
                 continue;
             }
             if entry.file_type().unwrap().is_dir() {
