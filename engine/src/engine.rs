@@ -20,7 +20,7 @@ use crate::{
     notifier::Doorbell,
     plan::{OperationName, Plan, Plans, Schema},
     policy::{
-        Predicate, Verified,
+        Predicate, ProgramError, Verified,
         standard::{self, Isolation},
     },
     ring,
@@ -57,6 +57,8 @@ type Locked<T> = std::sync::Mutex<T>;
 pub enum BuildError {
     /// A bound that cannot be.
     Limit(LimitExceeded),
+    /// The rules of isolation do not compile.
+    Policy(ProgramError),
     /// The system gives no thread.
     Thread(std::io::Error),
 }
@@ -157,6 +159,7 @@ pub(crate) struct Core {
 struct ShardHandle {
     inbox: Inbox,
     counters: Arc<Counters>,
+    index: Arc<ArcSwap<Index>>,
     directory: Locked<Directory>,
 }
 
@@ -214,99 +217,79 @@ impl EngineBuilder {
     /// # Errors
     /// `BuildError::Limit` for no shards or more than `shards_max` (64 at most), `BuildError::Thread` from the system.
     pub fn build(self) -> Result<Engine, BuildError> {
+        let cores = self.pin.then(core_affinity::get_core_ids).flatten().unwrap_or_default();
+        let spins =
+            u32::try_from(self.spin.as_micros()).unwrap_or(u32::MAX).saturating_mul(SPINS_PER_MICROSECOND);
+        let (core, shards) = self.assemble()?;
+        let threads = start(&core, shards, &cores, spins).map_err(BuildError::Thread)?;
+        let threads = Locked::new(threads);
+        Ok(Engine(Arc::new(Owner { core, threads })))
+    }
+
+    /// All parts of an engine, before any thread runs: whoever has the shards steps them.
+    pub(crate) fn assemble(self) -> Result<(Arc<Core>, Vec<(Shard, Arc<Sleeper>)>), BuildError> {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let count = self.shards.unwrap_or(cores.saturating_sub(1)).max(1);
         LimitExceeded::check("shards_max", count, self.limits.shards_max.min(64))
             .map_err(BuildError::Limit)?;
-        let compile = |isolation: &Isolation| {
-            isolation
-                .compile()
-                .map_err(|_| BuildError::Limit(LimitExceeded { limit: "isolation", asked: 0, max: 0 }))
-        };
-        let isolation = compile(&self.isolation)?;
         let channel_isolation = self
             .channels
             .iter()
-            .map(|(name, rules)| Ok((name.clone(), compile(rules)?)))
-            .collect::<Result<_, _>>()?;
-        let parts: Vec<Part> = (0..count).map(|_| Part::new(&self.limits)).collect();
-        let peers: Arc<[Inbox]> = parts.iter().map(|part| part.inbox.clone()).collect();
+            .map(|(name, rules)| Ok((name.clone(), rules.compile()?)))
+            .collect::<Result<_, _>>();
+        let sleepers: Vec<_> = (0..count).map(|_| Arc::new(Sleeper::default())).collect();
+        let inbox = |sleeper: &Arc<Sleeper>| inbox::inbox(self.limits.inbox_commands_max, sleeper.waker());
+        let (inboxes, outlets): (Vec<_>, Vec<_>) = sleepers.iter().map(inbox).unzip();
         let core = Arc::new(Core {
             router: Router::new(count as u16, self.limits.channels_max),
             plans: Plans::new(self.schema, &self.limits),
-            shards: parts.iter().map(Part::handle).collect(),
-            isolation,
-            channel_isolation,
+            shards: inboxes.iter().map(ShardHandle::new).collect(),
+            isolation: self.isolation.compile().map_err(BuildError::Policy)?,
+            channel_isolation: channel_isolation.map_err(BuildError::Policy)?,
             counters: Arc::default(),
             next_reader: AtomicU64::new(1),
             closed: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
             limits: self.limits,
         });
-        let start = Start {
-            cores: self.pin.then(core_affinity::get_core_ids).flatten().unwrap_or_default(),
-            spin: self.spin,
-            peers,
+        let peers: Arc<[Inbox]> = inboxes.into();
+        let shard = |(number, outlet)| {
+            let ShardHandle { index, counters, .. } = &core.shards[number];
+            let (peers, counters) = (Arc::clone(&peers), Arc::clone(counters));
+            Shard::new(ShardId(number as u16), outlet, index, peers, counters, &core.limits)
         };
-        let threads = start.all(parts, &core.limits).map_err(BuildError::Thread)?;
-        let threads = Locked::new(threads);
-        Ok(Engine(Arc::new(Owner { core, threads })))
+        let shards = outlets.into_iter().enumerate().map(shard).zip(sleepers).collect();
+        Ok((core, shards))
     }
 }
 
-/// One shard before its thread runs.
-struct Part {
-    inbox: Inbox,
-    outlet: inbox::Outlet,
-    index: Arc<ArcSwap<Index>>,
-    counters: Arc<Counters>,
-    sleeper: Arc<Sleeper>,
+fn start(
+    core: &Core,
+    shards: Vec<(Shard, Arc<Sleeper>)>,
+    cores: &[core_affinity::CoreId],
+    spins: u32,
+) -> std::io::Result<Vec<JoinHandle<()>>> {
+    let undrained = Arc::new(std::sync::atomic::AtomicUsize::new(shards.len()));
+    let peers: Arc<[Inbox]> = core.shards.iter().map(|shard| shard.inbox.clone()).collect();
+    let driver = |(number, (shard, sleeper))| {
+        let driver = Driver {
+            name: format!("coulis-shard-{number}"),
+            core: (!cores.is_empty()).then(|| cores[number % cores.len()]),
+            spins,
+            sleeper,
+            undrained: Arc::clone(&undrained),
+            peers: Arc::clone(&peers),
+        };
+        driver.start(shard)
+    };
+    shards.into_iter().enumerate().map(driver).collect()
 }
 
-impl Part {
-    fn new(limits: &Limits) -> Self {
-        let sleeper = Arc::new(Sleeper::default());
-        let (inbox, outlet) = inbox::inbox(limits.inbox_commands_max, sleeper.waker());
-        Self { inbox, outlet, index: Arc::default(), counters: Arc::default(), sleeper }
-    }
-    fn handle(&self) -> ShardHandle {
-        ShardHandle {
-            inbox: self.inbox.clone(),
-            counters: Arc::clone(&self.counters),
-            directory: Locked::new(Directory::new(Arc::clone(&self.index))),
-        }
-    }
-}
-
-/// What all shard threads start with.
-struct Start {
-    cores: Vec<core_affinity::CoreId>,
-    spin: Duration,
-    peers: Arc<[Inbox]>,
-}
-
-impl Start {
-    fn all(self, parts: Vec<Part>, limits: &Limits) -> std::io::Result<Vec<JoinHandle<()>>> {
-        let undrained = Arc::new(std::sync::atomic::AtomicUsize::new(parts.len()));
-        let spins =
-            u32::try_from(self.spin.as_micros()).unwrap_or(u32::MAX).saturating_mul(SPINS_PER_MICROSECOND);
-        let mut threads = Vec::new();
-        for (number, part) in parts.into_iter().enumerate() {
-            let Part { outlet, index, counters, sleeper, .. } = part;
-            let shard =
-                Shard::new(ShardId(number as u16), outlet, &index, Arc::clone(&self.peers), counters, limits);
-            let core = (!self.cores.is_empty()).then(|| self.cores[number % self.cores.len()]);
-            let driver = Driver {
-                name: format!("coulis-shard-{number}"),
-                core,
-                spins,
-                sleeper,
-                undrained: Arc::clone(&undrained),
-                peers: Arc::clone(&self.peers),
-            };
-            threads.push(driver.start(shard)?);
-        }
-        Ok(threads)
+impl ShardHandle {
+    fn new(inbox: &Inbox) -> Self {
+        let index = Arc::default();
+        let directory = Locked::new(Directory::new(Arc::clone(&index)));
+        Self { inbox: inbox.clone(), counters: Arc::default(), index, directory }
     }
 }
 
@@ -321,22 +304,7 @@ impl Engine {
     /// # Errors
     /// `subscribers_max`, or the engine is closed.
     pub fn open(&self, options: SubscriberOptions) -> Result<Subscriber, OpenError> {
-        let core = &self.0.core;
-        let _under_way = core.enter().ok_or(OpenError::Closed)?;
-        let open = core.counters.subscribers.get() as usize;
-        LimitExceeded::check("subscribers_max", open + 1, core.limits.subscribers_max)
-            .map_err(OpenError::Limit)?;
-        core.counters.subscribers.add(1);
-        let serial = core.next_reader.fetch_add(1, Ordering::Relaxed);
-        let shard = ShardId((serial % core.shards.len() as u64) as u16);
-        let (producer, consumer) = ring::ring(options.ring_frames_max.unwrap_or(core.limits.ring_frames_max));
-        let doorbell = Doorbell::new(options.mailbox);
-        let mut directory = core.directory(shard);
-        let slot = directory.take_slot();
-        let opened = Control::Open { slot, serial, ring: producer, doorbell: Arc::clone(&doorbell) };
-        core.inbox(shard).control(opened);
-        drop(directory);
-        Ok(Subscriber::new(Arc::clone(core), shard, slot, serial, consumer, doorbell))
+        self.0.core.open(options)
     }
 
     /// Registers a subscription with a reader of this engine. Every event whose publish starts after this returned
@@ -349,11 +317,7 @@ impl Engine {
         subscriber: &mut Subscriber,
         request: SubscribeRequest,
     ) -> Result<(), SubscribeError> {
-        let core = &self.0.core;
-        let result = core.subscribe(subscriber, request);
-        let counter = if result.is_ok() { &core.counters.subscribed } else { &core.counters.refused };
-        counter.add(1);
-        result
+        self.0.core.subscribe(subscriber, request)
     }
 
     /// Hands an event to its channel's home shard; waits up to `publish_wait_max` for room in its inbox.
@@ -408,11 +372,7 @@ impl Engine {
 
     /// The counters now.
     pub fn metrics(&self) -> Metrics {
-        let core = &self.0.core;
-        let mut metrics = Metrics::default();
-        metrics.add(&core.counters);
-        core.shards.iter().for_each(|shard| metrics.add(&shard.counters));
-        metrics
+        self.0.core.metrics()
     }
 
     /// The bounds in force.
@@ -474,6 +434,24 @@ impl Core {
         (!self.closed.load(Ordering::SeqCst)).then_some(under_way)
     }
 
+    pub(crate) fn open(self: &Arc<Self>, options: SubscriberOptions) -> Result<Subscriber, OpenError> {
+        let _under_way = self.enter().ok_or(OpenError::Closed)?;
+        let open = self.counters.subscribers.get() as usize;
+        LimitExceeded::check("subscribers_max", open + 1, self.limits.subscribers_max)
+            .map_err(OpenError::Limit)?;
+        self.counters.subscribers.add(1);
+        let serial = self.next_reader.fetch_add(1, Ordering::Relaxed);
+        let shard = ShardId((serial % self.shards.len() as u64) as u16);
+        let (producer, consumer) = ring::ring(options.ring_frames_max.unwrap_or(self.limits.ring_frames_max));
+        let doorbell = Doorbell::new(options.mailbox);
+        let mut directory = self.directory(shard);
+        let slot = directory.take_slot();
+        let opened = Control::Open { slot, serial, ring: producer, doorbell: Arc::clone(&doorbell) };
+        self.inbox(shard).control(opened);
+        drop(directory);
+        Ok(Subscriber::new(Arc::clone(self), shard, slot, serial, consumer, doorbell))
+    }
+
     pub(crate) fn inbox(&self, shard: ShardId) -> &Inbox {
         &self.shards[usize::from(shard.0)].inbox
     }
@@ -486,7 +464,7 @@ impl Core {
         self.plans.plan(document, operation)
     }
 
-    fn offer(
+    pub(crate) fn offer(
         &self,
         event: Event,
         hold: Option<Hold>,
@@ -508,7 +486,7 @@ impl Core {
         })
     }
 
-    fn subscribe(
+    pub(crate) fn subscribe(
         &self,
         subscriber: &mut Subscriber,
         request: SubscribeRequest,
@@ -625,6 +603,13 @@ impl Core {
         self.counters.subscribers.sub(1);
     }
 
+    pub(crate) fn metrics(&self) -> Metrics {
+        let mut metrics = Metrics::default();
+        metrics.add(&self.counters);
+        self.shards.iter().for_each(|shard| metrics.add(&shard.counters));
+        metrics
+    }
+
     pub(crate) fn count_drained(&self, delivered: u64, discarded: u64) {
         if delivered > 0 {
             self.counters.delivered.add(delivered);
@@ -655,6 +640,7 @@ impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Limit(error) => error.fmt(f),
+            Self::Policy(error) => write!(f, "the rules of isolation: {error}"),
             Self::Thread(error) => write!(f, "no thread for a shard: {error}"),
         }
     }

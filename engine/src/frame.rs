@@ -8,13 +8,16 @@ use crate::payload::Payload;
 /// were taken back before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// The subscription's number in its subscriber; never used twice.
+    /// The subscription's number in its subscriber, from 1; never used twice.
     pub subscription: u32,
     /// The frame's number in its subscription, from 1, wrapping.
     pub sequence: u32,
 }
 
 impl Address {
+    /// No subscription's: the mark behind the marks of all subscriptions.
+    pub(crate) const SETTLED: Self = Self { subscription: 0, sequence: 1 };
+
     pub(crate) fn to_bits(self) -> u64 {
         u64::from(self.subscription) << 32 | u64::from(self.sequence)
     }

@@ -22,7 +22,7 @@ pub mod policy;
 pub mod plan;
 pub mod security;
 
-pub mod shard;
+pub(crate) mod shard;
 
 pub mod bus;
 pub mod envelope;
@@ -33,3 +33,6 @@ pub mod subscriber;
 pub mod engine;
 
 pub mod docs;
+
+#[cfg(all(test, not(coulis_loom)))]
+mod simulation;

@@ -1,7 +1,7 @@
 //! Channel names to numbers and home shards: one look-up in a lock-free map.
 
 use std::{
-    hash::{BuildHasher as _, RandomState},
+    hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
     sync::Arc,
 };
 
@@ -46,7 +46,6 @@ impl Channel {
 pub(crate) struct Router {
     channels: papaya::HashMap<Box<str>, Arc<Channel>>,
     any: Arc<Channel>,
-    hasher: RandomState,
     next: AtomicU64,
     shards: u16,
     channels_max: usize,
@@ -57,7 +56,7 @@ impl Router {
         let any = Arc::new(Channel { id: ChannelId::ANY, home: ShardId(0), readers: AtomicU64::new(0) });
         let channels = papaya::HashMap::new();
         channels.pin().insert(ANY.into(), Arc::clone(&any));
-        Self { channels, any, hasher: RandomState::new(), next: AtomicU64::new(1), shards, channels_max }
+        Self { channels, any, next: AtomicU64::new(1), shards, channels_max }
     }
 
     /// The channel called `name`, made at its first mention.
@@ -72,7 +71,9 @@ impl Router {
         LimitExceeded::check("channels_max", channels.len(), self.channels_max)?;
         // Two threads may come here with one name: one number is then never used.
         let id = ChannelId(self.next.fetch_add(1, Ordering::Relaxed) as u32);
-        let home = ShardId((self.hasher.hash_one(name) % u64::from(self.shards)) as u16);
+        // Without a random key: a channel has the same home in every run, so that a run can be repeated.
+        let hash = BuildHasherDefault::<DefaultHasher>::new().hash_one(name);
+        let home = ShardId((hash % u64::from(self.shards)) as u16);
         let channel = Arc::new(Channel { id, home, readers: AtomicU64::new(0) });
         Ok(Arc::clone(channels.get_or_insert(name.into(), channel)))
     }

@@ -1,6 +1,6 @@
 //! The reading side: one reader, its ring, its subscriptions.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use crate::{
     engine::Core,
@@ -98,12 +98,29 @@ pub struct Subscriber {
     pub(crate) serial: u64,
     ring: Consumer<Payload>,
     doorbell: Arc<Doorbell>,
-    subscriptions: HashMap<u32, Active>,
-    numbers: HashMap<Arc<str>, u32>,
+    /// By number, which only grows: few enough that a search by id looks at each.
+    subscriptions: Vec<Active>,
     next_number: u32,
     free_lanes: Vec<u16>,
-    /// Evictions that have been asked about.
+    losses: Losses,
+}
+
+/// Frames that were taken back: how many this round asks about, how many earlier rounds have settled, and the marks
+/// that came in this round.
+#[derive(Debug, Default)]
+struct Losses {
+    asked: u64,
     settled: u64,
+    marks: usize,
+    /// Something was read since the last question.
+    unread: bool,
+}
+
+impl Losses {
+    /// The round is over.
+    fn settle(&mut self) {
+        (self.settled, self.marks) = (self.asked, 0);
+    }
 }
 
 impl Subscriber {
@@ -115,7 +132,6 @@ impl Subscriber {
         ring: Consumer<Payload>,
         doorbell: Arc<Doorbell>,
     ) -> Self {
-        let (subscriptions, numbers) = (HashMap::new(), HashMap::new());
         Self {
             core,
             shard,
@@ -123,11 +139,10 @@ impl Subscriber {
             serial,
             ring,
             doorbell,
-            subscriptions,
-            numbers,
+            subscriptions: Vec::new(),
             next_number: 0,
             free_lanes: Vec::new(),
-            settled: 0,
+            losses: Losses::default(),
         }
     }
 
@@ -135,58 +150,70 @@ impl Subscriber {
     /// counted. Never waits.
     pub fn drain(&mut self, max: usize, mut take: impl FnMut(Delivery<'_>)) -> usize {
         self.doorbell.answer();
-        let Self { ring, subscriptions, .. } = self;
+        let Self { ring, subscriptions, losses, .. } = self;
         let (mut delivered, mut discarded, mut taken) = (0, 0, 1);
         while delivered < max && taken > 0 {
             taken = ring.take(max - delivered, |payload, bits| {
                 let address = Address::from_bits(bits);
-                match subscriptions.get_mut(&address.subscription) {
+                losses.marks += usize::from(payload.is_mark());
+                let place = subscriptions.binary_search_by_key(&address.subscription, Active::number);
+                match place.ok().and_then(|place| subscriptions.get_mut(place)) {
                     Some(active) => delivered += usize::from(active.deliver(&payload, address, &mut take)),
+                    None if address == Address::SETTLED => losses.settle(),
                     None => discarded += u64::from(!payload.is_mark()),
                 }
             });
+            losses.unread |= taken > 0;
         }
         if taken > 0 {
             self.doorbell.remind();
-        } else {
-            self.settle();
+        } else if std::mem::take(&mut self.losses.unread) {
+            self.ask();
         }
         self.core.count_drained(delivered as u64, discarded);
         delivered
     }
 
     /// After frames were taken back: asks the shard where each subscription stands, so that one whose last frames
-    /// are missing learns it too.
-    fn settle(&mut self) {
-        if self.ring.evicted() > self.settled {
-            self.settled = self.ring.evicted();
-            self.core.inbox(self.shard).control(Control::Settle { slot: self.slot, serial: self.serial });
+    /// are missing learns it too. The shard answers with as many marks as there is room for, and reading them asks
+    /// for the next ones. (A mark may be evicted as well: then the whole round is repeated.)
+    fn ask(&mut self) {
+        let Losses { asked, settled, marks, .. } = &mut self.losses;
+        if self.ring.evicted() > *settled {
+            if *marks == 0 {
+                *asked = self.ring.evicted();
+            }
+            let settle = Control::Settle { slot: self.slot, serial: self.serial, lane: *marks };
+            self.core.inbox(self.shard).control(settle);
         }
     }
 
     /// Ends the subscription `id`. After this nothing more of it is delivered. `false` if there is none.
     pub fn complete(&mut self, id: &str) -> bool {
-        let Some(number) = self.numbers.remove(id) else { return false };
-        if let Some(active) = self.subscriptions.remove(&number) {
-            self.free_lanes.push(active.registration.member.lane);
-            self.core.unsubscribe(self.shard, [active.registration()]);
-        }
+        let Some(place) = self.place(id) else { return false };
+        let active = self.subscriptions.remove(place);
+        self.free_lanes.push(active.registration.member.lane);
+        self.core.unsubscribe(self.shard, [active.registration()]);
         true
     }
 
     /// Whether there is a subscription `id`.
     pub fn has(&self, id: &str) -> bool {
-        self.numbers.contains_key(id)
+        self.place(id).is_some()
     }
 
     /// How many subscriptions there are.
     pub fn len(&self) -> usize {
-        self.numbers.len()
+        self.subscriptions.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.numbers.is_empty()
+        self.subscriptions.is_empty()
+    }
+
+    fn place(&self, id: &str) -> Option<usize> {
+        self.subscriptions.iter().position(|active| &*active.id == id)
     }
 
     /// A number and a lane for a new subscription.
@@ -206,14 +233,16 @@ impl Subscriber {
 
     pub(crate) fn keep(&mut self, id: Arc<str>, registration: Registration, channels: Box<[Arc<Channel>]>) {
         let id_json = quote(&id).into();
-        let number = registration.member.subscription;
-        self.numbers.insert(Arc::clone(&id), number);
         let active = Active { id, id_json, registration, channels, sequence: 0, offset: Offset(0) };
-        self.subscriptions.insert(number, active);
+        self.subscriptions.push(active);
     }
 }
 
 impl Active {
+    fn number(&self) -> u32 {
+        self.registration.member.subscription
+    }
+
     fn registration(&self) -> (&Registration, &[Arc<Channel>]) {
         (&self.registration, &self.channels)
     }
@@ -239,7 +268,7 @@ impl Active {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        let registrations = self.subscriptions.values().map(Active::registration);
+        let registrations = self.subscriptions.iter().map(Active::registration);
         self.core.unsubscribe(self.shard, registrations);
         self.core.close_subscriber(self.shard, self.slot, self.serial);
     }
@@ -247,6 +276,6 @@ impl Drop for Subscriber {
 
 impl fmt::Debug for Subscriber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscriber").field("subscriptions", &self.numbers.keys()).finish_non_exhaustive()
+        f.debug_struct("Subscriber").field("subscriptions", &self.subscriptions.len()).finish_non_exhaustive()
     }
 }

@@ -52,8 +52,8 @@ pub(crate) enum Control {
     Open { slot: u32, serial: u64, ring: Producer<Payload>, doorbell: Arc<Doorbell> },
     /// A subscriber ends.
     Close { slot: u32, serial: u64 },
-    /// A reader that lost frames asks where its subscriptions stand.
-    Settle { slot: u32, serial: u64 },
+    /// A reader that lost frames asks where its subscriptions stand, from this lane on.
+    Settle { slot: u32, serial: u64, lane: usize },
     /// A resolver answers.
     Answer(Answer),
     /// Leave when everything accepted is done.

@@ -15,9 +15,9 @@ pub(crate) mod inbox;
 mod index;
 mod log;
 mod persistent;
-pub mod receipt;
+pub(crate) mod receipt;
 mod render;
-pub mod resolve;
+pub(crate) mod resolve;
 
 pub(crate) use directory::{Directory, Registration, Subscribed};
 pub(crate) use group::{Group, Member};
@@ -283,7 +283,7 @@ impl Shard {
                 Control::Close { slot, serial } => {
                     self.close(slot, serial);
                 }
-                Control::Settle { slot, serial } => self.settle(slot, serial),
+                Control::Settle { slot, serial, lane } => self.settle(slot, serial, lane),
                 Control::Answer(answer) => self.answer(answer),
                 Control::Stop => self.stopping = true,
             }
@@ -303,15 +303,18 @@ impl Shard {
     }
 
     /// Tells a reader that lost frames where each of its subscriptions stands: a mark behind what waits.
-    fn settle(&mut self, slot: u32, serial: u64) {
+    fn settle(&mut self, slot: u32, serial: u64, lane: usize) {
         let Some(reader) = self.readers[slot as usize].as_mut().filter(|reader| reader.serial == serial)
         else {
             return;
         };
-        for lane in &reader.lanes {
-            let address = Address { subscription: lane.subscription, sequence: lane.sequence };
-            // No room means more frames came meanwhile: the reader asks again when it has read them.
-            _ = reader.ring.push(Payload::mark(), address.to_bits());
+        let standing = |lane: &Lane| Address { subscription: lane.subscription, sequence: lane.sequence };
+        let marks = reader.lanes.iter().skip(lane).map(standing).chain([Address::SETTLED]);
+        for address in marks {
+            if reader.ring.push(Payload::mark(), address.to_bits()).is_err() {
+                // No room: the reader goes on from here when it has read what waits.
+                break;
+            }
         }
         if !std::mem::replace(&mut reader.touched, true) {
             self.touched.push(slot);

@@ -1,0 +1,42 @@
+//! A service that embeds the engine: two readers with different selections, one event, ready bytes.
+//!
+//! Run it with `cargo run -p coulis --example embed`.
+
+use coulis::{
+    engine::{Engine, SubscribeRequest},
+    event::Event,
+    id::Identity,
+    security::SecurityContext,
+    subscriber::SubscriberOptions,
+};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let engine = Engine::builder().shards(1).build()?;
+    let queries = ["subscription { trades { symbol price } }", "subscription { t: trades { symbol size } }"];
+    let mut readers = Vec::new();
+    for (number, query) in queries.into_iter().enumerate() {
+        let mut reader = engine.open(SubscriberOptions::default())?;
+        let request = SubscribeRequest {
+            id: format!("reader-{number}"),
+            query: query.into(),
+            context: SecurityContext::new(None, Identity::new("desk-1")),
+            ..SubscribeRequest::default()
+        };
+        engine.subscribe(&mut reader, request)?;
+        readers.push(reader);
+    }
+
+    let document = br#"{"symbol": "ACME", "price": 12.5, "size": 300, "desk": "desk-1"}"#;
+    let trade = Event::new("trade", "trades", document.to_vec(), engine.limits())?;
+    let report = engine.publish(trade.with_tenant(Identity::new("desk-1")))?.wait();
+    println!("{report:?}");
+
+    for reader in &mut readers {
+        reader.drain(usize::MAX, |delivery| {
+            let mut message = Vec::new();
+            delivery.write_next(&mut message);
+            println!("{}", String::from_utf8_lossy(&message));
+        });
+    }
+    Ok(())
+}
