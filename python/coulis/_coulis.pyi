@@ -96,7 +96,10 @@ class EventBusConfig:
         """Events stay in this process."""
     @staticmethod
     def redis(url: str, consumer_group: str) -> EventBusConfig:
-        """Events travel through Redis streams; `consumer_group` names the cluster. Connects to nothing yet."""
+        """Events travel through Redis streams.
+
+        `consumer_group` names the cluster. Connects to nothing yet.
+        """
     @staticmethod
     def postgresql(connection_string: str) -> EventBusConfig:
         """Events travel through a PostgreSQL outbox table. Connects to nothing yet."""
@@ -111,7 +114,10 @@ class EventBusConfig:
 
 @final
 class SecurityContext:
-    """Who a subscription belongs to. It comes from the server side only, never from a message of the client."""
+    """Who a subscription belongs to.
+
+    It comes from the server side only, never from a message of the client.
+    """
 
     def __new__(
         cls,
@@ -182,7 +188,9 @@ class PyGraphQLMessage:
 
 @final
 class SubscriptionExecutor:
-    """Registers subscriptions, publishes events and hands out messages. Every method may be called from any thread.
+    """Registers subscriptions, publishes events and hands out messages.
+
+    Every method may be called from any thread.
 
     Close it, or use it as a context manager; one that is dropped closes itself.
     """
@@ -223,15 +231,18 @@ class SubscriptionExecutor:
         overflow: object = None,
         wake: tuple[LoopReader, int] | None = None,
     ) -> str:
-        """Register a subscription and answer the given id. Every publish that starts afterwards is seen by it.
+        """Register a subscription and answer the given id.
 
-        `channel` is one name or several, or `"*"`; by default it is the root field's name. `events` are the event
-        types to take, by default all. Without `resolver` the event's own data is shaped by the selection set. A
-        resolver runs once for all subscriptions that get the same result, or once for each with
-        `per_subscription=True`. `wake` is a `LoopReader` and a token that it names when messages are ready.
+        Every publish that starts afterwards is seen by it.
 
-        Raises `InvalidQuery`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, `EngineClosed`, and `TypeError` or
-        `ValueError` for bad arguments.
+        `channel` is one name or several, or `"*"`; by default it is the root field's name. `events` are the
+        event types to take, by default all. Without `resolver` the event's own data is shaped by the
+        selection set. A resolver runs once for all subscriptions that get the same result, or once for each
+        with `per_subscription=True`. `wake` is a `LoopReader` and a token that it names when messages are
+        ready.
+
+        Raises `InvalidQuery`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, `EngineClosed`, and
+        `TypeError` or `ValueError` for bad arguments.
         """
     def publish_event(
         self,
@@ -242,13 +253,16 @@ class SubscriptionExecutor:
         tenant_id: Identity = None,
         user_id: Identity = None,
     ) -> int:
-        """Publish and wait until every delivery is readable, except those of async resolvers; answer how many.
+        """Publish and wait until every delivery is readable, except those of async resolvers.
 
-        `data` is a value, or JSON text as `bytes` or `str`. `tenant_id` and `user_id` outrank fields of the same
-        meaning in the data. On a thread that runs resolvers it does not wait, and answers what is done so far.
+        Answer how many.
 
-        Raises `ValueError` and `TypeError` for bad data, `LimitExceeded`, `QueueFull` after `publish_wait_max`, and
-        `EngineClosed`.
+        `data` is a value, or JSON text as `bytes` or `str`. `tenant_id` and `user_id` outrank fields of the
+        same meaning in the data. On a thread that runs resolvers it does not wait, and answers what is done
+        so far.
+
+        Raises `ValueError` and `TypeError` for bad data, `LimitExceeded`, `QueueFull` after
+        `publish_wait_max`, and `EngineClosed`.
         """
     def publish_nowait(
         self,
@@ -267,7 +281,9 @@ class SubscriptionExecutor:
         tenant_id: Identity = None,
         user_id: Identity = None,
     ) -> list[int]:
-        """Publish `(event_type, channel, data)` triples, in order, and wait for all; answer each one's deliveries.
+        """Publish `(event_type, channel, data)` triples, in order, and wait for all.
+
+        Answer each one's deliveries.
 
         All are read before the first is published, so bad data publishes nothing.
         """
@@ -277,14 +293,19 @@ class SubscriptionExecutor:
         Raises `SubscriptionNotFound` for an unknown or completed subscription, and `ValueError` if several
         connections use the id and none is named.
         """
-    def next_events(self, subscription_id: str, max_events: int = 256, connection_id: str | None = None) -> list[bytes]:
+    def next_events(
+        self, subscription_id: str, max_events: int = 256, connection_id: str | None = None
+    ) -> list[bytes]:
         """Answer up to `max_events` messages of a subscription, oldest first. Raises as `next_event` does."""
     def complete_subscription(self, subscription_id: str, connection_id: str | None = None) -> None:
         """End a subscription and free all it holds; nothing is delivered afterwards. Safe to repeat."""
     def subscriptions_by_channel(self, channel: str) -> list[str]:
         """Answer the ids of the subscriptions on a channel."""
     def root_field(self, query: str, operation_name: str | None = None) -> str:
-        """Answer the root field of a document's operation, by its name in the schema. Raises `InvalidQuery`."""
+        """Answer the root field of a document's operation, by its name in the schema.
+
+        Raises `InvalidQuery`.
+        """
     def get_metrics(self) -> dict[str, Any]:
         """Answer the engine's counters by name."""
     def prometheus(self) -> str:
@@ -316,7 +337,7 @@ class ResolverJob:
 
     @property
     def resolver(self) -> Callable[..., Any]:
-        """The callable."""
+        """The callable; raises `EngineClosed` once its executor is closed."""
     def arguments(self) -> tuple[Any, ...]:
         """Answer what to call the resolver with."""
     def answer(self, result: object) -> None:
@@ -326,7 +347,10 @@ class ResolverJob:
 
 @final
 class JobQueue:
-    """Where the thread of sync resolvers waits for jobs. What is left when it ends is answered with an error."""
+    """Where the thread of sync resolvers waits for jobs.
+
+    What is left when it ends is answered with an error.
+    """
 
     def wait(self) -> list[ResolverJob]:
         """Wait for jobs and answer a batch of them; none means that the thread is to end."""
@@ -341,8 +365,8 @@ class LoopReader:
     def poll(self) -> tuple[list[int], list[tuple[asyncio.Future[int], int]], bool]:
         """Answer what happened.
 
-        The tokens of subscribers that have messages, the futures of finished publishes with their deliveries, and
-        whether resolver jobs wait.
+        The tokens of subscribers that have messages, the futures of finished publishes with their deliveries,
+        and whether resolver jobs wait.
         """
     def publish(
         self,
@@ -357,8 +381,8 @@ class LoopReader:
     ) -> int | PendingPublish | None:
         """Publish, and have `poll` name `future` when everything about the event is done.
 
-        Answer the deliveries if it is done already, `None` if `future` is to be awaited, and a `PendingPublish` if
-        the engine has no room now.
+        Answer the deliveries if it is done already, `None` if `future` is to be awaited, and a
+        `PendingPublish` if the engine has no room now.
         """
     def take_jobs(self, limit: int) -> list[ResolverJob]:
         """Answer up to `limit` resolver jobs that wait."""
@@ -376,16 +400,16 @@ class PendingPublish:
 class Session:
     """One connection of graphql-transport-ws.
 
-    Feed it what the client sends and what becomes of authentication and timers; after each call write what `take`
-    hands out, and close as the call asks. Use it in the thread of its reader's loop.
+    Feed it what the client sends and what becomes of authentication and timers; after each call write what
+    `take` hands out, and close as the call asks. Use it in the thread of its reader's loop.
     """
 
     def __new__(cls, executor: SubscriptionExecutor, reader: LoopReader, token: int) -> Self: ...
     def receive(self, text: str | None, /) -> Asked:
         """Take one message of the client: text, or `None` for a binary one.
 
-        Answer `("authenticate", payload)` when `accept` or `refuse` is due, and `("close", code, reason)` when the
-        connection must be closed.
+        Answer `("authenticate", payload)` when `accept` or `refuse` is due, and `("close", code, reason)`
+        when the connection must be closed.
         """
     def accept(self, context: SecurityContext) -> Asked:
         """Let the client subscribe as `context`."""
@@ -394,11 +418,17 @@ class Session:
     def init_timed_out(self) -> Asked:
         """Note that the time to wait for `connection_init` is over."""
     def keep_alive(self) -> Asked:
-        """Note that the interval of keep-alive is over: a ping becomes ready, unless the last was not answered."""
+        """Note that the interval of keep-alive is over.
+
+        A ping becomes ready, unless the last was not answered.
+        """
     def go_away(self) -> Asked:
         """End the connection for the server: clients come back."""
     def take(self, limit: int) -> list[str]:
-        """Answer up to `limit` texts to send, in order; fewer than `limit` mean that nothing more is ready."""
+        """Answer up to `limit` texts to send, in order.
+
+        Fewer than `limit` mean that nothing more is ready.
+        """
     def close(self) -> None:
         """Note that the connection is gone: end its subscriptions. Later calls do nothing. Safe to repeat."""
 
@@ -417,7 +447,8 @@ def validate(
 ) -> list[dict[str, Any]]:
     """Answer what is wrong with a GraphQL document: `[]`, or errors as GraphQL shapes them.
 
-    Without `schema` the rules that need no types are checked. Raises `ValueError` for a `schema` that is none.
+    Without `schema` the rules that need no types are checked. Raises `ValueError` for a `schema` that is
+    none.
     """
 
 def close_all() -> None:

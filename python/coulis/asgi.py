@@ -1,7 +1,7 @@
 """`SubscriptionApp`: graphql-transport-ws for any ASGI server.
 
-The protocol itself is a state machine of the engine, in `Session`; here text moves between it and the socket. Each
-connection has one task that reads and one that writes, and nothing else writes.
+The protocol itself is a state machine of the engine, in `Session`; here text moves between it and the socket.
+Each connection has one task that reads and one that writes, and nothing else writes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ Close = tuple[int, str]
 
 Identified = SecurityContext | MutableMapping[str, Any] | None | bool
 AuthHandler = Callable[[dict[str, Any]], Identified] | Callable[[dict[str, Any]], Awaitable[Identified]]
-"""Called with the payload of `connection_init`, `{}` if there is none. A `SecurityContext`, or a dict with `user_id`
+"""Called with the payload of `connection_init`, `{}` if there is none.
+
+A `SecurityContext`, or a dict with `user_id`
 and `tenant_id`, lets the client in; `None`, `False` or an exception does not."""
 
 SUBPROTOCOL = "graphql-transport-ws"
@@ -45,8 +47,9 @@ _logger = logging.getLogger("coulis.asgi")
 class SubscriptionApp:
     """An ASGI application that serves GraphQL subscriptions over WebSocket.
 
-    `init_timeout` is how many seconds a client has for `connection_init`; `keep_alive` is the seconds between two
-    pings of the server, or `None` for no pings. Without `auth_handler` every client is the user `anonymous`.
+    `init_timeout` is how many seconds a client has for `connection_init`; `keep_alive` is the seconds between
+    two pings of the server, or `None` for no pings. Without `auth_handler` every client is the user
+    `anonymous`.
     """
 
     def __init__(
@@ -76,7 +79,10 @@ class SubscriptionApp:
             await _lifespan(receive, send)
 
     async def identify(self, payload: dict[str, Any]) -> SecurityContext | None:
-        """Answer who a client is, or `None` for nobody who may come in. Never raises: what fails is nobody."""
+        """Answer who a client is, or `None` for nobody who may come in.
+
+        Never raises: what fails is nobody.
+        """
         if self.auth_handler is None:
             return _ANONYMOUS
         try:
@@ -97,7 +103,9 @@ def _context(found: Any) -> SecurityContext | None:
     if isinstance(found, SecurityContext):
         return found
     if not isinstance(found, MutableMapping):
-        raise TypeError(f"auth_handler answered a `{type(found).__name__}`: answer a dict or a SecurityContext")
+        raise TypeError(
+            f"auth_handler answered a `{type(found).__name__}`: answer a dict or a SecurityContext"
+        )
     known = ("user_id", "tenant_id", "roles", "scopes", "federation", "claims")
     return SecurityContext(**{name: found[name] for name in known if found.get(name) is not None})
 

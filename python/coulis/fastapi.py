@@ -27,7 +27,10 @@ class SubscriptionRouterFactory:
         init_timeout: float = 10.0,
         keep_alive: float | None = None,
     ) -> APIRouter:
-        """Answer a router that serves subscriptions at `path`; see `coulis.asgi.SubscriptionApp` for the settings."""
+        """Answer a router that serves subscriptions at `path`.
+
+        See `coulis.asgi.SubscriptionApp` for the settings.
+        """
         from fastapi import APIRouter
 
         router = APIRouter()

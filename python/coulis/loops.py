@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from coulis._coulis import LoopReader, ResolverJob, SubscriptionExecutor
+from coulis._coulis import EngineClosed, LoopReader, ResolverJob, SubscriptionExecutor
 from coulis.resolvers import describe_failure
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ RESOLVERS_AT_ONCE_MAX = 256
 
 
 class LoopBridge:
-    """One loop's end: readers that wait for messages, publishes that wait for their report, async resolvers."""
+    """One loop's end.
+
+    Readers that wait for messages, publishes that wait for their report, async resolvers.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.reader = LoopReader()
@@ -35,7 +38,10 @@ class LoopBridge:
         loop.add_reader(self.reader.fileno(), self._woken)
 
     def watch(self, wake: Callable[[], object]) -> int:
-        """Answer a new token; `wake` is called in the loop whenever the subscriber of this token has messages."""
+        """Answer a new token.
+
+        `wake` is called in the loop whenever the subscriber of this token has messages.
+        """
         token = next(self._tokens)
         self._wakes[token] = wake
         return token
@@ -97,16 +103,23 @@ class LoopBridge:
 
 async def _answer(job: ResolverJob) -> None:
     try:
-        job.answer(await job.resolver(*job.arguments()))
+        resolver = job.resolver
+    except EngineClosed as closed:
+        job.fail(str(closed))
+        return
+    try:
+        job.answer(await resolver(*job.arguments()))
     except asyncio.CancelledError:
         job.fail("the resolver was cancelled")
         raise
     except Exception as error:
-        job.fail(describe_failure(job.resolver, error))
+        job.fail(describe_failure(resolver, error))
 
 
 # Weak on both sides: a bridge lives as long as its loop has it as a reader, and knows that loop.
-_bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[LoopBridge]] = weakref.WeakKeyDictionary()
+_bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[LoopBridge]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def running_bridge() -> LoopBridge:

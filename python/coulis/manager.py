@@ -102,11 +102,12 @@ class SubscriptionManager:
     ) -> None:
         """Register a subscription; it is active when this returns.
 
-        Without `resolver_fn` the resolver declared for the root field serves it, and without that one the event's
-        own data, shaped by the selection set. `channel` defaults to the declaration's, then to the root field.
+        Without `resolver_fn` the resolver declared for the root field serves it, and without that one the
+        event's own data, shaped by the selection set. `channel` defaults to the declaration's, then to the
+        root field.
 
-        Raises `InvalidQuery`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, and `TypeError` or `ValueError`
-        for bad arguments.
+        Raises `InvalidQuery`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, and `TypeError` or
+        `ValueError` for bad arguments.
         """
         bridge = running_bridge()
         data = SubscriptionData(
@@ -155,8 +156,8 @@ class SubscriptionManager:
     ) -> int:
         """Publish and wait until every delivery is readable, those of async resolvers too; answer how many.
 
-        Raises `ValueError` and `TypeError` for data that has no JSON form, `LimitExceeded`, and `QueueFull` if
-        there is no room for longer than `publish_wait_max`.
+        Raises `ValueError` and `TypeError` for data that has no JSON form, `LimitExceeded`, and `QueueFull`
+        if there is no room for longer than `publish_wait_max`.
         """
         return await running_bridge().publish(
             self.executor, event_type, channel, data, tenant_id=tenant_id, user_id=user_id
@@ -204,7 +205,9 @@ class SubscriptionManager:
 
     def resolver_for(self, document: str, operation_name: str | None = None) -> Resolver | None:
         """Answer the resolver declared for a document's root field, or `None`. Raises `InvalidQuery`."""
-        declaration: Declaration | None = self.registry.fields.get(self.executor.root_field(document, operation_name))
+        declaration: Declaration | None = self.registry.fields.get(
+            self.executor.root_field(document, operation_name)
+        )
         return declaration.resolver if declaration is not None else None
 
     def get_metrics(self) -> dict[str, Any]:
@@ -243,7 +246,9 @@ class SubscriptionManager:
         if not active:
             raise SubscriptionNotFound(f"`{subscription_id}` is no active subscription")
         if len(active) > 1:
-            raise ValueError(f"`{subscription_id}` is active on {len(active)} connections: pass connection_id")
+            raise ValueError(
+                f"`{subscription_id}` is active on {len(active)} connections: pass connection_id"
+            )
         return next(iter(active.values()))
 
     def _key(self, subscription_id: str, connection_id: str) -> str:

@@ -47,11 +47,13 @@ class Registry:
         *,
         per_subscription: bool = False,
     ) -> Callable[[ResolverT], ResolverT]:
-        """Declare the resolver of a subscription field: `def` or `async def`, called `(event, variables[, info])`.
+        """Declare the resolver of a subscription field.
 
-        The field is `name`, or the function's own name. Raises `ValueError` for a name that GraphQL does not allow
-        or that another resolver has, `TypeError` for what cannot be called so, and `PolicyError` for `filter` and
-        `policy`, which this build cannot apply: a filter is never ignored.
+        `def` or `async def`, called `(event, variables[, info])`.
+
+        The field is `name`, or the function's own name. Raises `ValueError` for a name that GraphQL does not
+        allow or that another resolver has, `TypeError` for what cannot be called so, and `PolicyError` for
+        `filter` and `policy`, which this build cannot apply: a filter is never ignored.
         """
         refuse_policies(filter=filter, policy=policy)
         channels, types = words("channel", channel), words("events", events)
@@ -89,7 +91,10 @@ def words(name: str, value: str | Iterable[str] | None) -> tuple[str, ...]:
 
 
 def refuse_policies(**given: object) -> None:
-    """Raise `PolicyError` for each filter or policy that was given: not applying it would let everything through."""
+    """Raise `PolicyError` for each filter or policy that was given.
+
+    Not applying it would let everything through.
+    """
     for name, value in given.items():
         if value is not None:
             raise PolicyError(f"`{name}` cannot be compiled: this build has no policy language yet")

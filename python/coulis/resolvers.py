@@ -9,6 +9,8 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from coulis._coulis import EngineClosed
+
 if TYPE_CHECKING:
     from coulis._coulis import JobQueue, ResolverJob
 
@@ -46,9 +48,9 @@ def _takes_info(resolver: Callable[..., Any]) -> bool:
             signature.bind(*arguments)
         except TypeError:
             continue
-        third = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][
-            2:3
-        ]
+        third = [
+            p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ][2:3]
         return len(arguments) == 3 or any(p.name == "info" for p in third)
     raise TypeError("`resolver` must take (event, variables) or (event, variables, info)")
 
@@ -79,11 +81,16 @@ def _run(jobs: JobQueue) -> None:
 
 def _resolve(job: ResolverJob) -> None:
     try:
-        result = job.resolver(*job.arguments())
+        resolver = job.resolver
+    except EngineClosed as closed:
+        job.fail(str(closed))
+        return
+    try:
+        result = resolver(*job.arguments())
         _refuse_awaitable(result)
         job.answer(result)
     except BaseException as error:
-        job.fail(describe_failure(job.resolver, error))
+        job.fail(describe_failure(resolver, error))
 
 
 def _refuse_awaitable(result: object) -> None:

@@ -22,8 +22,13 @@ def subscription_routes(
     init_timeout: float = 10.0,
     keep_alive: float | None = None,
 ) -> list[BaseRoute]:
-    """Answer the routes that serve subscriptions at `path`; see `coulis.asgi.SubscriptionApp` for the settings."""
+    """Answer the routes that serve subscriptions at `path`.
+
+    See `coulis.asgi.SubscriptionApp` for the settings.
+    """
     from starlette.routing import WebSocketRoute
 
-    app = SubscriptionApp(manager, auth_handler=auth_handler, init_timeout=init_timeout, keep_alive=keep_alive)
+    app = SubscriptionApp(
+        manager, auth_handler=auth_handler, init_timeout=init_timeout, keep_alive=keep_alive
+    )
     return [WebSocketRoute(path, app, name="subscriptions")]

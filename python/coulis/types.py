@@ -14,7 +14,9 @@ Identity: TypeAlias = str | int | UUID | None
 EventData: TypeAlias = Mapping[str, Any] | list[Any] | tuple[Any, ...] | bytes | str
 """A value that has a JSON form, or JSON text."""
 
-Asked: TypeAlias = tuple[Literal["authenticate"], dict[str, Any] | None] | tuple[Literal["close"], int, str] | None
+Asked: TypeAlias = (
+    tuple[Literal["authenticate"], dict[str, Any] | None] | tuple[Literal["close"], int, str] | None
+)
 """What a `Session` asks of the socket's owner."""
 
 

@@ -61,7 +61,7 @@ impl Core {
             resolvers: Resolvers::new(Bounds::event(engine.limits())),
             engine,
             direct: Direct::default(),
-            declarations: Declarations(declarations),
+            declarations: Declarations::new(declarations),
         });
         let mut living = LIVING.lock();
         living.retain(|core| core.strong_count() > 0);
@@ -69,7 +69,8 @@ impl Core {
         core
     }
 
-    /// Ends all subscriptions of the direct API and stops the threads. Safe to repeat.
+    /// Ends all subscriptions of the direct API, stops the threads and lets go of all Python objects, which may know
+    /// the executor. Safe to repeat.
     pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
         detached(py, || {
             self.engine.close();
@@ -78,7 +79,10 @@ impl Core {
                 let reading = place.lock().take();
                 drop(reading);
             }
-        })
+        })?;
+        self.resolvers.let_go();
+        self.declarations.let_go();
+        Ok(())
     }
 
     /// The event that the arguments of a publish describe.

@@ -2,9 +2,11 @@
 
 use pyo3::{intern, prelude::*};
 
+use crate::lock::Lock;
+
 /// A mapping from root fields to declarations, owned by a registry of Python.
 #[derive(Debug)]
-pub(crate) struct Declarations(pub(crate) Option<Py<PyAny>>);
+pub(crate) struct Declarations(Lock<Option<Py<PyAny>>>);
 
 /// What a subscription takes over from the declaration of its root field.
 #[derive(Debug, Default)]
@@ -16,9 +18,20 @@ pub(crate) struct Declared {
 }
 
 impl Declarations {
+    pub(crate) fn new(fields: Option<Py<PyAny>>) -> Self {
+        Self(Lock::new(fields))
+    }
+
+    /// Lets go of the mapping: nothing is declared any more.
+    pub(crate) fn let_go(&self) {
+        let fields = self.0.lock().take();
+        drop(fields);
+    }
+
     /// What is declared for `field`; nothing, if it is not there.
     pub(crate) fn get(&self, py: Python<'_>, field: &str) -> PyResult<Declared> {
-        let Some(fields) = &self.0 else { return Ok(Declared::default()) };
+        let fields = self.0.lock().as_ref().map(|fields| fields.clone_ref(py));
+        let Some(fields) = fields else { return Ok(Declared::default()) };
         let found = fields.bind(py).call_method1(intern!(py, "get"), (field,))?;
         if found.is_none() {
             return Ok(Declared::default());

@@ -285,10 +285,10 @@ pub(crate) struct ResolverJob {
 
 #[pymethods]
 impl ResolverJob {
-    /// The callable.
+    /// The callable; raises `EngineClosed` once its executor is closed.
     #[getter]
-    fn resolver(&self, py: Python<'_>) -> Py<PyAny> {
-        self.function.callable.clone_ref(py)
+    fn resolver(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.function.callable(py)
     }
 
     /// What to call the resolver with.

@@ -22,6 +22,7 @@ use coulis::engine::{Job, Resolve};
 use pyo3::{prelude::*, sync::PyOnceLock, types::PyTuple};
 
 use crate::{
+    core::closed,
     decode,
     encode::{self, Bounds},
     errors::detached,
@@ -48,12 +49,24 @@ pub(crate) fn on_resolver_thread() -> bool {
 /// A callable and how it wants to be called.
 #[derive(Debug)]
 pub(crate) struct Function {
-    pub(crate) callable: Py<PyAny>,
+    /// `None` once the executor is closed: a resolver that knows its executor must not keep it for ever.
+    callable: Lock<Option<Py<PyAny>>>,
     takes_info: bool,
     bounds: Bounds,
 }
 
 impl Function {
+    /// # Errors
+    /// `EngineClosed` once the executor is closed.
+    pub(crate) fn callable(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.callable.lock().as_ref().map(|callable| callable.clone_ref(py)).ok_or_else(closed)
+    }
+
+    fn let_go(&self) {
+        let callable = self.callable.lock().take();
+        drop(callable);
+    }
+
     /// What to call it with: the job's event and variables, and `info` if it wants it.
     pub(crate) fn arguments<'py>(&self, py: Python<'py>, job: &Job) -> PyResult<Bound<'py, PyTuple>> {
         let event = decode::node(py, job.event().document().root())?;
@@ -213,8 +226,8 @@ impl Resolvers {
             (true, Some(lane)) => Place::Loop(Arc::clone(lane)),
             (true, None) => Place::Loop(private_lane(py)?),
         };
-        let function =
-            Arc::new(Function { callable: callable.clone().unbind(), takes_info, bounds: self.bounds });
+        let callable = Lock::new(Some(callable.clone().unbind()));
+        let function = Arc::new(Function { callable, takes_info, bounds: self.bounds });
         Ok(self.known.lock().get_or_insert(identity, Callback { function, place }))
     }
 
@@ -237,6 +250,12 @@ impl Resolvers {
             return Err(error);
         }
         Ok(queue)
+    }
+
+    /// Lets go of all callables. Call it after `close`.
+    pub(crate) fn let_go(&self) {
+        let known = std::mem::take(&mut self.known.lock().callbacks);
+        known.values().filter_map(Weak::upgrade).for_each(|callback| callback.function.let_go());
     }
 
     /// Stops the resolver thread and waits for it, unless a resolver is calling. Call it without the interpreter.

@@ -1,15 +1,22 @@
 """Fixtures: executors and managers that are closed, and a real server on a free port."""
 
+import asyncio
 import contextlib
 import json
 import socket
 
+import coulis
 import pytest
 import uvicorn
 import websockets
-
-import coulis
 from coulis.asgi import SUBPROTOCOL
+
+
+async def until(condition):
+    """Give the loop's other tasks turns until a condition holds."""
+    turn = asyncio.sleep
+    while not condition():
+        await turn(0)
 
 
 @pytest.fixture
@@ -27,8 +34,6 @@ async def manager():
 @contextlib.asynccontextmanager
 async def served(app):
     """Serve an ASGI app with uvicorn on a free port; yields the address without the scheme."""
-    import asyncio
-
     config = uvicorn.Config(app, log_level="error", lifespan="off", ws="websockets-sansio")
     server = uvicorn.Server(config)
     with socket.socket() as listening:

@@ -5,9 +5,8 @@ import json
 import threading
 import uuid
 
-import pytest
-
 import coulis
+import pytest
 
 USERS = "subscription { users { id } }"
 
@@ -310,7 +309,12 @@ def test_metrics_count_what_happened(executor):
     executor.publish_event("t", "users", {"id": 1})
     executor.next_event("sub1")
     metrics = executor.get_metrics()
-    assert (metrics["published"], metrics["matched"], metrics["delivered"], metrics["pending"]) == (1, 1, 1, 0)
+    assert (metrics["published"], metrics["matched"], metrics["delivered"], metrics["pending"]) == (
+        1,
+        1,
+        1,
+        0,
+    )
     assert metrics["subscriptions"] == 1
     assert "coulis_published_total 1" in executor.prometheus()
 

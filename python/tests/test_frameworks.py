@@ -4,18 +4,17 @@ import asyncio
 import pathlib
 import re
 
+import coulis
 import pytest
 import websockets
-from conftest import served
+from conftest import served, until
+from coulis.fastapi import SubscriptionRouterFactory
+from coulis.registry import default_registry
+from coulis.starlette import subscription_routes
 from fastapi import FastAPI
 from gql import Client, gql
 from gql.transport.websockets import WebsocketsTransport
 from starlette.applications import Starlette
-
-import coulis
-from coulis.fastapi import SubscriptionRouterFactory
-from coulis.registry import default_registry
-from coulis.starlette import subscription_routes
 
 QUERY = "subscription { user { id } }"
 
@@ -70,7 +69,9 @@ async def test_the_quick_start_runs_as_printed(connect):
 
 
 async def test_an_unmodified_client_library_subscribes_and_unsubscribes(manager):
-    async with served(Starlette(routes=subscription_routes(manager, "/graphql", auth_handler=authenticate))) as address:
+    async with served(
+        Starlette(routes=subscription_routes(manager, "/graphql", auth_handler=authenticate))
+    ) as address:
         transport = WebsocketsTransport(
             f"ws://{address}/graphql",
             init_payload={"user": 1},
@@ -78,15 +79,15 @@ async def test_an_unmodified_client_library_subscribes_and_unsubscribes(manager)
             connect_args={"proxy": None},
         )
         async with Client(transport=transport) as session:
-            results = session.subscribe(gql("subscription ($id: ID) { user(id: $id) { name: id __typename } }"))
+            results = session.subscribe(
+                gql("subscription ($id: ID) { user(id: $id) { name: id __typename } }")
+            )
             first = asyncio.ensure_future(anext(results))
-            while not manager.get_metrics()["subscriptions"]:
-                await asyncio.sleep(0)
+            await until(lambda: manager.get_metrics()["subscriptions"])
             await manager.publish_event("t", "user", {"id": "7", "__typename": "User"}, user_id=1)
             assert await first == {"user": {"name": "7", "__typename": "User"}}
             await results.aclose()
-            while manager.get_metrics()["subscriptions"]:
-                await asyncio.sleep(0)
+            await until(lambda: not manager.get_metrics()["subscriptions"])
 
 
 def test_the_quick_start_of_the_readme_is_a_program():

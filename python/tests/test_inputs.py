@@ -1,10 +1,9 @@
-"""Bad queries and variables: refused with a reason, by the direct API and on the wire, and nothing crashes."""
-
-import pytest
-from conftest import served
+"""Bad queries and variables: refused with a reason, by the direct API and on the wire, without a crash."""
 
 import coulis
 import coulis.graphql
+import pytest
+from conftest import served
 from coulis.asgi import SubscriptionApp
 
 SCHEMA = """
@@ -97,7 +96,11 @@ def test_bad_variables_are_refused(variables, error):
 def test_a_schema_is_held_to():
     with coulis.SubscriptionExecutor(schema=SCHEMA) as executor:
         assert executor.register_subscription("c", "s", "subscription { user { id } }") == "s"
-        for query in ("subscription { unknown { id } }", "subscription { user { unknown } }", "subscription { user }"):
+        for query in (
+            "subscription { unknown { id } }",
+            "subscription { user { unknown } }",
+            "subscription { user }",
+        ):
             with pytest.raises(coulis.InvalidQuery):
                 executor.register_subscription("c", "x", query)
 

@@ -1,7 +1,9 @@
 """Many subscriptions and events: all of them arrive, each at its reader only."""
 
 import asyncio
+import gc
 import json
+import weakref
 
 import coulis
 
@@ -25,7 +27,9 @@ async def test_each_reader_gets_what_is_for_it_and_nothing_else(manager):
     tenants, users = 5, 20
     for tenant in range(tenants):
         for user in range(users):
-            await manager.create_subscription(f"{tenant}/{user}", "conn", QUERY, user_id=user, tenant_id=tenant)
+            await manager.create_subscription(
+                f"{tenant}/{user}", "conn", QUERY, user_id=user, tenant_id=tenant
+            )
     published = [
         manager.publish_event("t", "user", {"id": [tenant, user]}, tenant_id=str(tenant), user_id=user)
         for tenant in range(tenants)
@@ -53,9 +57,6 @@ def test_registering_and_completing_in_turns_leaves_nothing_behind(executor):
 
 
 def test_a_resolver_is_let_go_with_its_last_subscription(executor):
-    import gc
-    import weakref
-
     class Resolver:
         def __call__(self, event, variables):
             return {"user": event}
@@ -70,6 +71,19 @@ def test_a_resolver_is_let_go_with_its_last_subscription(executor):
     while gone() is not None:
         executor.publish_event("t", "user", {"id": 1})
         gc.collect()
+
+
+def test_a_closed_executor_is_let_go_by_a_resolver_that_knows_it():
+    def make():
+        executor = coulis.SubscriptionExecutor()
+        known = weakref.ref(executor)
+        executor.register_subscription("c", "s", QUERY, resolver=lambda event, variables: {"user": executor})
+        executor.close()
+        return known
+
+    known = make()
+    gc.collect()
+    assert known() is None
 
 
 def test_an_executor_with_one_shard_and_with_several_delivers_the_same():

@@ -3,9 +3,8 @@
 import asyncio
 import json
 
-import pytest
-
 import coulis
+import pytest
 
 QUERY = "subscription { userUpdated { id name } }"
 
@@ -26,7 +25,9 @@ async def test_subscription_full_workflow():
         user_id="user1",
         tenant_id="tenant1",
     )
-    await manager.publish_event(event_type="userUpdated", channel="userUpdated", data={"id": "123", "name": "Alice"})
+    await manager.publish_event(
+        event_type="userUpdated", channel="userUpdated", data={"id": "123", "name": "Alice"}
+    )
     response = json.loads(await manager.get_next_event("sub1"))
     assert (response["type"], response["id"]) == ("next", "sub1")
     assert response["payload"] == {"data": {"userUpdated": {"id": "123", "name": "Alice"}}}
@@ -176,7 +177,9 @@ async def test_a_declared_resolver_serves_its_root_field():
 
 async def test_the_call_goes_before_the_declaration():
     registry = coulis.Registry()
-    registry.subscription("userUpdated", channel="people")(lambda event, variables: {"userUpdated": {"id": "declared"}})
+    registry.subscription("userUpdated", channel="people")(
+        lambda event, variables: {"userUpdated": {"id": "declared"}}
+    )
     async with coulis.SubscriptionManager(registry=registry) as manager:
         given = lambda event, variables: {"userUpdated": {"id": "given"}}  # noqa: E731
         await manager.create_subscription("s", "c", QUERY, resolver_fn=given, channel="elsewhere")
@@ -189,7 +192,7 @@ def test_the_decorator_registers_by_name_and_refuses_what_it_cannot_do():
     registry = coulis.Registry()
 
     @registry.subscription()
-    def someField(event, variables):  # noqa: N802 - named like a GraphQL field
+    def someField(event, variables):
         return {}
 
     @registry.subscription("other", channel=["a", "b"], per_subscription=True)

@@ -2,9 +2,8 @@
 
 import uuid
 
-import pytest
-
 import coulis
+import pytest
 
 
 def test_payload_has_the_documented_attributes():
@@ -133,7 +132,11 @@ def test_names_stand_where_the_documents_say():
     import coulis.starlette
     import coulis.subscriptions
 
-    assert coulis.PySubscriptionExecutor is coulis.SubscriptionExecutor is coulis.subscriptions.PySubscriptionExecutor
+    assert (
+        coulis.PySubscriptionExecutor
+        is coulis.SubscriptionExecutor
+        is coulis.subscriptions.PySubscriptionExecutor
+    )
     assert coulis.PyEventBusConfig is coulis.EventBusConfig is coulis.subscriptions.PyEventBusConfig
     assert coulis.SubscriptionManager is coulis.subscriptions.SubscriptionManager
     assert isinstance(coulis.__version__, str)

@@ -3,11 +3,10 @@
 import asyncio
 import json
 
+import coulis
 import pytest
 import websockets
-from conftest import served
-
-import coulis
+from conftest import served, until
 from coulis.asgi import SubscriptionApp
 
 QUERY = "subscription { user { id } }"
@@ -211,19 +210,23 @@ async def test_whoever_is_not_let_in_gets_4403_and_nothing_else(manager, connect
 
 
 async def test_without_a_handler_clients_are_anonymous_and_have_no_tenant(connect):
-    async with coulis.SubscriptionManager(tenancy="strict", registry=coulis.Registry()) as manager:
-        async with served(SubscriptionApp(manager)) as address:
-            client = await connect(address)
-            await client.init({"user_id": 1, "tenant_id": "t"})
-            await client.subscribe("1", QUERY)
-            assert await manager.publish_event("t", "user", {"id": 1}, tenant_id="t") == 0
-            assert await manager.publish_event("t", "user", {"id": 1}, tenant_id="") == 0
-    async with coulis.SubscriptionManager(registry=coulis.Registry()) as manager:
-        async with served(SubscriptionApp(manager)) as address:
-            client = await connect(address)
-            await client.init()
-            await client.subscribe("1", QUERY)
-            assert await manager.publish_event("t", "user", {"id": 1}, user_id="anonymous") == 1
+    async with (
+        coulis.SubscriptionManager(tenancy="strict", registry=coulis.Registry()) as manager,
+        served(SubscriptionApp(manager)) as address,
+    ):
+        client = await connect(address)
+        await client.init({"user_id": 1, "tenant_id": "t"})
+        await client.subscribe("1", QUERY)
+        assert await manager.publish_event("t", "user", {"id": 1}, tenant_id="t") == 0
+        assert await manager.publish_event("t", "user", {"id": 1}, tenant_id="") == 0
+    async with (
+        coulis.SubscriptionManager(registry=coulis.Registry()) as manager,
+        served(SubscriptionApp(manager)) as address,
+    ):
+        client = await connect(address)
+        await client.init()
+        await client.subscribe("1", QUERY)
+        assert await manager.publish_event("t", "user", {"id": 1}, user_id="anonymous") == 1
 
 
 async def test_a_wrong_operation_is_an_error_and_the_socket_stays(manager, address, connect):
@@ -247,17 +250,19 @@ async def test_a_resolver_that_fails_is_a_next_with_errors_and_the_stream_goes_o
             raise ValueError("it broke")
         return {"user": event}
 
-    async with coulis.SubscriptionManager(registry=registry) as manager:
-        async with served(SubscriptionApp(manager)) as address:
-            client = await connect(address)
-            await client.init()
-            await client.subscribe("1", QUERY)
-            for number in (1, 2):
-                assert await manager.publish_event("t", "user", {"id": number, "secret": 1}) == 1
-            failed, well = await client.hear(), await client.hear()
-            assert failed["payload"]["data"] is None
-            assert failed["payload"]["errors"][0]["message"] == "it broke"
-            assert well["payload"] == {"data": {"user": {"id": 2}}}
+    async with (
+        coulis.SubscriptionManager(registry=registry) as manager,
+        served(SubscriptionApp(manager)) as address,
+    ):
+        client = await connect(address)
+        await client.init()
+        await client.subscribe("1", QUERY)
+        for number in (1, 2):
+            assert await manager.publish_event("t", "user", {"id": number, "secret": 1}) == 1
+        failed, well = await client.hear(), await client.hear()
+        assert failed["payload"]["data"] is None
+        assert failed["payload"]["errors"][0]["message"] == "it broke"
+        assert well["payload"] == {"data": {"user": {"id": 2}}}
     assert "resolve failed" in caplog.text
 
 
@@ -359,14 +364,11 @@ async def test_a_cancelled_app_frees_everything(manager, stage):
     if stage == "subscribed":
         say(type="connection_init")
         say(type="ping")
-        while sent.count("websocket.send") < 2:
-            await asyncio.sleep(0)
+        await until(lambda: sent.count("websocket.send") == 2)
         say(type="subscribe", id="1", payload={"query": QUERY})
-        while not manager.get_metrics()["subscriptions"]:
-            await asyncio.sleep(0)
+        await until(lambda: manager.get_metrics()["subscriptions"])
     else:
-        while not sent:
-            await asyncio.sleep(0)
+        await until(lambda: sent)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -389,7 +391,9 @@ async def test_a_send_that_fails_is_a_client_that_has_gone(manager):
     await gone(manager)
 
 
-async def test_a_fault_of_the_server_closes_4500_and_tells_nothing(manager, address, connect, monkeypatch, caplog):
+async def test_a_fault_of_the_server_closes_4500_and_tells_nothing(
+    manager, address, connect, monkeypatch, caplog
+):
     class Faulty:
         def receive(self, text):
             raise coulis.CoulisError("inner workings")
@@ -433,14 +437,16 @@ async def test_a_client_that_stops_reading_costs_the_others_nothing(manager, add
 
 async def test_more_operations_than_allowed_are_errors(connect):
     limits = {"subscriptions_per_subscriber_max": 2}
-    async with coulis.SubscriptionManager(limits=limits, registry=coulis.Registry()) as manager:
-        async with served(SubscriptionApp(manager)) as address:
-            client = await connect(address)
-            await client.init()
-            heard = [await client.subscribe(str(number), QUERY) for number in range(3)]
-            assert heard[:2] == [[], []]
-            assert heard[2][0]["type"] == "error"
-            assert heard[2][0]["payload"][0]["extensions"]["code"] == "LIMIT_EXCEEDED"
+    async with (
+        coulis.SubscriptionManager(limits=limits, registry=coulis.Registry()) as manager,
+        served(SubscriptionApp(manager)) as address,
+    ):
+        client = await connect(address)
+        await client.init()
+        heard = [await client.subscribe(str(number), QUERY) for number in range(3)]
+        assert heard[:2] == [[], []]
+        assert heard[2][0]["type"] == "error"
+        assert heard[2][0]["payload"][0]["extensions"]["code"] == "LIMIT_EXCEEDED"
 
 
 async def test_http_is_told_to_upgrade(address):
@@ -451,7 +457,9 @@ async def test_http_is_told_to_upgrade(address):
     assert refused.value.response.status_code in (400, 426)
 
 
-@pytest.mark.parametrize("option", [{"init_timeout": 0}, {"keep_alive": 0}, {"init_timeout": -1}, {"keep_alive": -1}])
+@pytest.mark.parametrize(
+    "option", [{"init_timeout": 0}, {"keep_alive": 0}, {"init_timeout": -1}, {"keep_alive": -1}]
+)
 def test_bad_timers_are_refused(option):
     with pytest.raises(ValueError, match="pass seconds above 0"):
         SubscriptionApp(coulis.SubscriptionManager(), **option)

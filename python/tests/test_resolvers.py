@@ -6,9 +6,8 @@ import json
 import logging
 import threading
 
-import pytest
-
 import coulis
+import pytest
 
 QUERY = "subscription { user { id } }"
 SECRET = {"id": "secret", "password": "secret"}
@@ -30,7 +29,9 @@ def quiet(caplog):
 
 
 def test_the_result_is_the_data_of_the_operation(executor):
-    executor.register_subscription("c", "s", QUERY, resolver=lambda event, variables: {"user": {"id": event["x"]}})
+    executor.register_subscription(
+        "c", "s", QUERY, resolver=lambda event, variables: {"user": {"id": event["x"]}}
+    )
     assert executor.publish_event("t", "user", {"x": 7}) == 1
     assert json.loads(executor.next_event("s")) == {
         "type": "next",
@@ -325,3 +326,16 @@ async def test_a_resolver_that_hangs_holds_up_nobody_else(manager):
     publishing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await publishing
+
+
+async def test_jobs_that_wait_when_the_engine_closes_are_dropped_in_silence(manager, quiet):
+    async def resolver(event, variables):
+        return {"user": event}
+
+    await manager.create_subscription("s", "c", QUERY, resolver_fn=resolver)
+    for number in range(1000):
+        manager.executor.publish_nowait("t", "user", {"id": number})
+    manager.executor.close()
+    with pytest.raises(coulis.EngineClosed):
+        await manager.publish_event("t", "user", {"id": 1})
+    assert quiet.records == []

@@ -9,7 +9,6 @@ import math
 import uuid
 
 import pytest
-
 from coulis._coulis import LimitExceeded, from_json, to_json
 
 

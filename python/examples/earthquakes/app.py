@@ -12,12 +12,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import coulis
 import uvicorn
+from coulis.fastapi import SubscriptionRouterFactory
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
-
-import coulis
-from coulis.fastapi import SubscriptionRouterFactory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
