@@ -44,10 +44,12 @@ const ROOMS: &[&str] = &[
     "shard",
     "router",
     "envelope",
+    "control",
     "subscriber",
     "protocol",
     "bus",
     "engine",
+    "simulation",
     "lib",
     "docs",
 ];
@@ -61,9 +63,6 @@ const STRANGERS: &[(&str, &str)] = &[
     ("ring", "payload"),
     ("policy", "event"),
 ];
-
-/// Debts: imports that point back and are known. Nothing may be added; one that is paid must leave the list.
-const DEBTS: &[(&str, &str)] = &[("subscriber", "engine")];
 
 /// Where `unsafe` may stand; each place gives its reasons in `SAFETY` comments.
 const UNSAFE_PLACES: &[&str] = &["engine/src/ring/", "engine/src/payload.rs"];
@@ -88,12 +87,6 @@ const RULES: &[Rule] = &[
             ("engine/src/limits.rs", "//! See [`crate::engine::Engine`].\n"),
             ("engine/src/lib.rs", "mod anything;\n"),
         ],
-    },
-    Rule {
-        name: "a debt that is paid leaves the list",
-        check: room_order,
-        bad: &[("engine/src/subscriber.rs", "use crate::value::Value;\n")],
-        good: &[("engine/src/subscriber.rs", "use crate::engine::Core;\n")],
     },
     Rule {
         name: "python → adapters → engine, and nothing points back",
@@ -233,8 +226,6 @@ fn each_rule_lets_its_good_samples_pass() {
 fn room_order(files: &[File]) -> Findings {
     let rank = |room: &str| ROOMS.iter().position(|known| *known == room);
     let mut findings = Findings::new();
-    let mut owed: Vec<_> =
-        DEBTS.iter().filter(|(room, _)| files.iter().any(|file| room_of(&file.path) == *room)).collect();
     for file in files.iter().filter(|file| file.is("engine/src/", "rs")) {
         let room = room_of(&file.path);
         let Some(own) = rank(room) else {
@@ -243,16 +234,11 @@ fn room_order(files: &[File]) -> Findings {
         };
         for (line, imported) in crate_paths(&file.text) {
             let pair = (room, imported.as_str());
-            if DEBTS.contains(&pair) {
-                owed.retain(|debt| **debt != pair);
-            } else if STRANGERS.contains(&pair) || rank(&imported).is_some_and(|other| other > own) {
+            if STRANGERS.contains(&pair) || rank(&imported).is_some_and(|other| other > own) {
                 findings.push(format!("{}:{line}: `{room}` must not know `{imported}`", file.path));
             }
         }
     }
-    findings.extend(
-        owed.iter().map(|debt| format!("tests/tests/tidy.rs: {debt:?} is paid: take it off the list")),
-    );
     findings
 }
 
