@@ -1,0 +1,1 @@
+//! Documents that keep or break the rules, one row each.
