@@ -11,7 +11,7 @@ use apollo_compiler::{
     schema::{Component, ExtendedType, InputObjectType},
 };
 
-use super::{parse::within, schema::Schema};
+use super::{inputs::is_one_of, parse::within, schema::Schema};
 use crate::{error::GraphQlError, limits::Limits, value::Value};
 
 const BAD: &str = "BAD_USER_INPUT";
@@ -126,6 +126,9 @@ impl Coercion<'_> {
         };
         if let Some((key, _)) = entries.iter().find(|(key, _)| !ty.fields.contains_key(key.as_str())) {
             return Err(format!("`{}` has no field `{key}`", ty.name));
+        }
+        if is_one_of(ty) && !matches!(&entries[..], [(_, only)] if *only != Value::Null) {
+            return Err(format!("`{}` takes exactly one field, and not `null`", ty.name));
         }
         let mut coerced = Vec::with_capacity(ty.fields.len());
         for (name, field) in &ty.fields {

@@ -9,6 +9,7 @@ mod parse;
 mod schema;
 
 mod bounds;
+mod inputs;
 mod overlap;
 mod rules;
 mod untyped;

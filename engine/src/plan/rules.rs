@@ -3,17 +3,17 @@
 use std::collections::HashSet;
 
 use apollo_compiler::{
-    Node,
+    ExecutableDocument, Node,
     ast::{
         Argument, Definition, DirectiveList, Document, Field, OperationDefinition, OperationType, Selection,
-        Value,
+        Value, VariableDefinition,
     },
     diagnostic::ToCliReport,
     parser::SourceSpan,
 };
 
 use super::{
-    bounds,
+    bounds, inputs,
     parse::{self, Fragments, located, place},
     schema::Schema,
 };
@@ -160,14 +160,47 @@ impl<'a> Rules<'a> {
     }
 
     fn library(&mut self, schema: &Schema) {
-        let Err(found) = self.document.to_executable_validate(schema.valid()) else { return };
-        for one in found.errors.iter() {
-            let ours = one.error.unstable_error_name().is_some_and(|name| OURS.contains(&name));
-            if !ours {
-                self.refuse(one.error.location(), one.error.to_string());
+        let changed = without_null_defaults(self.document);
+        let document = changed.as_ref().unwrap_or(self.document);
+        match document.to_executable_validate(schema.valid()) {
+            Ok(document) => self.inputs(&document, schema),
+            Err(found) => {
+                for one in found.errors.iter() {
+                    let ours = one.error.unstable_error_name().is_some_and(|name| OURS.contains(&name));
+                    if !ours {
+                        self.refuse(one.error.location(), one.error.to_string());
+                    }
+                }
+                self.inputs(&found.partial, schema);
             }
         }
     }
+
+    fn inputs(&mut self, document: &ExecutableDocument, schema: &Schema) {
+        for (at, message) in inputs::check(document, schema) {
+            self.refuse(at, message);
+        }
+    }
+}
+
+/// The document without `= null` behind nullable variables: the library takes any default value as reason to let a
+/// nullable variable stand where null may not, and the specification only one that is not null (section 5.8.5).
+fn without_null_defaults(document: &Document) -> Option<Document> {
+    let null = |variable: &Node<VariableDefinition>| {
+        !variable.ty.is_non_null() && variable.default_value.as_ref().is_some_and(|value| value.is_null())
+    };
+    if !parse::operations(document).any(|operation| operation.variables.iter().any(null)) {
+        return None;
+    }
+    let mut document = document.clone();
+    for definition in &mut document.definitions {
+        if let Definition::OperationDefinition(operation) = definition {
+            for variable in operation.make_mut().variables.iter_mut().filter(|variable| null(variable)) {
+                variable.make_mut().default_value = None;
+            }
+        }
+    }
+    Some(document)
 }
 
 pub(super) fn directives_of(selection: &Selection) -> &DirectiveList {
