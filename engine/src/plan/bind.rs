@@ -63,7 +63,11 @@ struct Coercion<'a> {
 }
 
 impl Coercion<'_> {
-    fn variable(&self, variable: &VariableDefinition, given: Option<&Value>) -> Result<Option<Value>, String> {
+    fn variable(
+        &self,
+        variable: &VariableDefinition,
+        given: Option<&Value>,
+    ) -> Result<Option<Value>, String> {
         self.given_or_default(&variable.ty, given, variable.default_value.as_deref())
     }
 
@@ -111,7 +115,11 @@ impl Coercion<'_> {
             ("Int" | "Float" | "String" | "Boolean" | "ID", _) => refuse(),
             _ => match self.schema.and_then(|schema| schema.valid().types.get(name)) {
                 Some(ExtendedType::Enum(known)) => {
-                    if is_member(&known.values, value) { Ok(value.clone()) } else { refuse() }
+                    if is_member(&known.values, value) {
+                        Ok(value.clone())
+                    } else {
+                        refuse()
+                    }
                 }
                 Some(ExtendedType::InputObject(known)) => self.input_object(known, value),
                 _ => Ok(value.clone()),

@@ -22,6 +22,9 @@ pub(super) fn check(document: &ExecutableDocument, schema: &Schema) -> Vec<Found
     for operation in document.operations.iter() {
         let seen = HashSet::new();
         let mut inputs = Inputs { document, schema, operation, seen, found: Vec::new() };
+        for variable in &operation.variables {
+            variable.default_value.iter().for_each(|value| inputs.value(&variable.ty, value));
+        }
         inputs.selections(&operation.selection_set.selections);
         found.append(&mut inputs.found);
     }
@@ -99,12 +102,7 @@ impl<'a> Inputs<'a> {
         }
     }
 
-    fn one_of(
-        &mut self,
-        object: &InputObjectType,
-        value: &Node<Value>,
-        entries: &[(Name, Node<Value>)],
-    ) {
+    fn one_of(&mut self, object: &InputObjectType, value: &Node<Value>, entries: &[(Name, Node<Value>)]) {
         let right = matches!(entries, [(_, only)] if !only.is_null()
             && only.as_variable().and_then(|name| self.variable(name)).is_none_or(|one| one.ty.is_non_null()));
         if !right {

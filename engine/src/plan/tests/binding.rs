@@ -118,10 +118,13 @@ fn every_wrong_variable_is_named() {
     let plan = plan("subscription ($a: Int!, $b: Int, $c: Int) { t(i: $a, f: $b, x: $c) }", None);
     let errors = plan.bind(&value(r#"{"b":"x","c":1}"#), &Limits::default()).unwrap_err();
     let messages: Vec<_> = errors.iter().map(|error| error.message.as_str()).collect();
-    assert_eq!(messages, [
-        "variable `$a`: a value of type `Int!` is required",
-        "variable `$b`: `Int` expected, and `\"x\"` given",
-    ]);
+    assert_eq!(
+        messages,
+        [
+            "variable `$a`: a value of type `Int!` is required",
+            "variable `$b`: `Int` expected, and `\"x\"` given",
+        ]
+    );
     for wrong in ["[]", "1", "\"a\"", "true"] {
         assert_eq!(plan.bind(&value(wrong), &Limits::default()).unwrap_err()[0].code, "BAD_USER_INPUT");
     }

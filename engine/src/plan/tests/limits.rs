@@ -10,7 +10,8 @@ use crate::{
 
 /// Compiles with and without a schema: the name of the limit that both meet, or what else is wrong.
 fn met(text: &str, limits: &Limits) -> Result<(), String> {
-    let schema = Schema::parse("type Query { a: T } type Subscription { a(l: [Int]): T } type T { a: T b: Int }");
+    let schema =
+        Schema::parse("type Query { a: T } type Subscription { a(l: [Int]): T } type T { a: T b: Int }");
     let compile = |schema| {
         Plan::compile(text, &OperationName::Only, schema, limits)
             .map(drop)
@@ -41,7 +42,11 @@ fn a_document_may_reach_its_bounds_and_not_pass_them() {
     let text = "subscription { a { a { b c: b } ...F } } fragment F on T { d: b a { e: b } }";
     let (bytes, depth, fields) = (text.len(), 3, 7);
     for (name, size, limits) in [
-        ("query_bytes_max", bytes, (|max| Limits { query_bytes_max: max, ..Limits::default() }) as fn(_) -> _),
+        (
+            "query_bytes_max",
+            bytes,
+            (|max| Limits { query_bytes_max: max, ..Limits::default() }) as fn(_) -> _,
+        ),
         ("query_depth_max", depth, |max| Limits { query_depth_max: max, ..Limits::default() }),
         ("query_fields_max", fields, |max| Limits { query_fields_max: max, ..Limits::default() }),
     ] {
@@ -93,8 +98,10 @@ fn unbounded() -> Limits {
 #[test]
 fn bounds_that_are_no_settings_say_what_is_nested() {
     let limits = unbounded();
-    let deep_value = |levels| format!("subscription {{ a(l: {}{}) {{ b }} }}", "[".repeat(levels), "]".repeat(levels));
-    let inline = |levels| format!("subscription {{ a {{ {} b {} }} }}", "... {".repeat(levels), "}".repeat(levels));
+    let deep_value =
+        |levels| format!("subscription {{ a(l: {}{}) {{ b }} }}", "[".repeat(levels), "]".repeat(levels));
+    let inline =
+        |levels| format!("subscription {{ a {{ {} b {} }} }}", "... {".repeat(levels), "}".repeat(levels));
     for text in [deep_value(10_000), inline(10_000), nested(10_000), "{a".repeat(100_000)] {
         let found = met(&text, &limits).unwrap_err();
         assert_eq!(found, "LIMIT_EXCEEDED selection sets and values are nested deeper than 200 levels");

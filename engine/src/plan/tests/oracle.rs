@@ -58,7 +58,9 @@ fn events() -> impl Strategy<Value = Json> {
             prop::collection::vec(one.clone(), 0..3).prop_map(Json::from),
             (prop::collection::vec((keys, one), 0..5), name).prop_map(|(entries, name)| {
                 let named = name.map(|name| ("__typename".to_owned(), Json::from(name)));
-                Json::Object(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).chain(named).collect())
+                Json::Object(
+                    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).chain(named).collect(),
+                )
             }),
         ]
     })
