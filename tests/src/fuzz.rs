@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use coulis::{
     limits::Limits,
+    plan::{self, OperationName, Plan},
     protocol::{Action, Machine, Message},
     value::{Document, DocumentProblem, Kind, Node, Value},
 };
@@ -81,6 +82,28 @@ pub fn message(bytes: &[u8]) {
     }
 }
 
+/// A GraphQL document is judged without a crash, errors name places inside it, and what is valid as a subscription
+/// compiles and renders JSON.
+///
+/// # Panics
+/// If one of these breaks.
+pub fn graphql(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let limits = Limits::default();
+    let lines = text.split(['\n', '\r']).count();
+    for error in plan::validate(text, None, None, None, &limits) {
+        assert!(!error.message.is_empty());
+        assert!(error.locations.iter().all(|place| (1..=lines).contains(&place.line)), "{error:?}");
+    }
+    let Ok(plan) = Plan::compile(text, &OperationName::Only, None, &limits) else { return };
+    let Ok(bound) = plan.bind(&Value::Object(Vec::new()), &limits) else { return };
+    let event = Document::parse(r#"{"id":1,"a":{"b":[{"c":null},"x"]}}"#, DEPTH_MAX).expect("an event");
+    let mut body = Vec::new();
+    if bound.projection.render(event.root(), &mut body, limits.body_bytes_max).is_ok() {
+        Document::parse_bytes(body, DEPTH_MAX).expect("a body is JSON");
+    }
+}
+
 /// What `serde_json` reads; `None` where it has no opinion: numbers beyond a double are no fault of the text.
 fn oracle(bytes: &[u8]) -> Option<serde_json::Result<Json>> {
     let json = serde_json::from_slice(bytes);
@@ -112,7 +135,8 @@ fn same(node: Node<'_>, json: &Json) -> bool {
         Json::Bool(truth) => node.as_bool() == Some(*truth),
         // `-0` is an integer by its text, and a double for serde_json.
         Json::Int(number) => node.kind() == Kind::Integer && node.as_i64() == Some(*number),
-        Json::Number(number) => node.as_f64() == Some(*number),
+        // serde_json rounds twice; we do not.
+        Json::Number(number) => node.as_f64().is_some_and(|own| (own - number).abs() <= own.abs() * 1e-15),
         Json::String(text) => node.as_str().as_deref() == Some(text),
         Json::List(items) => node.items().is_some_and(|nodes| {
             nodes.clone().count() == items.len() && nodes.zip(items).all(|(node, item)| same(node, item))
