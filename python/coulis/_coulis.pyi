@@ -1,7 +1,7 @@
 """The native half of the package `coulis`; import from `coulis`, not from here."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, final
 
@@ -123,8 +123,8 @@ class SecurityContext:
         cls,
         user_id: Identity = None,
         tenant_id: Identity = None,
-        roles: Iterable[str] | None = None,
-        scopes: Iterable[str] | None = None,
+        roles: Sequence[str] | None = None,
+        scopes: Sequence[str] | None = None,
         federation: Any = None,
         claims: dict[str, Any] | None = None,
     ) -> Self: ...
@@ -216,7 +216,7 @@ class SubscriptionExecutor:
         subscription_id: str,
         query: str,
         operation_name: str | None = None,
-        variables: Mapping[str, Any] | None = None,
+        variables: dict[str, Any] | None = None,
         user_id: Identity = None,
         tenant_id: Identity = None,
         *,
@@ -443,7 +443,7 @@ def validate(
     *,
     schema: str | None = None,
     operation_name: str | None = None,
-    variables: Mapping[str, Any] | None = None,
+    variables: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Answer what is wrong with a GraphQL document: `[]`, or errors as GraphQL shapes them.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, TypedDict
 from uuid import UUID
 
@@ -11,7 +10,7 @@ __all__ = ["Asked", "ChannelRules", "EventData", "Identity"]
 Identity: TypeAlias = str | int | UUID | None
 """A user or tenant: `7` and `"7"` are the same; `None` and `""` are none."""
 
-EventData: TypeAlias = Mapping[str, Any] | list[Any] | tuple[Any, ...] | bytes | str
+EventData: TypeAlias = dict[str, Any] | list[Any] | tuple[Any, ...] | bytes | str
 """A value that has a JSON form, or JSON text."""
 
 Asked: TypeAlias = (

@@ -37,6 +37,8 @@ use crate::{
 const PUBLISHES_MAX: usize = 65_536;
 /// Texts of one body that are kept for other connections.
 const TEXTS_MAX: usize = 64;
+/// Bodies whose texts are kept, until the loop looks again or there are so many.
+const BODIES_MAX: usize = 256;
 
 /// The part of a reader that threads of the engine hold.
 #[derive(Debug)]
@@ -137,12 +139,20 @@ impl Lane {
             return Ok(text.into_bound(py));
         }
         let text = Self::own_text(py, write())?;
+        if self.texts.lock().len() >= BODIES_MAX {
+            self.forget_texts();
+        }
         let mut bodies = self.texts.lock();
         let (_, texts) = bodies.entry(body).or_insert_with(|| (payload.clone(), HashMap::new()));
         if texts.len() < TEXTS_MAX {
             texts.insert(id.into(), text.clone().unbind());
         }
         Ok(text)
+    }
+
+    fn forget_texts(&self) {
+        let texts = std::mem::take(&mut *self.texts.lock());
+        drop(texts);
     }
 
     /// The text of a message that no other connection gets.
@@ -188,8 +198,7 @@ impl LoopReader {
     #[expect(clippy::type_complexity, reason = "a tuple for one caller")]
     fn poll(&self) -> (Vec<u64>, Vec<(Py<PyAny>, u64)>, bool) {
         let lane = &self.0;
-        let old = std::mem::take(&mut *lane.texts.lock());
-        drop(old);
+        lane.forget_texts();
         lane.bell.clear();
         let mut tokens = Vec::new();
         lane.mailbox.ready(|token| tokens.push(token));
