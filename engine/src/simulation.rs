@@ -118,7 +118,10 @@ impl World {
                 let shard = self.random.below(self.shards.len() as u64) as usize;
                 self.shards[shard].step();
             }
-            60..78 => self.with_reader(|world, reader| world.drain(reader)),
+            60..78 => {
+                let max = 1 + self.random.below(12) as usize;
+                self.with_reader(|world, reader| world.drain(reader, max));
+            }
             78..88 => self.with_reader(Self::subscribe),
             88..92 => self.with_reader(Self::complete),
             92..94 => self.with_reader(|_, _| None),
@@ -179,8 +182,7 @@ impl World {
         Some(reader)
     }
 
-    fn drain(&mut self, mut reader: Reader) -> Option<Reader> {
-        let max = 1 + self.random.below(12) as usize;
+    fn drain(&mut self, mut reader: Reader, max: usize) -> Option<Reader> {
         let Self { frames, .. } = self;
         let Reader { subscriber, subscriptions } = &mut reader;
         subscriber.drain(max, |delivery| {
@@ -221,12 +223,12 @@ impl World {
             let busy = self.shards.iter_mut().fold(false, |busy, shard| shard.step() || busy);
             for at in 0..self.readers.len() {
                 if let Some(reader) = self.readers[at].take() {
-                    self.readers[at] = self.drain(reader);
+                    self.readers[at] = self.drain(reader, usize::MAX);
                 }
             }
             let idle =
                 self.shards.iter().all(Shard::is_idle) && self.jobs.is_empty() && self.later.0.is_empty();
-            if !busy && idle && self.core.metrics().pending() == 0 {
+            if !busy && idle {
                 break;
             }
         }
