@@ -414,7 +414,8 @@ pub(crate) fn schema_error(errors: &[coulis::error::GraphQlError]) -> PyErr {
 fn build_error(py: Python<'_>, error: &BuildError) -> PyErr {
     match error {
         BuildError::Limit(limit) => errors::limit(py, limit),
-        BuildError::Thread(error) => CoulisError::new_err(format!("no thread for a shard: {error}")),
+        BuildError::Policy(_) => PolicyError::new_err(error.to_string()),
+        BuildError::Thread(_) => CoulisError::new_err(error.to_string()),
     }
 }
 
