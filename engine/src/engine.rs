@@ -16,6 +16,7 @@ use crate::{
     event::Event,
     id::ShardId,
     limits::Limits,
+    loss::Losses,
     metrics::{Counters, Metrics, SharedCounters},
     notifier::Doorbell,
     plan::{OperationName, Plan, Plans, Schema},
@@ -396,15 +397,7 @@ impl Engine {
 
 impl Owner {
     fn close(&self) {
-        let core = &self.core;
-        let first = !core.closed.swap(true, Ordering::SeqCst);
-        // Whoever entered before `closed` was set is served by shards that still run, so this ends.
-        while core.under_way.load(Ordering::SeqCst) > 0 {
-            thread::yield_now();
-        }
-        if first {
-            core.shards.iter().for_each(|shard| shard.inbox.control(Control::Stop));
-        }
+        self.core.stop();
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.drain(..) {
             // A shard that panicked has said so on standard error.
@@ -436,6 +429,18 @@ impl Core {
         (!self.closed.load(Ordering::SeqCst)).then_some(under_way)
     }
 
+    /// Accepts nothing more and asks the shards to leave when everything accepted is done. Safe to repeat.
+    pub(crate) fn stop(&self) {
+        let first = !self.closed.swap(true, Ordering::SeqCst);
+        // Whoever entered before `closed` was set is served by shards that still run, so this ends.
+        while self.under_way.load(Ordering::SeqCst) > 0 {
+            thread::yield_now();
+        }
+        if first {
+            self.shards.iter().for_each(|shard| shard.inbox.control(Control::Stop));
+        }
+    }
+
     pub(crate) fn open(self: &Arc<Self>, options: SubscriberOptions) -> Result<Subscriber, OpenError> {
         let _under_way = self.enter().ok_or(OpenError::Closed)?;
         let open = self.counters.subscribers.get() as usize;
@@ -446,12 +451,20 @@ impl Core {
         let shard = ShardId((serial % self.shards.len() as u64) as u16);
         let (producer, consumer) = ring::ring(options.ring_frames_max.unwrap_or(self.limits.ring_frames_max));
         let doorbell = Doorbell::new(options.mailbox);
+        let lanes_max = self.limits.subscriptions_per_subscriber_max.min(usize::from(u16::MAX));
+        let losses = Arc::new(Losses::new(lanes_max));
         let mut directory = self.directory(shard);
         let slot = directory.take_slot();
-        let opened = Control::Open { slot, serial, ring: producer, doorbell: Arc::clone(&doorbell) };
+        let opened = Control::Open {
+            slot,
+            serial,
+            ring: producer,
+            losses: Arc::clone(&losses),
+            doorbell: Arc::clone(&doorbell),
+        };
         self.inbox(shard).control(opened);
         drop(directory);
-        Ok(Subscriber::new(Arc::clone(self), shard, slot, serial, consumer, doorbell))
+        Ok(Subscriber::new(Arc::clone(self), shard, slot, serial, consumer, losses, doorbell))
     }
 
     pub(crate) fn inbox(&self, shard: ShardId) -> &Inbox {
@@ -507,6 +520,7 @@ impl Core {
             .reserve(self.limits.subscriptions_per_subscriber_max)
             .map_err(SubscribeError::Limit)?;
         let (shard, id) = (subscriber.shard, Arc::<str>::from(id));
+        let resolved = request.resolver.is_some();
         let resolver = request.resolver.map(|resolve| Resolver {
             resolve,
             variables: Arc::new(bound.variables),
@@ -527,7 +541,7 @@ impl Core {
         drop(directory);
         self.counters.subscriptions.add(1);
         let channels = channels.into_iter().map(|(channel, _)| channel).collect();
-        subscriber.keep(id, registration, channels);
+        subscriber.keep(id, registration, channels, resolved);
         Ok(())
     }
 

@@ -7,12 +7,13 @@ use crate::{
     envelope,
     error::LimitExceeded,
     frame::Address,
-    id::{Offset, ShardId},
+    id::{ChannelId, Offset, ShardId},
+    loss::Losses,
     notifier::{Doorbell, Mailbox},
     payload::Payload,
     ring::Consumer,
     router::Channel,
-    shard::{Registration, inbox::Control},
+    shard::Registration,
     value::quote,
 };
 
@@ -25,14 +26,15 @@ pub struct SubscriberOptions {
     pub ring_frames_max: Option<usize>,
 }
 
-/// Frames that a reader did not get, because it was too slow.
+/// Frames that a reader did not get, because it or its resolver was too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// The first offset that may be missing.
+    /// The first offset that may be missing; 1 if the subscription has several channels.
     pub from: Offset,
-    /// The last offset that may be missing; `None` if nothing came after the loss yet.
+    /// The last offset that may be missing; `None` if that is open: the subscription has several channels, each with
+    /// offsets of its own, or a resolver, whose losses may be told before earlier results.
     pub to: Option<Offset>,
-    /// How many frames are missing.
+    /// How many frames are missing, exactly: the gaps of a subscription add up to its losses.
     pub count: u32,
 }
 
@@ -84,6 +86,7 @@ pub(crate) struct Active {
     id_json: Box<str>,
     registration: Registration,
     channels: Box<[Arc<Channel>]>,
+    range: Range,
     /// The last frame seen, and the offset of its event.
     sequence: u32,
     offset: Offset,
@@ -102,25 +105,7 @@ pub struct Subscriber {
     numbers: HashMap<Arc<str>, u32>,
     next_number: u32,
     free_lanes: Vec<u16>,
-    losses: Losses,
-}
-
-/// Frames that were taken back: how many this round asks about, how many earlier rounds have settled, and the marks
-/// that came in this round.
-#[derive(Debug, Default)]
-struct Losses {
-    asked: u64,
-    settled: u64,
-    marks: usize,
-    /// Something was read since the last question.
-    unread: bool,
-}
-
-impl Losses {
-    /// The round is over.
-    fn settle(&mut self) {
-        (self.settled, self.marks) = (self.asked, 0);
-    }
+    losses: Arc<Losses>,
 }
 
 impl Subscriber {
@@ -130,6 +115,7 @@ impl Subscriber {
         slot: u32,
         serial: u64,
         ring: Consumer<Payload>,
+        losses: Arc<Losses>,
         doorbell: Arc<Doorbell>,
     ) -> Self {
         let (subscriptions, numbers) = (HashMap::new(), HashMap::new());
@@ -144,7 +130,7 @@ impl Subscriber {
             numbers,
             next_number: 0,
             free_lanes: Vec::new(),
-            losses: Losses::default(),
+            losses,
         }
     }
 
@@ -153,40 +139,27 @@ impl Subscriber {
     pub fn drain(&mut self, max: usize, mut take: impl FnMut(Delivery<'_>)) -> usize {
         self.doorbell.answer();
         let Self { ring, subscriptions, losses, .. } = self;
+        // Before the frames that follow: what was taken back so far came before all of them.
+        losses.look(|address, offset| {
+            if let Some(active) = subscriptions.get_mut(&address.subscription) {
+                active.lose(address.sequence, active.range.to(offset), &mut take);
+            }
+        });
         let (mut delivered, mut discarded, mut taken) = (0, 0, 1);
         while delivered < max && taken > 0 {
             taken = ring.take(max - delivered, |payload, bits| {
                 let address = Address::from_bits(bits);
-                losses.marks += usize::from(payload.is_mark());
                 match subscriptions.get_mut(&address.subscription) {
                     Some(active) => delivered += usize::from(active.deliver(&payload, address, &mut take)),
-                    None if address == Address::SETTLED => losses.settle(),
-                    None => discarded += u64::from(!payload.is_mark()),
+                    None => discarded += u64::from(!payload.is_lost()),
                 }
             });
-            losses.unread |= taken > 0;
         }
         if taken > 0 {
             self.doorbell.remind();
-        } else if std::mem::take(&mut self.losses.unread) {
-            self.ask();
         }
         self.core.count_drained(delivered as u64, discarded);
         delivered
-    }
-
-    /// After frames were taken back: asks the shard where each subscription stands, so that one whose last frames
-    /// are missing learns it too. The shard answers with as many marks as there is room for, and reading them asks
-    /// for the next ones. (A mark may be evicted as well: then the whole round is repeated.)
-    fn ask(&mut self) {
-        let Losses { asked, settled, marks, .. } = &mut self.losses;
-        if self.ring.evicted() > *settled {
-            if *marks == 0 {
-                *asked = self.ring.evicted();
-            }
-            let settle = Control::Settle { slot: self.slot, serial: self.serial, lane: *marks };
-            self.core.inbox(self.shard).control(settle);
-        }
     }
 
     /// Ends the subscription `id`. After this nothing more of it is delivered. `false` if there is none.
@@ -229,11 +202,18 @@ impl Subscriber {
         Ok((self.next_number, lane))
     }
 
-    pub(crate) fn keep(&mut self, id: Arc<str>, registration: Registration, channels: Box<[Arc<Channel>]>) {
+    pub(crate) fn keep(
+        &mut self,
+        id: Arc<str>,
+        registration: Registration,
+        channels: Box<[Arc<Channel>]>,
+        resolved: bool,
+    ) {
         let id_json = quote(&id).into();
         let number = registration.member.subscription;
         self.numbers.insert(Arc::clone(&id), number);
-        let active = Active { id, id_json, registration, channels, sequence: 0, offset: Offset(0) };
+        let range = Range::of(&channels, resolved);
+        let active = Active { id, id_json, registration, channels, range, sequence: 0, offset: Offset(0) };
         self.subscriptions.insert(number, active);
     }
 }
@@ -245,20 +225,62 @@ impl Active {
 
     /// Hands a frame out, after the notice of what is missing before it. Answers whether it was a result.
     fn deliver(&mut self, payload: &Payload, address: Address, take: &mut impl FnMut(Delivery<'_>)) -> bool {
-        let mark = payload.is_mark();
-        let expected = self.sequence.wrapping_add(u32::from(!mark));
-        let count = address.sequence.wrapping_sub(expected);
-        let delivery = |content| Delivery { id: &self.id, id_json: &self.id_json, content };
-        if count > 0 {
-            let to = (!mark).then(|| Offset(payload.offset().0.saturating_sub(1)));
-            take(delivery(Content::Gap(Gap { from: Offset(self.offset.0 + 1), to, count })));
+        if payload.is_lost() {
+            self.lose(address.sequence, self.range.to(payload.offset()), take);
+            return false;
         }
-        if !mark {
-            take(delivery(Content::Result(payload)));
-            self.offset = payload.offset();
+        let before = Offset(payload.offset().0.saturating_sub(1));
+        self.lose(address.sequence.wrapping_sub(1), self.range.to_before(before), take);
+        (self.sequence, self.offset) = (address.sequence, payload.offset());
+        take(Delivery { id: &self.id, id_json: &self.id_json, content: Content::Result(payload) });
+        true
+    }
+
+    /// Tells that frames up to `sequence` are missing, unless they came or were told before.
+    fn lose(&mut self, sequence: u32, to: Option<Offset>, take: &mut impl FnMut(Delivery<'_>)) {
+        let count = sequence.wrapping_sub(self.sequence);
+        if count == 0 || count.cast_signed() < 0 {
+            return;
         }
-        self.sequence = address.sequence;
-        !mark
+        let gap = Gap { from: self.range.from(self.offset), to, count };
+        take(Delivery { id: &self.id, id_json: &self.id_json, content: Content::Gap(gap) });
+        self.sequence = sequence;
+    }
+}
+
+/// What a subscription's offsets say about a loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Range {
+    /// One channel, frames in the order of its events.
+    Ordered,
+    /// One channel with a resolver: the loss of an event may be told before earlier results.
+    Resolved,
+    /// Several channels, each with offsets of its own: no bound.
+    Mixed,
+}
+
+impl Range {
+    fn of(channels: &[Arc<Channel>], resolved: bool) -> Self {
+        match channels {
+            [channel] if channel.id != ChannelId::ANY && resolved => Self::Resolved,
+            [channel] if channel.id != ChannelId::ANY => Self::Ordered,
+            _ => Self::Mixed,
+        }
+    }
+
+    /// The start of a loss after the result at `last`.
+    fn from(self, Offset(last): Offset) -> Offset {
+        if self == Self::Mixed { Offset(1) } else { Offset(last + 1) }
+    }
+
+    /// The end of a loss, of which `offset` is the highest that is missing.
+    fn to(self, offset: Offset) -> Option<Offset> {
+        (self != Self::Mixed).then_some(offset)
+    }
+
+    /// The end of a loss that is found at the result behind `offset`.
+    fn to_before(self, offset: Offset) -> Option<Offset> {
+        (self == Self::Ordered).then_some(offset)
     }
 }
 
@@ -266,6 +288,10 @@ impl Drop for Subscriber {
     fn drop(&mut self) {
         let registrations = self.subscriptions.values().map(Active::registration);
         self.core.unsubscribe(self.shard, registrations);
+        // The shard takes back what comes from now on; if it has gone already, nobody else would.
+        let mut unread = 0;
+        while self.ring.take(usize::MAX, |payload, _| unread += u64::from(!payload.is_lost())) > 0 {}
+        self.core.count_drained(0, unread);
         self.core.close_subscriber(self.shard, self.slot, self.serial);
     }
 }
