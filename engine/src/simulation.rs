@@ -226,7 +226,7 @@ impl World {
             }
             let idle =
                 self.shards.iter().all(Shard::is_idle) && self.jobs.is_empty() && self.later.0.is_empty();
-            if !busy && idle {
+            if !busy && idle && self.core.metrics().pending() == 0 {
                 break;
             }
         }
