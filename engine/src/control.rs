@@ -15,6 +15,7 @@ use crate::{
     event::Event,
     id::ShardId,
     limits::Limits,
+    loss::Losses,
     metrics::{Counters, Metrics, SharedCounters},
     notifier::{Doorbell, Mailbox},
     payload::Payload,
@@ -83,6 +84,7 @@ pub(crate) struct Seat {
 pub(crate) struct Opened {
     pub(crate) seat: Seat,
     pub(crate) ring: Consumer<Payload>,
+    pub(crate) losses: Arc<Losses>,
     pub(crate) doorbell: Arc<Doorbell>,
 }
 
@@ -220,11 +222,13 @@ impl ControlPlane {
         let frames = frames.unwrap_or(usize::MAX).min(self.limits.ring_frames_max);
         let (producer, consumer) = ring::ring(frames);
         let doorbell = Doorbell::new(mailbox);
+        let losses = Arc::new(Losses::new(self.limits.lanes_max()));
         let mut directory = self.directory(shard);
         let slot = directory.take_slot();
-        let opened = Control::Open { slot, serial, ring: producer, doorbell: Arc::clone(&doorbell) };
+        let (told, bell) = (Arc::clone(&losses), Arc::clone(&doorbell));
+        let opened = Control::Open { slot, serial, ring: producer, losses: told, doorbell: bell };
         self.inbox(shard).control(opened);
-        Ok(Opened { seat: Seat { shard, slot, serial }, ring: consumer, doorbell })
+        Ok(Opened { seat: Seat { shard, slot, serial }, ring: consumer, losses, doorbell })
     }
 
     /// Adds a subscription to the index of its reader's shard.

@@ -225,6 +225,7 @@ impl Engine {
         let (channels, predicates): (Vec<_>, Vec<_>) =
             self.channels(request.channels, plan.root_field(), &request.context)?.into_iter().unzip();
         let member = subscriber.reserve(plane.limits()).map_err(SubscribeError::Limit)?;
+        let resolved = request.resolver.is_some();
         let resolver = request.resolver.map(|resolve| Resolver {
             resolve,
             variables: Arc::new(bound.variables),
@@ -240,7 +241,7 @@ impl Engine {
             per_subscription: request.per_subscription,
         };
         let registration = plane.register(subscriber.shard(), subscribed, &channels);
-        subscriber.keep(id, registration, channels.into());
+        subscriber.keep(id, registration, channels.into(), resolved);
         Ok(())
     }
 

@@ -15,9 +15,6 @@ pub struct Address {
 }
 
 impl Address {
-    /// No subscription's: the mark behind the marks of all subscriptions.
-    pub(crate) const SETTLED: Self = Self { subscription: 0, sequence: 1 };
-
     pub(crate) fn to_bits(self) -> u64 {
         u64::from(self.subscription) << 32 | u64::from(self.sequence)
     }

@@ -17,6 +17,7 @@ pub mod ring;
 
 pub mod event;
 pub mod frame;
+mod loss;
 pub mod policy;
 
 pub mod plan;

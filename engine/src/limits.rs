@@ -60,6 +60,13 @@ pub struct Limits {
     pub replies_max: usize,
 }
 
+impl Limits {
+    /// Subscriptions of one subscriber at the same time: their numbers are 16 bits wide.
+    pub(crate) fn lanes_max(&self) -> usize {
+        self.subscriptions_per_subscriber_max.min(usize::from(u16::MAX))
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

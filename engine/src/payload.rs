@@ -30,13 +30,13 @@ impl Payload {
         Self(NonNull::from(Box::leak(Box::new(inner))))
     }
 
-    /// A body that is no event: it tells a reader how many frames were sent (see `Subscriber::drain`).
-    pub(crate) fn mark() -> Self {
-        Self::new(ChannelId::ANY, Offset(0), Vec::new())
+    /// Stands for a result that could not be made: its reader is told that the event is missing.
+    pub(crate) fn lost(channel: ChannelId, offset: Offset) -> Self {
+        Self::new(channel, offset, Vec::new())
     }
 
-    /// Whether this is a [`Payload::mark`].
-    pub(crate) fn is_mark(&self) -> bool {
+    /// Whether this is a [`Payload::lost`].
+    pub(crate) fn is_lost(&self) -> bool {
         self.inner().body.is_empty()
     }
 

@@ -230,7 +230,7 @@ impl World {
             }
             let idle =
                 self.shards.iter().all(Shard::is_idle) && self.jobs.is_empty() && self.later.0.is_empty();
-            if !busy && idle {
+            if !busy && idle && self.engine.metrics().pending() == 0 {
                 break;
             }
         }

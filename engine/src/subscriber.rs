@@ -7,13 +7,14 @@ use crate::{
     envelope,
     error::LimitExceeded,
     frame::Address,
-    id::{Offset, ShardId},
+    id::{ChannelId, Offset, ShardId},
     limits::Limits,
+    loss::Losses,
     notifier::{Doorbell, Mailbox},
     payload::Payload,
     ring::Consumer,
     router::Channel,
-    shard::{Member, Registration, inbox::Control},
+    shard::{Member, Registration},
     value::quote,
 };
 
@@ -26,14 +27,15 @@ pub struct SubscriberOptions {
     pub ring_frames_max: Option<usize>,
 }
 
-/// Frames that a reader did not get, because it was too slow.
+/// Frames that a reader did not get, because it or its resolver was too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// The first offset that may be missing.
+    /// The first offset that may be missing; 1 if the subscription has several channels.
     pub from: Offset,
-    /// The last offset that may be missing; `None` if nothing came after the loss yet.
+    /// The last offset that may be missing; `None` if that is open: the subscription has several channels, each with
+    /// offsets of its own, or a resolver, whose losses may be told before earlier results.
     pub to: Option<Offset>,
-    /// How many frames are missing.
+    /// How many frames are missing, exactly: the gaps of a subscription add up to its losses.
     pub count: u32,
 }
 
@@ -85,6 +87,7 @@ pub(crate) struct Active {
     id_json: Box<str>,
     registration: Registration,
     channels: Box<[Arc<Channel>]>,
+    range: Range,
     /// The last frame seen, and the offset of its event.
     sequence: u32,
     offset: Offset,
@@ -101,29 +104,11 @@ pub struct Subscriber {
     subscriptions: Vec<Active>,
     next_number: u32,
     free_lanes: Vec<u16>,
-    losses: Losses,
-}
-
-/// Frames that were taken back: how many this round asks about, how many earlier rounds have settled, and the marks
-/// that came in this round.
-#[derive(Debug, Default)]
-struct Losses {
-    asked: u64,
-    settled: u64,
-    marks: usize,
-    /// Something was read since the last question.
-    unread: bool,
-}
-
-impl Losses {
-    /// The round is over.
-    fn settle(&mut self) {
-        (self.settled, self.marks) = (self.asked, 0);
-    }
+    losses: Arc<Losses>,
 }
 
 impl Subscriber {
-    pub(crate) fn new(plane: Arc<ControlPlane>, Opened { seat, ring, doorbell }: Opened) -> Self {
+    pub(crate) fn new(plane: Arc<ControlPlane>, Opened { seat, ring, losses, doorbell }: Opened) -> Self {
         Self {
             plane,
             seat,
@@ -132,7 +117,7 @@ impl Subscriber {
             subscriptions: Vec::new(),
             next_number: 0,
             free_lanes: Vec::new(),
-            losses: Losses::default(),
+            losses,
         }
     }
 
@@ -149,42 +134,27 @@ impl Subscriber {
     pub fn drain(&mut self, max: usize, mut take: impl FnMut(Delivery<'_>)) -> usize {
         self.doorbell.answer();
         let Self { ring, subscriptions, losses, .. } = self;
+        // Before the frames that follow: what was taken back so far came before all of them.
+        losses.look(|address, offset| {
+            if let Some(active) = find(subscriptions, address) {
+                active.lose(address.sequence, active.range.to(offset), &mut take);
+            }
+        });
         let (mut delivered, mut discarded, mut taken) = (0, 0, 1);
         while delivered < max && taken > 0 {
             taken = ring.take(max - delivered, |payload, bits| {
                 let address = Address::from_bits(bits);
-                losses.marks += usize::from(payload.is_mark());
-                let place = subscriptions.binary_search_by_key(&address.subscription, Active::number);
-                match place.ok().and_then(|place| subscriptions.get_mut(place)) {
+                match find(subscriptions, address) {
                     Some(active) => delivered += usize::from(active.deliver(&payload, address, &mut take)),
-                    None if address == Address::SETTLED => losses.settle(),
-                    None => discarded += u64::from(!payload.is_mark()),
+                    None => discarded += u64::from(!payload.is_lost()),
                 }
             });
-            losses.unread |= taken > 0;
         }
         if taken > 0 {
             self.doorbell.remind();
-        } else if std::mem::take(&mut self.losses.unread) {
-            self.ask();
         }
         self.plane.count_drained(delivered as u64, discarded);
         delivered
-    }
-
-    /// After frames were taken back: asks the shard where each subscription stands, so that one whose last frames
-    /// are missing learns it too. The shard answers with as many marks as there is room for, and reading them asks
-    /// for the next ones. (A mark may be evicted as well: then the whole round is repeated.)
-    fn ask(&mut self) {
-        let Losses { asked, settled, marks, .. } = &mut self.losses;
-        if self.ring.evicted() > *settled {
-            if *marks == 0 {
-                *asked = self.ring.evicted();
-            }
-            let Seat { shard, slot, serial } = self.seat;
-            let settle = Control::Settle { slot, serial, lane: *marks };
-            self.plane.inbox(shard).control(settle);
-        }
     }
 
     /// Ends the subscription `id`. After this nothing more of it is delivered. `false` if there is none.
@@ -217,8 +187,7 @@ impl Subscriber {
 
     /// The place of a new subscription.
     pub(crate) fn reserve(&mut self, limits: &Limits) -> Result<Member, LimitExceeded> {
-        let max = limits.subscriptions_per_subscriber_max.min(usize::from(u16::MAX));
-        LimitExceeded::check("subscriptions_per_subscriber_max", self.len() + 1, max)?;
+        LimitExceeded::check("subscriptions_per_subscriber_max", self.len() + 1, limits.lanes_max())?;
         let lifetime_max = u32::MAX as usize - 1;
         LimitExceeded::check(
             "subscriptions in one subscriber's life",
@@ -232,9 +201,16 @@ impl Subscriber {
         Ok(Member { reader: serial, slot, subscription: self.next_number, lane })
     }
 
-    pub(crate) fn keep(&mut self, id: Arc<str>, registration: Registration, channels: Box<[Arc<Channel>]>) {
+    pub(crate) fn keep(
+        &mut self,
+        id: Arc<str>,
+        registration: Registration,
+        channels: Box<[Arc<Channel>]>,
+        resolved: bool,
+    ) {
         let id_json = quote(&id).into();
-        let active = Active { id, id_json, registration, channels, sequence: 0, offset: Offset(0) };
+        let range = Range::of(&channels, resolved);
+        let active = Active { id, id_json, registration, channels, range, sequence: 0, offset: Offset(0) };
         self.subscriptions.push(active);
     }
 }
@@ -250,27 +226,79 @@ impl Active {
 
     /// Hands a frame out, after the notice of what is missing before it. Answers whether it was a result.
     fn deliver(&mut self, payload: &Payload, address: Address, take: &mut impl FnMut(Delivery<'_>)) -> bool {
-        let mark = payload.is_mark();
-        let expected = self.sequence.wrapping_add(u32::from(!mark));
-        let count = address.sequence.wrapping_sub(expected);
-        let delivery = |content| Delivery { id: &self.id, id_json: &self.id_json, content };
-        if count > 0 {
-            let to = (!mark).then(|| Offset(payload.offset().0.saturating_sub(1)));
-            take(delivery(Content::Gap(Gap { from: Offset(self.offset.0 + 1), to, count })));
+        if payload.is_lost() {
+            self.lose(address.sequence, self.range.to(payload.offset()), take);
+            return false;
         }
-        if !mark {
-            take(delivery(Content::Result(payload)));
-            self.offset = payload.offset();
-        }
-        self.sequence = address.sequence;
-        !mark
+        let before = Offset(payload.offset().0.saturating_sub(1));
+        self.lose(address.sequence.wrapping_sub(1), self.range.to_before(before), take);
+        (self.sequence, self.offset) = (address.sequence, payload.offset());
+        take(Delivery { id: &self.id, id_json: &self.id_json, content: Content::Result(payload) });
+        true
     }
+
+    /// Tells that frames up to `sequence` are missing, unless they came or were told before.
+    fn lose(&mut self, sequence: u32, to: Option<Offset>, take: &mut impl FnMut(Delivery<'_>)) {
+        let count = sequence.wrapping_sub(self.sequence);
+        if count == 0 || count.cast_signed() < 0 {
+            return;
+        }
+        let gap = Gap { from: self.range.from(self.offset), to, count };
+        take(Delivery { id: &self.id, id_json: &self.id_json, content: Content::Gap(gap) });
+        self.sequence = sequence;
+    }
+}
+
+/// What a subscription's offsets say about a loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Range {
+    /// One channel, frames in the order of its events.
+    Ordered,
+    /// One channel with a resolver: the loss of an event may be told before earlier results.
+    Resolved,
+    /// Several channels, each with offsets of its own: no bound.
+    Mixed,
+}
+
+impl Range {
+    fn of(channels: &[Arc<Channel>], resolved: bool) -> Self {
+        match channels {
+            [channel] if channel.id != ChannelId::ANY && resolved => Self::Resolved,
+            [channel] if channel.id != ChannelId::ANY => Self::Ordered,
+            _ => Self::Mixed,
+        }
+    }
+
+    /// The start of a loss after the result at `last`.
+    fn from(self, Offset(last): Offset) -> Offset {
+        if self == Self::Mixed { Offset(1) } else { Offset(last + 1) }
+    }
+
+    /// The end of a loss, of which `offset` is the highest that is missing.
+    fn to(self, offset: Offset) -> Option<Offset> {
+        (self != Self::Mixed).then_some(offset)
+    }
+
+    /// The end of a loss that is found at the result behind `offset`.
+    fn to_before(self, offset: Offset) -> Option<Offset> {
+        (self == Self::Ordered).then_some(offset)
+    }
+}
+
+/// The active subscription that a frame is for.
+fn find(subscriptions: &mut [Active], address: Address) -> Option<&mut Active> {
+    let place = subscriptions.binary_search_by_key(&address.subscription, Active::number).ok()?;
+    subscriptions.get_mut(place)
 }
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
         let registrations = self.subscriptions.iter().map(Active::registration);
         self.plane.unsubscribe(self.seat.shard, registrations);
+        // The shard takes back what comes from now on; if it has gone already, nobody else would.
+        let mut unread = 0;
+        while self.ring.take(usize::MAX, |payload, _| unread += u64::from(!payload.is_lost())) > 0 {}
+        self.plane.count_drained(0, unread);
         self.plane.close_reader(self.seat);
     }
 }

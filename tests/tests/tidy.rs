@@ -39,6 +39,7 @@ const ROOMS: &[&str] = &[
     "event",
     "policy",
     "frame",
+    "loss",
     "plan",
     "security",
     "shard",

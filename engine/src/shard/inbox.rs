@@ -13,6 +13,7 @@ use super::{receipt::Hold, resolve::Answer};
 use crate::{
     event::{Event, Stamped},
     id::{ChannelId, ShardId},
+    loss::Losses,
     notifier::{Doorbell, Signal},
     payload::Payload,
     ring::Producer,
@@ -49,11 +50,9 @@ pub(crate) struct Forward {
 #[derive(Debug)]
 pub(crate) enum Control {
     /// A subscriber begins.
-    Open { slot: u32, serial: u64, ring: Producer<Payload>, doorbell: Arc<Doorbell> },
+    Open { slot: u32, serial: u64, ring: Producer<Payload>, losses: Arc<Losses>, doorbell: Arc<Doorbell> },
     /// A subscriber ends.
     Close { slot: u32, serial: u64 },
-    /// A reader that lost frames asks where its subscriptions stand, from this lane on.
-    Settle { slot: u32, serial: u64, lane: usize },
     /// A resolver answers.
     Answer(Answer),
     /// Leave when everything accepted is done.

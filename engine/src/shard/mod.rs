@@ -25,15 +25,15 @@ pub(crate) use index::Index;
 pub(crate) use render::Resolver;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
 };
 
 use arc_swap::{ArcSwap, Cache};
 
 use crate::{
-    event::Stamped, frame::Address, id::ShardId, metrics::Counters, notifier::Doorbell, payload::Payload,
-    ring::Producer,
+    event::Stamped, frame::Address, id::ShardId, loss::Losses, metrics::Counters, notifier::Doorbell,
+    payload::Payload, ring::Producer,
 };
 use inbox::{Control, Forward, Inbox, Outlet, Publish};
 use log::Log;
@@ -48,6 +48,7 @@ struct Reader {
     /// Never used twice: a member that names another one is not meant.
     serial: u64,
     ring: Producer<Payload>,
+    losses: Arc<Losses>,
     doorbell: Arc<Doorbell>,
     lanes: Vec<Lane>,
     /// Frames were pushed in this batch.
@@ -80,6 +81,21 @@ impl Reader {
             Address { subscription: lane.subscription, sequence: lane.sequence }
         })
     }
+
+    /// Pushes a frame for `member`; a full ring gives up its oldest, which is noted. Answers `None` if the member
+    /// has gone, and otherwise how many results were taken back.
+    fn push(&mut self, member: &Member, payload: Payload) -> Option<u64> {
+        let address = self.address(member)?;
+        let Some((evicted, bits)) = self.ring.push_or_evict(payload, address.to_bits()) else {
+            return Some(0);
+        };
+        let address = Address::from_bits(bits);
+        // Without a lane the subscription has ended: nobody is there to be told.
+        if let Some(lane) = self.lanes.iter().position(|lane| lane.subscription == address.subscription) {
+            self.losses.note(lane, address, evicted.offset());
+        }
+        Some(u64::from(!evicted.is_lost()))
+    }
 }
 
 /// What became of the deliveries of one step; added to the counters at once.
@@ -106,7 +122,7 @@ pub(crate) struct Shard {
     readers: Vec<Option<Reader>>,
     touched: Vec<u32>,
     bodies: Bodies,
-    asked: HashMap<u64, Asked>,
+    asked: BTreeMap<u64, Asked>,
     counters: Arc<Counters>,
     publishes: Vec<Publish>,
     forwards: Vec<Forward>,
@@ -134,7 +150,7 @@ impl Shard {
             readers: Vec::new(),
             touched: Vec::new(),
             bodies: Bodies::new(limits),
-            asked: HashMap::new(),
+            asked: BTreeMap::new(),
             counters,
             publishes: Vec::new(),
             forwards: Vec::new(),
@@ -192,32 +208,35 @@ impl Shard {
                 self.ask(group, &event, hold.as_ref(), &mut tally);
             } else {
                 let body = self.bodies.body(&group.render, &event, &self.counters);
-                self.push(&body, &group.members, &mut tally);
+                self.send(&body, &group.members, &mut tally);
             }
         }
         self.count(&tally, hold.as_ref());
     }
 
-    /// Step 8: one frame a member; a full ring gives up its oldest.
-    fn push(&mut self, body: &Payload, members: &PersistentVec<Member>, tally: &mut Tally) {
-        let mut shares = body.shares(members.len());
-        tally.pushed += members.len() as u64;
+    /// Step 8: one frame a member. Answers how many members have gone.
+    fn push(&mut self, body: &Payload, members: &PersistentVec<Member>, tally: &mut Tally) -> u64 {
+        let (mut gone, mut shares) = (0, body.shares(members.len()));
         for (member, share) in members.chunks().flatten().zip(&mut shares) {
-            let Some(Some(reader)) = self.readers.get_mut(member.slot as usize) else {
-                tally.discarded += 1;
+            let reader = self.readers.get_mut(member.slot as usize).and_then(Option::as_mut);
+            let Some((reader, dropped)) =
+                reader.and_then(|reader| reader.push(member, share).map(|dropped| (reader, dropped)))
+            else {
+                gone += 1;
                 continue;
             };
-            let Some(address) = reader.address(member) else {
-                tally.discarded += 1;
-                continue;
-            };
-            if let Some((evicted, _)) = reader.ring.push_or_evict(share, address.to_bits()) {
-                tally.dropped += u64::from(!evicted.is_mark());
-            }
+            tally.dropped += dropped;
             if !std::mem::replace(&mut reader.touched, true) {
                 self.touched.push(member.slot);
             }
         }
+        gone
+    }
+
+    /// Step 8 for a result.
+    fn send(&mut self, body: &Payload, members: &PersistentVec<Member>, tally: &mut Tally) {
+        tally.pushed += members.len() as u64;
+        tally.discarded += self.push(body, members, tally);
     }
 
     /// Step 9: one wake for each reader that got frames in this batch.
@@ -272,18 +291,17 @@ impl Shard {
         while let Some(control) = self.outlet.control() {
             any = true;
             match control {
-                Control::Open { slot, serial, ring, doorbell } => {
+                Control::Open { slot, serial, ring, losses, doorbell } => {
                     let slot = slot as usize;
                     if self.readers.len() <= slot {
                         self.readers.resize_with(slot + 1, || None);
                     }
                     self.readers[slot] =
-                        Some(Reader { serial, ring, doorbell, lanes: Vec::new(), touched: false });
+                        Some(Reader { serial, ring, losses, doorbell, lanes: Vec::new(), touched: false });
                 }
                 Control::Close { slot, serial } => {
                     self.close(slot, serial);
                 }
-                Control::Settle { slot, serial, lane } => self.settle(slot, serial, lane),
                 Control::Answer(answer) => self.answer(answer),
                 Control::Stop => self.stopping = true,
             }
@@ -297,28 +315,9 @@ impl Shard {
         let Some(mut reader) = reader else { return };
         let mut unread = 0;
         while let Some((payload, _)) = reader.ring.reclaim() {
-            unread += u64::from(!payload.is_mark());
+            unread += u64::from(!payload.is_lost());
         }
         self.counters.discarded.add_owned(unread);
-    }
-
-    /// Tells a reader that lost frames where each of its subscriptions stands: a mark behind what waits.
-    fn settle(&mut self, slot: u32, serial: u64, lane: usize) {
-        let Some(reader) = self.readers[slot as usize].as_mut().filter(|reader| reader.serial == serial)
-        else {
-            return;
-        };
-        let standing = |lane: &Lane| Address { subscription: lane.subscription, sequence: lane.sequence };
-        let marks = reader.lanes.iter().skip(lane).map(standing).chain([Address::SETTLED]);
-        for address in marks {
-            if reader.ring.push(Payload::mark(), address.to_bits()).is_err() {
-                // No room: the reader goes on from here when it has read what waits.
-                break;
-            }
-        }
-        if !std::mem::replace(&mut reader.touched, true) {
-            self.touched.push(slot);
-        }
     }
 
     /// Detour of step 7: the resolver's result for (event, render) is asked for once.
@@ -329,7 +328,12 @@ impl Shard {
         }
         match asked.ask(group, event, hold, self.outlet.inbox(), self.asked_max) {
             Ok(()) => self.counters.resolver_calls.add_owned(1),
-            Err(_overloaded) => self.skip(&group.members, tally),
+            Err(_overloaded) => {
+                if asked.is_empty() {
+                    self.asked.remove(&group.render.serial);
+                }
+                self.lose(event, &group.members, tally);
+            }
         }
     }
 
@@ -348,22 +352,22 @@ impl Shard {
 
     fn deliver(&mut self, Pending { event, groups, result, hold, .. }: Pending) {
         let Some(group) = groups.first() else { return };
-        let body = self.bodies.resolved(&group.render, &event, result, &self.counters);
         let mut tally = Tally::default();
+        let body = result.map(|result| self.bodies.resolved(&group.render, &event, result, &self.counters));
         for group in &groups {
-            self.push(&body, &group.members, &mut tally);
+            match &body {
+                Some(body) => self.send(body, &group.members, &mut tally),
+                None => self.lose(&event, &group.members, &mut tally),
+            }
         }
         self.count(&tally, hold.as_ref());
     }
 
-    /// A loss before the ring: the members' frames are numbered as if they had come, so each reader finds the hole.
-    fn skip(&mut self, members: &PersistentVec<Member>, tally: &mut Tally) {
+    /// A loss before the ring: a frame of its own tells each member, at once, though earlier events may still wait
+    /// for their results.
+    fn lose(&mut self, event: &Stamped, members: &PersistentVec<Member>, tally: &mut Tally) {
         tally.failed += members.len() as u64;
-        for member in members.iter() {
-            if let Some(Some(reader)) = self.readers.get_mut(member.slot as usize) {
-                reader.address(member);
-            }
-        }
+        self.push(&Payload::lost(event.channel, event.offset), members, tally);
     }
 
     /// Whether a stop was asked for and everything accepted has left.
@@ -383,9 +387,11 @@ impl Shard {
 }
 
 impl Drop for Shard {
-    /// Results that were asked for and did not come are lost deliveries.
+    /// Results that were asked for and did not come are lost deliveries; those that wait behind them are not.
     fn drop(&mut self) {
-        let pending = self.asked.values().flat_map(Asked::members).sum::<usize>();
-        self.counters.failed.add_owned(pending as u64);
+        for pending in std::mem::take(&mut self.asked).into_values().flat_map(Asked::abandon) {
+            self.deliver(pending);
+        }
+        self.notify();
     }
 }

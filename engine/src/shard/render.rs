@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 use super::resolve::Resolve;
 use crate::{
     event::Stamped,
+    id::{ChannelId, Offset},
     limits::Limits,
     metrics::Counters,
     payload::Payload,
@@ -75,7 +76,7 @@ impl Bodies {
             return body.clone();
         }
         if self.cells.len() <= cell {
-            self.cells.resize_with(cell + 1, || (0, Payload::mark()));
+            self.cells.resize_with(cell + 1, || (0, Payload::lost(ChannelId::ANY, Offset(0))));
         }
         let body = self.render(render, event, event.event.document());
         counters.rendered.add_owned(1);

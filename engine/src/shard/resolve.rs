@@ -97,9 +97,9 @@ pub(super) struct Pending {
     pub(super) event: Arc<Stamped>,
     /// The groups that were admitted when the event was dispatched.
     pub(super) groups: Vec<Arc<Group>>,
-    pub(super) result: Result<Vec<u8>, String>,
+    /// `None` until it comes.
+    pub(super) result: Option<Result<Vec<u8>, String>>,
     pub(super) hold: Option<Hold>,
-    settled: bool,
 }
 
 /// What one render has asked for, in the order of the events.
@@ -144,7 +144,7 @@ impl Asked {
         }
         let hold = hold.map(|hold| if resolve.is_async() { hold.asynchronous() } else { hold.clone() });
         let (event, groups) = (Arc::clone(event), vec![Arc::clone(group)]);
-        self.queue.push_back(Pending { event, groups, result: Ok(Vec::new()), hold, settled: false });
+        self.queue.push_back(Pending { event, groups, result: None, hold });
         Ok(())
     }
 
@@ -152,10 +152,9 @@ impl Asked {
     pub(super) fn settle(&mut self, answer: Answer) -> Vec<Pending> {
         let at = answer.ticket.wrapping_sub(self.first) as usize;
         if let Some(pending) = self.queue.get_mut(at) {
-            pending.result = answer.result;
-            pending.settled = true;
+            pending.result = Some(answer.result);
         }
-        let ready = self.queue.iter().take_while(|pending| pending.settled).count();
+        let ready = self.queue.iter().take_while(|pending| pending.result.is_some()).count();
         self.first += ready as u64;
         self.queue.drain(..ready).collect()
     }
@@ -164,8 +163,8 @@ impl Asked {
         self.queue.is_empty()
     }
 
-    /// How many deliveries wait, by group.
-    pub(super) fn members(&self) -> impl Iterator<Item = usize> {
-        self.queue.iter().flat_map(|pending| &pending.groups).map(|group| group.members.len())
+    /// Everything that waits, when no answer can come any more.
+    pub(super) fn abandon(self) -> VecDeque<Pending> {
+        self.queue
     }
 }
