@@ -68,7 +68,9 @@ impl<'a> Inputs<'a> {
         match &**value {
             Value::List(items) => {
                 let item = if ty.is_list() { ty.item_type() } else { ty };
-                items.iter().for_each(|one| self.inner(item, one, false));
+                for one in items {
+                    self.inner(item, one, false);
+                }
             }
             Value::Object(entries) => {
                 let Some(ExtendedType::InputObject(object)) =

@@ -100,8 +100,8 @@ fn clash(one: &Found<'_>, other: &Found<'_>) -> bool {
     if a.selection_set.is_empty() != b.selection_set.is_empty() {
         return true;
     }
-    let differ = |(a, b): (&Option<&str>, &Option<&str>)| a.is_some() && b.is_some() && a != b;
-    let apart = one.lineage.iter().zip(&other.lineage).any(differ);
+    let mut levels = one.lineage.iter().zip(&other.lineage);
+    let apart = levels.any(|(a, b)| a.is_some() && b.is_some() && a != b);
     !apart && (a.name != b.name || !alike(&a.arguments, &b.arguments))
 }
 

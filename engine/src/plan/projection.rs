@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use apollo_compiler::{
-    Node,
+    Name, Node,
     ast::{Directive, DirectiveList, Field as AstField, Selection, Type as AstType},
     schema::ExtendedType,
 };
@@ -79,12 +79,15 @@ pub(super) struct Object {
     /// The object types that the schema's interface or union can be, sorted; `None` where the schema does not say.
     pub(super) possible: Option<Box<[Box<str>]>>,
     /// Fields of runtime types that a condition names.
-    pub(super) by_type: Box<[(Box<str>, Box<[Field]>)]>,
+    pub(super) by_type: Box<[Variant]>,
     /// Fields of every other runtime type; where no condition is, of all.
     pub(super) other: Box<[Field]>,
     /// Fields where the runtime type is not told, if `by_type` has any; `None`: that is an error.
     pub(super) unknown: Option<Box<[Field]>>,
 }
+
+/// The name of a runtime type, and its fields.
+pub(super) type Variant = (Box<str>, Box<[Field]>);
 
 /// What is known of a value's type while its selection set is compiled.
 #[derive(Clone, Copy)]
@@ -182,7 +185,7 @@ impl<'a> Compiler<'a> {
         let mut possible: Vec<&str> = schema.object_types(ty).collect();
         possible.sort_unstable();
         let matching: BTreeSet<_> = conditions.iter().flat_map(|name| schema.object_types(name)).collect();
-        let own = |object: &str| sets.iter().any(|set| self.narrows(set, schema, ty, object));
+        let own = |object: &str| sets.iter().any(|set| narrows(set, schema, ty, object));
         let apart: Vec<_> =
             possible.iter().copied().filter(|object| matching.contains(object) || own(object)).collect();
         let mut by_type = Vec::with_capacity(apart.len());
@@ -197,18 +200,6 @@ impl<'a> Compiler<'a> {
         };
         let possible = Some(possible.into_iter().map(Box::from).collect());
         Ok(Object { concrete: None, possible, by_type: by_type.into(), other, unknown })
-    }
-
-    /// Whether `object` declares a field of this set with another type than `ty` does.
-    fn narrows(&self, set: &'a [Selection], schema: &Schema, ty: &str, object: &str) -> bool {
-        set.iter().any(|selection| match selection {
-            Selection::Field(field) => schema
-                .field_type(ty, &field.name)
-                .is_some_and(|declared| schema.field_type(object, &field.name).as_ref() != Some(&declared)),
-            Selection::InlineFragment(inline) => self.narrows(&inline.selection_set, schema, ty, object),
-            // Its type condition tells the types apart already.
-            Selection::FragmentSpread(_) => false,
-        })
     }
 
     /// Without a schema a document that does not name its type is what the fragments say it is.
@@ -255,7 +246,7 @@ impl<'a> Compiler<'a> {
                     }
                 }
                 Selection::InlineFragment(inline) => {
-                    let condition = inline.type_condition.as_ref().map(|name| name.as_str());
+                    let condition = inline.type_condition.as_ref().map(Name::as_str);
                     if condition.is_none_or(|name| self.holds(name, &inline.selection_set, runtime)) {
                         self.collect(&[&inline.selection_set], runtime, into)?;
                     }
@@ -298,7 +289,7 @@ impl<'a> Compiler<'a> {
             match selection {
                 Selection::Field(_) => {}
                 Selection::InlineFragment(inline) => {
-                    into.extend(inline.type_condition.as_ref().map(|name| name.as_str()));
+                    into.extend(inline.type_condition.as_ref().map(Name::as_str));
                     self.conditions(&inline.selection_set, into);
                 }
                 Selection::FragmentSpread(spread) => {
@@ -330,7 +321,7 @@ impl<'a> Compiler<'a> {
 
     /// `@skip` and `@include` (section 3.13).
     fn included(&self, directives: &DirectiveList) -> Result<bool, GraphQlError> {
-        for directive in directives.iter() {
+        for directive in directives {
             let wanted = match directive.name.as_str() {
                 "skip" => false,
                 "include" => true,
@@ -349,14 +340,24 @@ impl<'a> Compiler<'a> {
             Some(variable) => self.variables.get(variable.as_str()).cloned(),
             None => argument.map(|value| super::bind::literal(value)),
         };
-        match value {
-            Some(Value::Bool(truth)) => Ok(truth),
-            _ => {
-                let message = format!("the condition of `@{}` is not a boolean", directive.name);
-                Err(GraphQlError::new("BAD_USER_INPUT", message))
-            }
-        }
+        let Some(Value::Bool(truth)) = value else {
+            let message = format!("the condition of `@{}` is not a boolean", directive.name);
+            return Err(GraphQlError::new("BAD_USER_INPUT", message));
+        };
+        Ok(truth)
     }
+}
+
+/// Whether `object` declares a field of this set with another type than `ty` does.
+fn narrows(set: &[Selection], schema: &Schema, ty: &str, object: &str) -> bool {
+    set.iter().any(|selection| match selection {
+        Selection::Field(field) => schema
+            .field_type(ty, &field.name)
+            .is_some_and(|declared| schema.field_type(object, &field.name).as_ref() != Some(&declared)),
+        Selection::InlineFragment(inline) => narrows(&inline.selection_set, schema, ty, object),
+        // Its type condition tells the types apart already.
+        Selection::FragmentSpread(_) => false,
+    })
 }
 
 /// Whether the selection set depends on variables, through `@skip` or `@include`.

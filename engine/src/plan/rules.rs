@@ -90,7 +90,7 @@ impl<'a> Rules<'a> {
 
     /// Incremental delivery is refused: one event is one result.
     fn directives(&mut self, directives: &DirectiveList) {
-        for directive in directives.iter() {
+        for directive in directives {
             if matches!(directive.name.as_str(), "defer" | "stream") {
                 self.refuse(directive.location(), format!("`@{}` is not supported", directive.name));
             }
@@ -99,7 +99,9 @@ impl<'a> Rules<'a> {
     }
 
     fn arguments(&mut self, arguments: &[Node<Argument>]) {
-        arguments.iter().for_each(|argument| self.input(&argument.value));
+        for argument in arguments {
+            self.input(&argument.value);
+        }
     }
 
     /// Input object field uniqueness (section 5.6.3).

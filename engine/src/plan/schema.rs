@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use apollo_compiler::{
+    Name,
     ast::{Definition, Document, OperationType, Type},
     diagnostic::ToCliReport,
     validation::Valid,
@@ -44,7 +45,7 @@ impl Schema {
 
     /// The root type of subscriptions.
     pub(super) fn subscription(&self) -> Option<&str> {
-        self.0.root_operation(OperationType::Subscription).map(|name| name.as_str())
+        self.0.root_operation(OperationType::Subscription).map(Name::as_str)
     }
 
     /// The declared type of a field.

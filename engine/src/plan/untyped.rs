@@ -112,13 +112,15 @@ impl<'a> Rules<'a> {
 
     fn unique(&mut self, arguments: &'a [Node<Argument>]) {
         let mut names = HashSet::new();
-        arguments.iter().for_each(|argument| self.once("argument", &argument.name, &mut names));
+        for argument in arguments {
+            self.once("argument", &argument.name, &mut names);
+        }
     }
 
     /// Only `@skip` and `@include` are known, each once, and they stand on selections.
     fn conditions(&mut self, directives: &'a DirectiveList) {
         let mut names = HashSet::new();
-        for directive in directives.iter() {
+        for directive in directives {
             if is_condition(directive) {
                 self.once("directive", &directive.name, &mut names);
                 let right = matches!(&directive.arguments[..], [only] if only.name == "if"
@@ -134,7 +136,9 @@ impl<'a> Rules<'a> {
     }
 
     fn misplaced(&mut self, directives: &DirectiveList) {
-        directives.iter().for_each(|directive| self.unknown(directive));
+        for directive in directives {
+            self.unknown(directive);
+        }
     }
 
     fn unknown(&mut self, directive: &Directive) {
@@ -144,9 +148,9 @@ impl<'a> Rules<'a> {
 
     /// Variables are unique, defined and used, and Boolean where they are conditions (section 5.8).
     fn variables(&mut self, operation: &'a OperationDefinition) {
-        let mut uses = Uses::new();
-        self.uses(&operation.selection_set, &mut uses, &mut HashSet::new());
-        let used: HashSet<_> = uses.iter().map(|one| one.name).collect();
+        let mut mentions = Uses::new();
+        self.uses(&operation.selection_set, &mut mentions, &mut HashSet::new());
+        let used: HashSet<_> = mentions.iter().map(|one| one.name).collect();
         let mut defined = HashMap::new();
         for variable in &operation.variables {
             self.misplaced(&variable.directives);
@@ -158,7 +162,7 @@ impl<'a> Rules<'a> {
                 self.refuse(variable.location(), format!("variable `${name}` is never used"));
             }
         }
-        for Use { name, at, condition } in uses {
+        for Use { name, at, condition } in mentions {
             match defined.get(name) {
                 None => self.refuse(at, format!("variable `${name}` is not defined")),
                 Some(variable) if condition && !is_boolean(variable) => {
@@ -182,7 +186,7 @@ impl<'a> Rules<'a> {
     fn uses(&self, set: &'a [Selection], uses: &mut Uses<'a>, seen: &mut HashSet<&'a str>) {
         let mut spreads = Vec::new();
         parse::each(set, &mut |selection| {
-            for directive in directives_of(selection).iter() {
+            for directive in directives_of(selection) {
                 let condition = is_condition(directive);
                 directive.arguments.iter().for_each(|one| mentioned(&one.value, condition, uses));
             }

@@ -156,10 +156,16 @@ impl<'a> Node<'a> {
     }
 
     /// Whether this is the string `text`.
+    #[inline]
     pub fn is(self, text: &str) -> bool {
         let entry = self.entry();
         match (entry.kind, entry.escaped) {
-            (Kind::String, false) => self.between_quotes() == text,
+            // As bytes, which need no look at the borders of characters.
+            (Kind::String, false) => {
+                let between_quotes = entry.start as usize + 1..entry.end as usize - 1;
+                between_quotes.len() == text.len()
+                    && self.document.text.as_bytes()[between_quotes] == *text.as_bytes()
+            }
             (Kind::String, true) => self.decoded() == text,
             _ => false,
         }

@@ -51,7 +51,7 @@ impl fmt::Display for DocumentError {
             DocumentProblem::Trailing => write!(f, "invalid JSON: more text after the value")?,
             DocumentProblem::NotUtf8 => write!(f, "invalid JSON: not UTF-8")?,
             DocumentProblem::DuplicateKey(key) => {
-                write!(f, "duplicate key `{key}`: each key may occur once")?
+                write!(f, "duplicate key `{key}`: each key may occur once")?;
             }
             DocumentProblem::TooDeep(max) => write!(f, "nested deeper than {max} levels")?,
             DocumentProblem::LoneSurrogate => write!(f, "lone surrogate escape: not a character")?,

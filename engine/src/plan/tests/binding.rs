@@ -7,7 +7,7 @@ use crate::{
     value::Value,
 };
 
-const SDL: &str = r#"
+const SDL: &str = r"
     type Query { a: Int }
     type Subscription { t(
         i: Int, f: Float, s: String, b: Boolean, id: ID, l: [Int], ll: [[Int]], any: Any, e: Color, es: [Color],
@@ -16,7 +16,7 @@ const SDL: &str = r#"
     scalar Any
     enum Color { RED GREEN }
     input In { x: Int!, y: [ID] = [1], o: In, e: Color = RED }
-"#;
+";
 
 /// The coerced variables as JSON, or the number of errors.
 fn bind(definition: &str, argument: &str, schema: Option<&Schema>, given: &str) -> Result<String, usize> {

@@ -79,8 +79,12 @@ fn write(set: &[Select], out: &mut String) {
             }
             Select::On(on, skip, set) => {
                 out.push_str("... ");
-                on.iter().for_each(|on| write!(out, "on {on} ").unwrap());
-                skip.iter().for_each(|skip| write!(out, "@skip(if: {skip}) ").unwrap());
+                if let Some(on) = on {
+                    write!(out, "on {on} ").unwrap();
+                }
+                if let Some(skip) = skip {
+                    write!(out, "@skip(if: {skip}) ").unwrap();
+                }
                 write(set, out);
             }
         }
