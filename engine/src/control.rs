@@ -86,6 +86,9 @@ pub(crate) struct Opened {
     pub(crate) doorbell: Arc<Doorbell>,
 }
 
+/// Shards before they run, each with the sleeper of the thread to come.
+pub(crate) type Assembled = Vec<(Shard, Arc<Sleeper>)>;
+
 /// The settings of a control plane.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
@@ -138,10 +141,7 @@ impl Drop for UnderWay<'_> {
 
 impl ControlPlane {
     /// A plane for `count` shards, and what their threads need: who has the shards steps them.
-    pub(crate) fn new(
-        settings: Settings,
-        count: u16,
-    ) -> Result<(Self, Vec<(Shard, Arc<Sleeper>)>), ProgramError> {
+    pub(crate) fn new(settings: Settings, count: u16) -> Result<(Self, Assembled), ProgramError> {
         let Settings { limits, schema, isolation, channels } = settings;
         let channels = channels.iter().map(|(name, rules)| Ok((name.clone(), rules.compile()?)));
         let sleepers: Vec<_> = (0..count).map(|_| Arc::new(Sleeper::default())).collect();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    control::{ChannelError, ControlPlane, Locked, Settings},
+    control::{Assembled, ChannelError, ControlPlane, Locked, Settings},
     error::{GraphQlError, LimitExceeded},
     event::Event,
     limits::Limits,
@@ -18,11 +18,7 @@ use crate::{
     policy::{Predicate, ProgramError, standard::Isolation},
     router::{self, Channel},
     security::SecurityContext,
-    shard::{
-        Resolver, Shard, Subscribed,
-        drive::{Driver, Sleeper},
-        inbox::Inbox,
-    },
+    shard::{Resolver, Subscribed, drive::Driver, inbox::Inbox},
     subscriber::{Subscriber, SubscriberOptions},
     value::Value,
 };
@@ -178,7 +174,7 @@ impl EngineBuilder {
     }
 
     /// An engine before any thread runs: who has the shards steps them.
-    pub(crate) fn assemble(self) -> Result<(Engine, Vec<(Shard, Arc<Sleeper>)>), BuildError> {
+    pub(crate) fn assemble(self) -> Result<(Engine, Assembled), BuildError> {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let count = self.shards.unwrap_or(cores.saturating_sub(1)).max(1);
         let max = self.settings.limits.shards_max.min(64);

@@ -54,7 +54,10 @@ def check(messages: list[bytes], name: str, expected: list[dict[str, Any]]) -> N
     """Compare the messages of one subscription with what they must be."""
     read = [json.loads(message) for message in messages]
     assert all(message["type"] == "next" and message["id"] == name for message in read), read[:1]
-    payloads = [{key: message["payload"][key] for key in message["payload"] if key != "extensions"} for message in read]
+    payloads = [
+        {key: message["payload"][key] for key in message["payload"] if key != "extensions"}
+        for message in read
+    ]
     assert payloads == expected, (payloads[:1], expected[:1])
 
 

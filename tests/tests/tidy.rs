@@ -49,7 +49,7 @@ const ROOMS: &[&str] = &[
     "protocol",
     "bus",
     "engine",
-    "simulation",
+    "simulation", // tests only
     "lib",
     "docs",
 ];

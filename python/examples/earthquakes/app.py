@@ -76,7 +76,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(title="Earthquakes", lifespan=lifespan)
-app.include_router(SubscriptionRouterFactory.create(manager, path="/graphql/subscriptions", auth_handler=network_of))
+app.include_router(
+    SubscriptionRouterFactory.create(manager, path="/graphql/subscriptions", auth_handler=network_of)
+)
 
 
 @app.get("/", include_in_schema=False)

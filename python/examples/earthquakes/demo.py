@@ -80,7 +80,9 @@ class Reader:
         acknowledged = json.loads(await socket.recv())
         if acknowledged["type"] != "connection_ack":
             raise RuntimeError(f"the server did not acknowledge: {acknowledged}")
-        await send(socket, id="1", type="subscribe", payload={"query": self.query, "variables": self.variables})
+        await send(
+            socket, id="1", type="subscribe", payload={"query": self.query, "variables": self.variables}
+        )
 
     async def read(self, socket: ClientConnection, show: Callable[[Reader, Event], None]) -> None:
         """Keep the frames until the server answers the ping that comes after the last event."""
@@ -97,7 +99,10 @@ class Reader:
     def faults(self, events: list[Event]) -> list[str]:
         """Compare what came with what the tenant may see, in order and to the letter."""
         wanted = [{"data": self.expected(event)} for event in events if event["net"] == self.network]
-        got = [{key: value for key, value in payload.items() if key != "extensions"} for _, payload in self.frames]
+        got = [
+            {key: value for key, value in payload.items() if key != "extensions"}
+            for _, payload in self.frames
+        ]
         name = f"{self.network} ({self.kind})"
         if len(got) != len(wanted):
             return [f"{name}: {len(wanted)} deliveries expected, {len(got)} received"]
@@ -134,7 +139,9 @@ class Screen:
             return
         colour = "bold red" if quake["strength"] >= 5.5 else "yellow" if quake["strength"] >= 4 else "green"
         text = f"{quake['place']} [dim]· {quake['intensity']}[/dim]"
-        console.print(f"  [cyan]{reader.network}[/cyan]  [{colour}]M {quake['strength']:.1f}[/{colour}]  {text}")
+        console.print(
+            f"  [cyan]{reader.network}[/cyan]  [{colour}]M {quake['strength']:.1f}[/{colour}]  {text}"
+        )
 
 
 async def replay(port: int, events_per_second: float) -> bool:
@@ -196,9 +203,13 @@ def summarise(clients: list[Reader], report: dict[str, Any]) -> bool:
     table = Table(title="\nSummary", title_justify="left", show_header=False, box=None, padding=(0, 2))
     table.add_row("events published", f"{len(report['published_ns']):,}")
     table.add_row("deliveries expected / received", f"{expected:,} / {received:,}")
-    table.add_row("missing, misdirected or out of order", "[red]yes[/red]" if faults else "[green]none[/green]")
+    table.add_row(
+        "missing, misdirected or out of order", "[red]yes[/red]" if faults else "[green]none[/green]"
+    )
     for kind in ("fields", "resolver"):
-        took = sorted(latencies_ms([client for client in clients if client.kind == kind], report["published_ns"]))
+        took = sorted(
+            latencies_ms([client for client in clients if client.kind == kind], report["published_ns"])
+        )
         p50, p99 = (took[int(len(took) * share)] if took else float("nan") for share in (0.5, 0.99))
         table.add_row(f"publish → client, {kind}: p50 / p99", f"{p50:.2f} ms / {p99:.2f} ms")
     cost = report["cpu_seconds"] / max(received, 1) * 1e6
@@ -230,7 +241,9 @@ async def call(port: int, method: str, path: str) -> Any:
     """Call the service over HTTP."""
 
     def request() -> Any:
-        with urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
+        ) as answer:
             return json.load(answer)
 
     return await asyncio.to_thread(request)
