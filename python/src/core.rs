@@ -16,7 +16,9 @@ use crate::{
     decode,
     direct::Direct,
     encode::{self, Bounds},
-    errors::{self, AlreadyExists, EngineClosed, PolicyError, QueueFull, detached, value_error},
+    errors::{
+        self, AlreadyExists, EngineClosed, PolicyError, QueueFull, detached, detached_if_long, value_error,
+    },
     identity::identity,
     lock::Lock,
     reader::Lane,
@@ -105,9 +107,10 @@ impl Core {
             Some(text) => text,
             None => encode::encode("data", data, Bounds::event(limits))?,
         };
-        let event = detached(data.py(), || Event::new(event_type, channel, document, limits))?
-            .map_err(|error| event_error(data.py(), error))?;
-        Ok(event.with_tenant(tenant).with_user(user))
+        let bytes = document.len();
+        detached_if_long(data.py(), bytes, || Event::new(event_type, channel, document, limits))?
+            .map(|event| event.with_tenant(tenant).with_user(user))
+            .map_err(|error| event_error(data.py(), error))
     }
 
     /// Registers a subscription with `subscriber`, after the declaration of its root field filled what the wish

@@ -98,6 +98,17 @@ pub(crate) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send)
     py.detach(|| guarded(work))
 }
 
+/// Runs work on a text of `bytes`: without the interpreter's lock where that is long. Whoever lets go of the lock for
+/// a moment may wait for it as long as another thread likes to compute.
+pub(crate) fn detached_if_long<T: Send>(
+    py: Python<'_>,
+    bytes: usize,
+    work: impl FnOnce() -> T + Send,
+) -> PyResult<T> {
+    const LONG_BYTES: usize = 32 << 10;
+    if bytes > LONG_BYTES { detached(py, work) } else { guarded(work) }
+}
+
 /// Runs `work`, which is too short to let go of the interpreter for; a panic inside becomes `CoulisError`.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> PyResult<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(|_| internal())

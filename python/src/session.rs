@@ -24,7 +24,7 @@ use crate::{
     context::SecurityContext,
     core::{Core, Wish, open_error},
     decode,
-    errors::{self, detached, guarded},
+    errors::{self, detached, detached_if_long, guarded},
     executor::SubscriptionExecutor,
     forks::Native,
     lock::Lock,
@@ -140,7 +140,11 @@ impl Session {
 
 impl Connection {
     fn receive<'py>(&mut self, py: Python<'py>, message: Message) -> PyResult<Asked<'py>> {
-        match detached(py, || self.machine.receive(message))? {
+        let bytes = match &message {
+            Message::Text(text) => text.len(),
+            Message::Binary => 0,
+        };
+        match detached_if_long(py, bytes, || self.machine.receive(message))? {
             Action::None => Ok(None),
             Action::Authenticate { payload } => authenticate(py, payload.as_ref()).map(Some),
             Action::Subscribe(subscribe) => {
