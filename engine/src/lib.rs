@@ -24,10 +24,14 @@ pub mod security;
 
 pub(crate) mod shard;
 
-pub mod bus;
-pub mod envelope;
-pub mod protocol;
 pub mod router;
+
+pub mod envelope;
+
+pub(crate) mod control;
+
+pub mod bus;
+pub mod protocol;
 pub mod subscriber;
 
 pub mod engine;

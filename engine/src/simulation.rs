@@ -13,7 +13,7 @@ use std::{
 use crossbeam::queue::SegQueue;
 
 use crate::{
-    engine::{Core, Engine, Job, Resolve, SubscribeRequest},
+    engine::{Engine, Job, Resolve, SubscribeRequest},
     event::Event,
     id::Identity,
     limits::Limits,
@@ -83,7 +83,7 @@ struct Reader {
 
 struct World {
     random: Random,
-    core: Arc<Core>,
+    engine: Engine,
     shards: Vec<Shard>,
     later: Arc<Later>,
     jobs: Vec<Job>,
@@ -97,10 +97,10 @@ impl World {
     fn new(seed: u64, shards: usize) -> Self {
         let limits =
             Limits { ring_frames_max: 8, batch_commands_max: 4, inbox_commands_max: 8, ..Limits::default() };
-        let (core, shards) = Engine::builder().shards(shards).limits(limits).assemble().unwrap();
+        let (engine, shards) = Engine::builder().shards(shards).limits(limits).assemble().unwrap();
         Self {
             random: Random(seed),
-            core,
+            engine,
             shards: shards.into_iter().map(|(shard, _)| shard).collect(),
             later: Arc::default(),
             jobs: Vec::new(),
@@ -133,11 +133,7 @@ impl World {
         let (channel, tenant) = (self.random.pick(&CHANNELS), self.random.pick(&TENANTS));
         let document = self.published.len().to_string().into_bytes();
         let event = Event::new("e", channel, document, &Limits::default()).unwrap();
-        let offered = self.core.offer(
-            event.with_tenant(Identity::new(tenant)),
-            None,
-            crate::shard::inbox::Inbox::offer,
-        );
+        let offered = self.engine.try_publish(event.with_tenant(Identity::new(tenant)));
         if offered.is_ok() {
             self.published.push(Published { channel, tenant });
         }
@@ -147,7 +143,7 @@ impl World {
     fn with_reader(&mut self, act: impl FnOnce(&mut Self, Reader) -> Option<Reader>) {
         let at = self.random.below(READERS) as usize;
         let reader = self.readers[at].take().unwrap_or_else(|| Reader {
-            subscriber: self.core.open(SubscriberOptions::default()).unwrap(),
+            subscriber: self.engine.open(SubscriberOptions::default()).unwrap(),
             subscriptions: BTreeMap::new(),
         });
         self.readers[at] = act(self, reader);
@@ -166,7 +162,7 @@ impl World {
             per_subscription: self.random.below(2) == 0,
             ..SubscribeRequest::default()
         };
-        self.core.subscribe(&mut reader.subscriber, request).unwrap();
+        self.engine.subscribe(&mut reader.subscriber, request).unwrap();
         let expected = Expected { channel, tenant, since: self.published.len(), got: Vec::new(), missing: 0 };
         reader.subscriptions.insert(id, expected);
         Some(reader)
@@ -237,7 +233,7 @@ impl World {
                 self.check(id, expected);
             }
         }
-        let metrics = self.core.metrics();
+        let metrics = self.engine.metrics();
         assert_eq!(metrics.pending(), 0, "{metrics:?}");
         let accounted =
             metrics.delivered + metrics.dropped + metrics.discarded + metrics.denied + metrics.failed;

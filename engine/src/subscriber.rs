@@ -3,16 +3,17 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    engine::Core,
+    control::{ControlPlane, Opened, Seat},
     envelope,
     error::LimitExceeded,
     frame::Address,
     id::{Offset, ShardId},
+    limits::Limits,
     notifier::{Doorbell, Mailbox},
     payload::Payload,
     ring::Consumer,
     router::Channel,
-    shard::{Registration, inbox::Control},
+    shard::{Member, Registration, inbox::Control},
     value::quote,
 };
 
@@ -92,10 +93,8 @@ pub(crate) struct Active {
 /// One reader: opened by [`crate::engine::Engine::open`], it holds a ring, and any number of subscriptions up to
 /// `subscriptions_per_subscriber_max`. Dropping it ends them all.
 pub struct Subscriber {
-    pub(crate) core: Arc<Core>,
-    pub(crate) shard: ShardId,
-    pub(crate) slot: u32,
-    pub(crate) serial: u64,
+    plane: Arc<ControlPlane>,
+    seat: Seat,
     ring: Consumer<Payload>,
     doorbell: Arc<Doorbell>,
     /// By number, which only grows: few enough that a search by id looks at each.
@@ -124,19 +123,10 @@ impl Losses {
 }
 
 impl Subscriber {
-    pub(crate) fn new(
-        core: Arc<Core>,
-        shard: ShardId,
-        slot: u32,
-        serial: u64,
-        ring: Consumer<Payload>,
-        doorbell: Arc<Doorbell>,
-    ) -> Self {
+    pub(crate) fn new(plane: Arc<ControlPlane>, Opened { seat, ring, doorbell }: Opened) -> Self {
         Self {
-            core,
-            shard,
-            slot,
-            serial,
+            plane,
+            seat,
             ring,
             doorbell,
             subscriptions: Vec::new(),
@@ -144,6 +134,14 @@ impl Subscriber {
             free_lanes: Vec::new(),
             losses: Losses::default(),
         }
+    }
+
+    pub(crate) fn shard(&self) -> ShardId {
+        self.seat.shard
+    }
+
+    pub(crate) fn belongs_to(&self, plane: &Arc<ControlPlane>) -> bool {
+        Arc::ptr_eq(&self.plane, plane)
     }
 
     /// Hands up to `max` results, oldest first, to `take`; answers how many. Gap notices come between and are not
@@ -170,7 +168,7 @@ impl Subscriber {
         } else if std::mem::take(&mut self.losses.unread) {
             self.ask();
         }
-        self.core.count_drained(delivered as u64, discarded);
+        self.plane.count_drained(delivered as u64, discarded);
         delivered
     }
 
@@ -183,8 +181,9 @@ impl Subscriber {
             if *marks == 0 {
                 *asked = self.ring.evicted();
             }
-            let settle = Control::Settle { slot: self.slot, serial: self.serial, lane: *marks };
-            self.core.inbox(self.shard).control(settle);
+            let Seat { shard, slot, serial } = self.seat;
+            let settle = Control::Settle { slot, serial, lane: *marks };
+            self.plane.inbox(shard).control(settle);
         }
     }
 
@@ -193,7 +192,7 @@ impl Subscriber {
         let Some(place) = self.place(id) else { return false };
         let active = self.subscriptions.remove(place);
         self.free_lanes.push(active.registration.member.lane);
-        self.core.unsubscribe(self.shard, [active.registration()]);
+        self.plane.unsubscribe(self.seat.shard, [active.registration()]);
         true
     }
 
@@ -216,19 +215,21 @@ impl Subscriber {
         self.subscriptions.iter().position(|active| &*active.id == id)
     }
 
-    /// A number and a lane for a new subscription.
-    pub(crate) fn reserve(&mut self, max: usize) -> Result<(u32, u16), LimitExceeded> {
-        let max = max.min(usize::from(u16::MAX));
+    /// The place of a new subscription.
+    pub(crate) fn reserve(&mut self, limits: &Limits) -> Result<Member, LimitExceeded> {
+        let max = limits.subscriptions_per_subscriber_max.min(usize::from(u16::MAX));
         LimitExceeded::check("subscriptions_per_subscriber_max", self.len() + 1, max)?;
+        let lifetime_max = u32::MAX as usize - 1;
         LimitExceeded::check(
-            "subscriptions of one subscriber's life",
+            "subscriptions in one subscriber's life",
             self.next_number as usize,
-            u32::MAX as usize - 1,
+            lifetime_max,
         )?;
         self.next_number += 1;
         // Lanes in use are 0..len without the free ones.
         let lane = self.free_lanes.pop().unwrap_or(self.len() as u16);
-        Ok((self.next_number, lane))
+        let Seat { slot, serial, .. } = self.seat;
+        Ok(Member { reader: serial, slot, subscription: self.next_number, lane })
     }
 
     pub(crate) fn keep(&mut self, id: Arc<str>, registration: Registration, channels: Box<[Arc<Channel>]>) {
@@ -269,8 +270,8 @@ impl Active {
 impl Drop for Subscriber {
     fn drop(&mut self) {
         let registrations = self.subscriptions.iter().map(Active::registration);
-        self.core.unsubscribe(self.shard, registrations);
-        self.core.close_subscriber(self.shard, self.slot, self.serial);
+        self.plane.unsubscribe(self.seat.shard, registrations);
+        self.plane.close_reader(self.seat);
     }
 }
 

@@ -44,11 +44,12 @@ const ROOMS: &[&str] = &[
     "shard",
     "router",
     "envelope",
+    "control",
     "subscriber",
     "protocol",
     "bus",
     "engine",
-    "simulation", // tests only
+    "simulation",
     "lib",
     "docs",
 ];
@@ -62,9 +63,6 @@ const STRANGERS: &[(&str, &str)] = &[
     ("ring", "payload"),
     ("policy", "event"),
 ];
-
-/// Debts: imports that point back and are known. Nothing may be added; one that is paid must leave the list.
-const DEBTS: &[(&str, &str)] = &[("subscriber", "engine")];
 
 /// Where `unsafe` may stand; each place gives its reasons in `SAFETY` comments.
 const UNSAFE_PLACES: &[&str] = &["engine/src/ring/", "engine/src/payload.rs"];
@@ -89,12 +87,6 @@ const RULES: &[Rule] = &[
             ("engine/src/limits.rs", "//! See [`crate::engine::Engine`].\n"),
             ("engine/src/lib.rs", "mod anything;\n"),
         ],
-    },
-    Rule {
-        name: "a debt that is paid leaves the list",
-        check: paid_debts,
-        bad: &[("engine/src/subscriber.rs", "use crate::value::Value;\n")],
-        good: &[("engine/src/subscriber.rs", "use crate::engine::Core;\n")],
     },
     Rule {
         name: "python → adapters → engine, and nothing points back",
@@ -242,31 +234,12 @@ fn room_order(files: &[File]) -> Findings {
         };
         for (line, imported) in crate_paths(&file.text) {
             let pair = (room, imported.as_str());
-            if DEBTS.contains(&pair) {
-                continue;
-            }
             if STRANGERS.contains(&pair) || rank(&imported).is_some_and(|other| other > own) {
                 findings.push(format!("{}:{line}: `{room}` must not know `{imported}`", file.path));
             }
         }
     }
     findings
-}
-
-fn paid_debts(files: &[File]) -> Findings {
-    let rooms = |debtor: &'static str| {
-        files.iter().filter(move |file| file.is("engine/src/", "rs") && room_of(&file.path) == debtor)
-    };
-    let paid = |(debtor, other): &&(&'static str, &str)| {
-        rooms(debtor).count() > 0
-            && !rooms(debtor)
-                .any(|file| crate_paths(&file.text).iter().any(|(_, imported)| imported == other))
-    };
-    DEBTS
-        .iter()
-        .filter(paid)
-        .map(|debt| format!("tests/tests/tidy.rs: {debt:?} is paid: take it off the list"))
-        .collect()
 }
 
 fn directions(files: &[File]) -> Findings {

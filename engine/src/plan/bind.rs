@@ -1,116 +1,164 @@
 //! Variables: coerced to the types that the operation declares (GraphQL specification, section 6.1.2).
+//!
+//! Why not the library's coercion: it leaves default values as they are written, stops at the first error, and needs
+//! a schema; here the same code answers with and without one. What only a schema knows (enums, input objects) is
+//! taken as it is where there is none.
 
 use apollo_compiler::{
-    ast::{self, OperationDefinition, Type, VariableDefinition},
-    response::JsonMap,
+    Name, Node,
+    ast::{self, EnumValueDefinition, InputValueDefinition, OperationDefinition, Type, VariableDefinition},
+    collections::IndexMap,
+    schema::{Component, ExtendedType, InputObjectType},
 };
 
-use super::schema::Schema;
+use super::{inputs::is_one_of, parse::within, schema::Schema};
 use crate::{error::GraphQlError, limits::Limits, value::Value};
 
 const BAD: &str = "BAD_USER_INPUT";
 
 /// The coerced variables of `operation`, an object: defaults filled in, unknown ones left out.
 pub(super) fn coerce(
-    tree: &ast::Document,
     operation: &OperationDefinition,
     schema: Option<&Schema>,
     given: &Value,
     limits: &Limits,
 ) -> Result<Value, Vec<GraphQlError>> {
-    let given = match given {
-        Value::Null => &Value::Object(Vec::new()),
-        Value::Object(_) => given,
-        other => {
-            return Err(vec![GraphQlError::new(
-                BAD,
-                format!("variables must be an object, and are `{other}`"),
-            )]);
-        }
-    };
-    if operation.variables.is_empty() {
-        return Ok(Value::Object(Vec::new()));
+    if !matches!(given, Value::Null | Value::Object(_)) {
+        return Err(vec![GraphQlError::new(BAD, format!("variables must be an object, and are `{given}`"))]);
     }
-    super::parse::within("variables_bytes_max", given.to_string().len(), limits.variables_bytes_max)?;
-    match schema {
-        Some(schema) => by_schema(tree, operation, schema, given, limits),
-        None => by_name(operation, given),
-    }
-}
-
-fn by_schema(
-    tree: &ast::Document,
-    operation: &OperationDefinition,
-    schema: &Schema,
-    given: &Value,
-    limits: &Limits,
-) -> Result<Value, Vec<GraphQlError>> {
-    let refuse = |message: String| vec![GraphQlError::new(BAD, message)];
-    let document = match tree.to_executable(schema.valid()) {
-        Ok(document) => document,
-        Err(refused) => refused.partial,
-    };
-    let name = operation.name.as_ref().map(|name| name.as_str());
-    let operation = document.operations.get(name).map_err(|error| refuse(error.message().to_string()))?;
-    let mut text = given.to_string().into_bytes();
-    let given: JsonMap =
-        simd_json::serde::from_slice(&mut text).map_err(|error| refuse(error.to_string()))?;
-    let coerced = apollo_compiler::request::coerce_variable_values(schema.valid(), operation, &given)
-        .map_err(|error| refuse(error.message().to_string()))?;
-    let mut text = simd_json::serde::to_vec(&*coerced).map_err(|error| refuse(error.to_string()))?;
-    Value::parse(&mut text, limits.message_depth_max).map_err(|error| refuse(error.to_string()))
-}
-
-/// Without a schema the built-in scalars are known by name; a value of any other type is taken as it is.
-fn by_name(operation: &OperationDefinition, given: &Value) -> Result<Value, Vec<GraphQlError>> {
+    within("variables_bytes_max", given.to_string().len(), limits.variables_bytes_max)?;
+    let coercion = Coercion { schema };
     let (mut coerced, mut errors) = (Vec::new(), Vec::new());
     for variable in &operation.variables {
-        match one(variable, given.get(variable.name.as_str())) {
+        match coercion.variable(variable, given.get(variable.name.as_str())) {
             Ok(Some(value)) => coerced.push((variable.name.to_string(), value)),
             Ok(None) => {}
             Err(reason) => {
-                errors.push(GraphQlError::new(BAD, format!("variable `${}`: {reason}", variable.name)))
+                errors.push(GraphQlError::new(BAD, format!("variable `${}`: {reason}", variable.name)));
             }
         }
     }
     if errors.is_empty() { Ok(Value::Object(coerced)) } else { Err(errors) }
 }
 
-fn one(variable: &VariableDefinition, given: Option<&Value>) -> Result<Option<Value>, String> {
-    let default = variable.default_value.as_ref().map(|value| literal(value));
-    match given.or(default.as_ref()) {
-        Some(value) => typed(&variable.ty, value).map(Some),
-        None if variable.ty.is_non_null() => Err(format!("a value of type `{}` is required", variable.ty)),
-        None => Ok(None),
+/// Whether a literal fits a type, as far as that is known without a schema.
+pub(super) fn check_literal(ty: &Type, value: &ast::Value) -> Result<(), String> {
+    let inner = ty.inner_named_type();
+    if names_enum(value) && matches!(inner.as_str(), "Int" | "Float" | "String" | "Boolean" | "ID") {
+        return Err(format!("`{ty}` expected, and `{value}` given"));
+    }
+    Coercion { schema: None }.value(ty, &literal(value)).map(drop)
+}
+
+fn names_enum(value: &ast::Value) -> bool {
+    match value {
+        ast::Value::Enum(_) => true,
+        ast::Value::List(items) => items.iter().any(|item| names_enum(item)),
+        _ => false,
     }
 }
 
-fn typed(ty: &Type, value: &Value) -> Result<Value, String> {
-    match (ty, value) {
-        (Type::NonNullNamed(_) | Type::NonNullList(_), Value::Null) => Err(format!("`{ty}` cannot be null")),
-        (_, Value::Null) => Ok(Value::Null),
-        (Type::Named(name) | Type::NonNullNamed(name), value) => scalar(name.as_str(), value),
-        (Type::List(item) | Type::NonNullList(item), Value::List(values)) => {
-            values.iter().map(|value| typed(item, value)).collect::<Result<_, _>>().map(Value::List)
+struct Coercion<'a> {
+    schema: Option<&'a Schema>,
+}
+
+impl Coercion<'_> {
+    fn variable(
+        &self,
+        variable: &VariableDefinition,
+        given: Option<&Value>,
+    ) -> Result<Option<Value>, String> {
+        self.given_or_default(&variable.ty, given, variable.default_value.as_deref())
+    }
+
+    fn given_or_default(
+        &self,
+        ty: &Type,
+        given: Option<&Value>,
+        default: Option<&ast::Value>,
+    ) -> Result<Option<Value>, String> {
+        match (given, default) {
+            (Some(value), _) => self.value(ty, value).map(Some),
+            (None, Some(default)) => self.value(ty, &literal(default)).map(Some),
+            (None, None) if ty.is_non_null() => Err(format!("a value of type `{ty}` is required")),
+            (None, None) => Ok(None),
         }
-        // A single value stands for a list of one (section 3.11, input coercion).
-        (Type::List(item) | Type::NonNullList(item), value) => Ok(Value::List(vec![typed(item, value)?])),
+    }
+
+    fn value(&self, ty: &Type, value: &Value) -> Result<Value, String> {
+        match (ty, value) {
+            (Type::NonNullNamed(_) | Type::NonNullList(_), Value::Null) => {
+                Err(format!("`{ty}` cannot be null"))
+            }
+            (_, Value::Null) => Ok(Value::Null),
+            (Type::Named(name) | Type::NonNullNamed(name), value) => self.named(name, value),
+            (Type::List(item) | Type::NonNullList(item), Value::List(values)) => {
+                values.iter().map(|value| self.value(item, value)).collect::<Result<_, _>>().map(Value::List)
+            }
+            // A single value stands for a list of one (section 3.11, input coercion).
+            (Type::List(item) | Type::NonNullList(item), value) => {
+                Ok(Value::List(vec![self.value(item, value)?]))
+            }
+        }
+    }
+
+    fn named(&self, name: &str, value: &Value) -> Result<Value, String> {
+        let refuse = || Err(format!("`{name}` expected, and `{value}` given"));
+        match (name, value) {
+            // A literal beyond the range of a double.
+            (_, Value::Float(float)) if !float.is_finite() => refuse(),
+            ("Int", Value::Int(int)) if i32::try_from(*int).is_ok() => Ok(value.clone()),
+            ("Float", Value::Int(_) | Value::Float(_))
+            | ("String" | "ID", Value::String(_))
+            | ("Boolean", Value::Bool(_)) => Ok(value.clone()),
+            ("ID", Value::Int(int)) => Ok(Value::String(int.to_string())),
+            ("Int" | "Float" | "String" | "Boolean" | "ID", _) => refuse(),
+            _ => match self.schema.and_then(|schema| schema.valid().types.get(name)) {
+                Some(ExtendedType::Enum(known)) => {
+                    if is_member(&known.values, value) {
+                        Ok(value.clone())
+                    } else {
+                        refuse()
+                    }
+                }
+                Some(ExtendedType::InputObject(known)) => self.input_object(known, value),
+                _ => Ok(value.clone()),
+            },
+        }
+    }
+
+    /// Section 3.10, input coercion.
+    fn input_object(&self, ty: &InputObjectType, value: &Value) -> Result<Value, String> {
+        let Value::Object(entries) = value else {
+            return Err(format!("`{}` expected, and `{value}` given", ty.name));
+        };
+        if let Some((key, _)) = entries.iter().find(|(key, _)| !ty.fields.contains_key(key.as_str())) {
+            return Err(format!("`{}` has no field `{key}`", ty.name));
+        }
+        if is_one_of(ty) && !matches!(&entries[..], [(_, only)] if *only != Value::Null) {
+            return Err(format!("`{}` takes exactly one field, and not `null`", ty.name));
+        }
+        let mut coerced = Vec::with_capacity(ty.fields.len());
+        for (name, field) in &ty.fields {
+            if let Some(value) = self.input_field(field, value.get(name))? {
+                coerced.push((name.to_string(), value));
+            }
+        }
+        Ok(Value::Object(coerced))
+    }
+
+    fn input_field(
+        &self,
+        field: &InputValueDefinition,
+        given: Option<&Value>,
+    ) -> Result<Option<Value>, String> {
+        self.given_or_default(&field.ty, given, field.default_value.as_deref())
+            .map_err(|reason| format!("field `{}`: {reason}", field.name))
     }
 }
 
-fn scalar(name: &str, value: &Value) -> Result<Value, String> {
-    let fits = |int: &i64| i32::try_from(*int).is_ok();
-    match (name, value) {
-        ("Int", Value::Int(int)) if fits(int) => Ok(value.clone()),
-        ("Float", Value::Int(_) | Value::Float(_))
-        | ("String" | "ID", Value::String(_))
-        | ("Boolean", Value::Bool(_)) => Ok(value.clone()),
-        ("ID", Value::Int(int)) => Ok(Value::String(int.to_string())),
-        ("Int" | "Float" | "String" | "Boolean" | "ID", _) => {
-            Err(format!("`{name}` expected, and `{value}` given"))
-        }
-        _ => Ok(value.clone()),
-    }
+fn is_member(values: &IndexMap<Name, Component<EnumValueDefinition>>, value: &Value) -> bool {
+    value.as_str().is_some_and(|name| values.contains_key(name))
 }
 
 /// A literal of the document as a value; numbers beyond 64 bits become the nearest double.
@@ -127,7 +175,8 @@ pub(super) fn literal(value: &ast::Value) -> Value {
         ast::Value::Float(float) => float.as_str().parse().map_or(Value::Null, Value::Float),
         ast::Value::List(items) => Value::List(items.iter().map(|item| literal(item)).collect()),
         ast::Value::Object(entries) => {
-            Value::Object(entries.iter().map(|(name, value)| (name.to_string(), literal(value))).collect())
+            let entry = |(name, value): &(Name, Node<ast::Value>)| (name.to_string(), literal(value));
+            Value::Object(entries.iter().map(entry).collect())
         }
     }
 }

@@ -1,17 +1,23 @@
 //! Compiled GraphQL operations: parse, validate, coerce, project, render.
-
 //!
-//! Parsing, the rules of validation and coercion by a schema are the library's (apollo-compiler); rendering is ours,
-//! because it is done once for each event and group. Why no execution engine: an event is one JSON document, so a
+//! Parsing and the rules that need a schema are the library's (apollo-compiler). The rules that hold without one,
+//! coercion (so that it answers alike with and without a schema) and rendering are ours; rendering is done once for
+//! each event and group. Why no execution engine: an event is one JSON document, so a
 //! selection set is a projection of it, and a projection is a copy of byte ranges.
+
+mod parse;
+mod schema;
+
+mod bounds;
+mod inputs;
+mod overlap;
+mod rules;
+mod untyped;
 
 mod bind;
 mod cache;
-mod parse;
 mod projection;
 mod render;
-mod rules;
-mod schema;
 
 pub use cache::Plans;
 pub use projection::Projection;
@@ -105,7 +111,7 @@ impl Plan {
     /// # Errors
     /// `BAD_USER_INPUT` for each variable that does not fit its type, `LIMIT_EXCEEDED`.
     pub fn bind(&self, variables: &Value, limits: &Limits) -> Result<Bound, Vec<GraphQlError>> {
-        let variables = bind::coerce(&self.tree, &self.operation, self.schema.as_ref(), variables, limits)?;
+        let variables = bind::coerce(&self.operation, self.schema.as_ref(), variables, limits)?;
         if let Some(projection) = self.projection.get() {
             return Ok(Bound { variables, projection: Arc::clone(projection) });
         }
@@ -170,64 +176,11 @@ pub fn validate(
     let name = operation_name.map_or(OperationName::Only, |name| OperationName::Named(name.to_owned()));
     let meant = parse::operation(&tree, &name);
     let coerced = meant.and_then(|meant| match variables {
-        Some(variables) => bind::coerce(&tree, meant, schema, variables, limits).map(drop),
+        Some(variables) => bind::coerce(meant, schema, variables, limits).map(drop),
         None => Ok(()),
     });
     coerced.err().unwrap_or_default()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SDL: &str = "type Query { a: Int } input I { x: Int } type T { id: ID }
-        type Subscription { t(i: I): T u: T }";
-
-    fn code(text: &str, schema: Option<&Schema>) -> &'static str {
-        match Plan::compile(text, &OperationName::Only, schema, &Limits::default()) {
-            Ok(_) => "",
-            Err(errors) => errors[0].code,
-        }
-    }
-
-    #[test]
-    fn a_document_is_judged_alike_with_and_without_a_schema() {
-        const BAD: &str = "GRAPHQL_VALIDATION_FAILED";
-        let schema = Schema::parse(SDL).unwrap();
-        for (text, expected) in [
-            ("subscription { t { id } }", ""),
-            ("subscription { t { id } t { id } }", ""),
-            ("subscription { k: t { id } ...F } fragment F on Subscription { k: t { id } }", ""),
-            ("subscription { t { id } u { id } }", BAD),
-            ("subscription { t { id } ...F } fragment F on Subscription { u { id } }", BAD),
-            ("subscription { __typename }", BAD),
-            ("subscription { t @skip(if: false) { id } }", BAD),
-            ("subscription { t { ... @defer { id } } }", BAD),
-            ("subscription { t(i: {x: 1, x: 2}) { id } }", BAD),
-            ("subscription { ...F } fragment F on Subscription { ...F }", BAD),
-            ("subscription { t { ...G } }", BAD),
-            ("subscription ($a: Int) { t { id } }", BAD),
-            ("subscription { t(i: $a) { id } }", BAD),
-            ("query { a }", "OPERATION_RESOLUTION_FAILURE"),
-            ("subscription {", "GRAPHQL_PARSE_FAILED"),
-        ] {
-            assert_eq!(code(text, None), expected, "{text}");
-            assert_eq!(code(text, Some(&schema)), expected, "with a schema: {text}");
-        }
-    }
-
-    #[test]
-    fn hostile_documents_meet_a_limit() {
-        let deep = "{a".repeat(100_000);
-        let long = format!("subscription {{ {} }}", "a".repeat(1 << 20));
-        let limits = Limits { query_bytes_max: 2 << 20, query_tokens_max: 1 << 20, ..Limits::default() };
-        let compile = |text: &str| Plan::compile(text, &OperationName::Only, None, &limits).map(|_| ());
-        assert_eq!(compile(&deep).unwrap_err()[0].code, "LIMIT_EXCEEDED");
-        assert_eq!(code(&long, None), "LIMIT_EXCEEDED");
-        let mut bomb = String::from("subscription { ...F0 } fragment F20 on S { a }");
-        for at in 0..20 {
-            bomb += &format!(" fragment F{at} on S {{ ...F{n} ...F{n} }}", n = at + 1);
-        }
-        assert_eq!(compile(&bomb).unwrap_err()[0].code, "LIMIT_EXCEEDED");
-    }
-}
+mod tests;

@@ -2,16 +2,20 @@
 
 use std::collections::HashMap;
 
-use apollo_compiler::Node;
-use apollo_compiler::ast::{Definition, Document, FragmentDefinition, OperationDefinition};
-use apollo_compiler::diagnostic::ToCliReport;
-use apollo_compiler::parser::{Parser, SourceMap, SourceSpan};
+use apollo_compiler::{
+    Node,
+    ast::{Definition, Document, FragmentDefinition, OperationDefinition, Selection},
+    diagnostic::ToCliReport,
+    parser::{Parser, SourceMap, SourceSpan},
+};
 
 use super::OperationName;
-use crate::error::{GraphQlError, LimitExceeded, Location};
-use crate::limits::Limits;
+use crate::{
+    error::{GraphQlError, LimitExceeded, Location},
+    limits::Limits,
+};
 
-/// Nesting of braces, brackets and parentheses that the parser follows; the selections' own bound is tighter.
+/// Nesting of selection sets and values that the parser follows; the selections' own bound is tighter.
 const RECURSION_MAX: usize = 200;
 
 pub(super) type Fragments<'a> = HashMap<&'a str, &'a Node<FragmentDefinition>>;
@@ -33,14 +37,19 @@ pub(super) fn within(limit: &'static str, asked: usize, max: usize) -> Result<()
     LimitExceeded::check(limit, asked, max).map_err(|error| vec![limited(&error)])
 }
 
+/// A bound that protects the thread's stack was met; it is no setting.
+pub(super) fn too_nested(what: &str, max: usize) -> Vec<GraphQlError> {
+    vec![GraphQlError::new("LIMIT_EXCEEDED", format!("{what} are nested deeper than {max} levels"))]
+}
+
 /// Reads `text`; the number of bytes, tokens and nesting is bounded before any other work.
 pub(super) fn document(text: &str, limits: &Limits) -> Result<Document, Vec<GraphQlError>> {
     within("query_bytes_max", text.len(), limits.query_bytes_max)?;
     let mut parser = Parser::new().token_limit(limits.query_tokens_max).recursion_limit(RECURSION_MAX);
     let parsed = parser.parse_ast(text, "document");
     within("query_tokens_max", parser.tokens_reached(), limits.query_tokens_max)?;
-    if parser.recursion_reached() >= RECURSION_MAX {
-        within("query_depth_max", parser.recursion_reached(), limits.query_depth_max)?;
+    if parsed.is_err() && parser.recursion_reached() > RECURSION_MAX {
+        return Err(too_nested("selection sets and values", RECURSION_MAX));
     }
     parsed.map_err(|refused| {
         let error = |found: apollo_compiler::diagnostic::Diagnostic<'_, _>| {
@@ -65,6 +74,18 @@ pub(super) fn fragments(document: &Document) -> Fragments<'_> {
         _ => None,
     });
     named.collect()
+}
+
+/// Visits every selection that is written in `set`, outermost first; fragments are not followed.
+pub(super) fn each<'a>(set: &'a [Selection], visit: &mut impl FnMut(&'a Selection)) {
+    for selection in set {
+        visit(selection);
+        match selection {
+            Selection::Field(field) => each(&field.selection_set, visit),
+            Selection::InlineFragment(inline) => each(&inline.selection_set, visit),
+            Selection::FragmentSpread(_) => {}
+        }
+    }
 }
 
 /// `GetOperation` (GraphQL specification, section 6.1), and its lenient form for labels.

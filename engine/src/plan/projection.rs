@@ -76,11 +76,13 @@ pub(super) enum Leaf {
 pub(super) struct Object {
     /// The schema's type, if it is an object type: then documents need not say.
     pub(super) concrete: Option<Box<str>>,
+    /// The object types that the schema's interface or union can be, sorted; `None` where the schema does not say.
+    pub(super) possible: Option<Box<[Box<str>]>>,
     /// Fields of runtime types that a condition names.
     pub(super) by_type: Box<[(Box<str>, Box<[Field]>)]>,
     /// Fields of every other runtime type; where no condition is, of all.
     pub(super) other: Box<[Field]>,
-    /// Fields where the runtime type is not known; `None`: that is an error.
+    /// Fields where the runtime type is not told, if `by_type` has any; `None`: that is an error.
     pub(super) unknown: Option<Box<[Field]>>,
 }
 
@@ -158,30 +160,68 @@ impl<'a> Compiler<'a> {
     }
 
     fn object(&mut self, sets: &[&'a [Selection]], ty: Option<&str>) -> Result<Object, GraphQlError> {
-        if let Some(name) = ty.filter(|name| self.schema.is_some_and(|schema| schema.is_object(name))) {
-            let other = self.fields(sets, Runtime::Is(name), ty)?;
-            let (concrete, by_type) = (Some(name.into()), Box::default());
-            return Ok(Object { concrete, by_type, unknown: Some(other.clone()), other });
+        match self.schema.zip(ty) {
+            Some((schema, name)) if schema.is_object(name) => {
+                let other = self.fields(sets, Runtime::Is(name), ty)?;
+                let (concrete, by_type) = (Some(name.into()), Box::default());
+                Ok(Object { concrete, possible: None, by_type, other, unknown: None })
+            }
+            Some((schema, name)) => self.abstract_object(sets, schema, name),
+            None => self.untyped_object(sets),
         }
-        let mut conditions = BTreeSet::new();
-        for set in sets {
-            self.conditions(set, &mut conditions);
+    }
+
+    /// An interface or a union: the fields of an object type are that type's, which may be narrower.
+    fn abstract_object(
+        &mut self,
+        sets: &[&'a [Selection]],
+        schema: &'a Schema,
+        ty: &str,
+    ) -> Result<Object, GraphQlError> {
+        let conditions = self.conditions_of(sets);
+        let mut possible: Vec<&str> = schema.object_types(ty).collect();
+        possible.sort_unstable();
+        let matching: BTreeSet<_> = conditions.iter().flat_map(|name| schema.object_types(name)).collect();
+        let own = |object: &str| sets.iter().any(|set| self.narrows(set, schema, ty, object));
+        let apart: Vec<_> =
+            possible.iter().copied().filter(|object| matching.contains(object) || own(object)).collect();
+        let mut by_type = Vec::with_capacity(apart.len());
+        for name in apart {
+            by_type.push((name.into(), self.fields(sets, Runtime::Is(name), Some(name))?));
         }
-        let other = self.fields(sets, Runtime::Other, ty)?;
-        let by_type = self
-            .runtime_types(&conditions)
-            .into_iter()
-            .map(|name| {
-                Ok((name.into(), self.fields(sets, Runtime::Is(name), Some(name).filter(|_| ty.is_some()))?))
-            })
-            .collect::<Result<_, _>>()?;
-        // Without a schema a document that does not name its type is what the fragments say it is.
-        let unknown = match (conditions.is_empty(), self.schema) {
-            (true, _) => Some(other.clone()),
-            (false, None) => Some(self.fields(sets, Runtime::Unknown, ty)?),
-            (false, Some(_)) => None,
+        let other = self.fields(sets, Runtime::Other, Some(ty))?;
+        let unknown = if conditions.is_empty() && !by_type.is_empty() {
+            Some(self.fields(sets, Runtime::Other, Some(ty))?)
+        } else {
+            None
         };
-        Ok(Object { concrete: None, by_type, other, unknown })
+        let possible = Some(possible.into_iter().map(Box::from).collect());
+        Ok(Object { concrete: None, possible, by_type: by_type.into(), other, unknown })
+    }
+
+    /// Whether `object` declares a field of this set with another type than `ty` does.
+    fn narrows(&self, set: &'a [Selection], schema: &Schema, ty: &str, object: &str) -> bool {
+        set.iter().any(|selection| match selection {
+            Selection::Field(field) => schema
+                .field_type(ty, &field.name)
+                .is_some_and(|declared| schema.field_type(object, &field.name).as_ref() != Some(&declared)),
+            Selection::InlineFragment(inline) => self.narrows(&inline.selection_set, schema, ty, object),
+            // Its type condition tells the types apart already.
+            Selection::FragmentSpread(_) => false,
+        })
+    }
+
+    /// Without a schema a document that does not name its type is what the fragments say it is.
+    fn untyped_object(&mut self, sets: &[&'a [Selection]]) -> Result<Object, GraphQlError> {
+        let conditions = self.conditions_of(sets);
+        let mut by_type = Vec::with_capacity(conditions.len());
+        for name in &conditions {
+            by_type.push(((*name).into(), self.fields(sets, Runtime::Is(name), None)?));
+        }
+        let other = self.fields(sets, Runtime::Other, None)?;
+        let unknown =
+            if by_type.is_empty() { None } else { Some(self.fields(sets, Runtime::Unknown, None)?) };
+        Ok(Object { concrete: None, possible: None, by_type: by_type.into(), other, unknown })
     }
 
     fn fields(
@@ -216,14 +256,13 @@ impl<'a> Compiler<'a> {
                 }
                 Selection::InlineFragment(inline) => {
                     let condition = inline.type_condition.as_ref().map(|name| name.as_str());
-                    if condition.is_none_or(|condition| self.holds(condition, runtime)) {
+                    if condition.is_none_or(|name| self.holds(name, &inline.selection_set, runtime)) {
                         self.collect(&[&inline.selection_set], runtime, into)?;
                     }
                 }
                 Selection::FragmentSpread(spread) => {
-                    let fragment = self.fragments.get(spread.fragment_name.as_str());
-                    if let Some(fragment) =
-                        fragment.filter(|named| self.holds(&named.type_condition, runtime))
+                    if let Some(fragment) = self.fragments.get(spread.fragment_name.as_str())
+                        && self.holds(&fragment.type_condition, &fragment.selection_set, runtime)
                     {
                         self.collect(&[&fragment.selection_set], runtime, into)?;
                     }
@@ -233,15 +272,24 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    fn holds(&self, condition: &str, runtime: Runtime<'_>) -> bool {
-        match runtime {
-            Runtime::Is(name) => {
-                name == condition
-                    || self.schema.is_some_and(|schema| schema.valid().is_subtype(condition, name))
-            }
-            Runtime::Other => false,
-            Runtime::Unknown => true,
+    /// Whether a fragment's type condition holds. Without a schema it holds for the type of its name, and for those
+    /// that conditions directly inside it name: in a valid document these are among its types (section 5.5.2.3).
+    fn holds(&self, condition: &str, inside: &'a [Selection], runtime: Runtime<'_>) -> bool {
+        match (runtime, self.schema) {
+            (Runtime::Is(name), _) if name == condition => true,
+            (Runtime::Is(name), Some(schema)) => schema.valid().is_subtype(condition, name),
+            (Runtime::Is(name), None) => self.conditions_of(&[inside]).contains(name),
+            (Runtime::Other, _) => false,
+            (Runtime::Unknown, _) => true,
         }
+    }
+
+    fn conditions_of(&self, sets: &[&'a [Selection]]) -> BTreeSet<&'a str> {
+        let mut found = BTreeSet::new();
+        for set in sets {
+            self.conditions(set, &mut found);
+        }
+        found
     }
 
     /// The type conditions of a selection set, through its fragments, not through its fields.
@@ -261,12 +309,6 @@ impl<'a> Compiler<'a> {
                 }
             }
         }
-    }
-
-    /// The object types that these conditions can hold for.
-    fn runtime_types(&self, conditions: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
-        let Some(schema) = self.schema else { return conditions.clone() };
-        conditions.iter().flat_map(|condition| schema.object_types(condition)).collect()
     }
 
     fn leaf(&self, ty: Option<&str>) -> Leaf {

@@ -37,7 +37,7 @@ impl Projection {
     /// # Errors
     /// A result above `bytes_max`; what was appended is then no result.
     pub fn render(&self, value: Node<'_>, out: &mut Vec<u8>, bytes_max: usize) -> Result<(), RenderError> {
-        let mut writer = Writer { end_max: out.len() + bytes_max, out, errors: Vec::new() };
+        let mut writer = Writer { end_max: out.len().saturating_add(bytes_max), out, errors: Vec::new() };
         writer.out.extend_from_slice(br#"{"data":"#);
         let start = writer.out.len();
         writer.out.push(b'{');
@@ -155,8 +155,9 @@ impl Writer<'_> {
 
     fn object(&mut self, value: Node<'_>, object: &Object, path: &Path<'_>) -> Result<(), Stop> {
         let mut keys = value.lookup();
-        let Some(fields) = self.fields(&mut keys, object) else {
-            return self.fail("its type is not known: put `__typename` into the event", path);
+        let fields = match fields(&mut keys, object) {
+            Ok(fields) => fields,
+            Err(message) => return self.fail(message, path),
         };
         self.out.push(b'{');
         for (position, Field { key, name, ty, shape }) in fields.iter().enumerate() {
@@ -167,37 +168,30 @@ impl Writer<'_> {
             let path = Path { parent: Some(path), at: At::Key(key) };
             match name {
                 Some(name) => self.value(keys.get(name), ty, shape, &path)?,
-                None => self.type_name(keys.get("__typename"), object, &path),
+                None => self.type_name(keys.get("__typename"), object, &path)?,
             }
         }
         self.out.push(b'}');
         Ok(())
     }
 
-    /// The fields for the value's runtime type.
-    #[allow(clippy::unused_self, reason = "reads as a step of the writer")]
-    fn fields<'o>(&self, keys: &mut Lookup<'_>, object: &'o Object) -> Option<&'o [Field]> {
-        if object.by_type.is_empty() {
-            return Some(&object.other);
-        }
-        let Some(name) = keys.get("__typename").filter(|name| name.kind() == Kind::String) else {
-            return object.unknown.as_deref();
-        };
-        let known = object.by_type.iter().find(|(known, _)| name.is(known));
-        Some(known.map_or(&object.other, |(_, fields)| fields))
-    }
-
-    fn type_name(&mut self, name: Option<Node<'_>>, object: &Object, path: &Path<'_>) {
+    fn type_name(&mut self, name: Option<Node<'_>>, object: &Object, path: &Path<'_>) -> Result<(), Stop> {
         match (&object.concrete, name) {
             (Some(concrete), _) => write_string(self.out, concrete),
             (None, Some(name)) if name.kind() == Kind::String => {
-                self.out.extend_from_slice(name.raw().as_bytes())
+                if !is_possible(name, object) {
+                    return self.fail(IMPOSSIBLE, path);
+                }
+                self.out.extend_from_slice(name.raw().as_bytes());
             }
-            _ => {
-                self.error("the type is not known: put `__typename` into the event or give a schema", path);
+            // Without a schema nothing is `String!`: the other fields stay.
+            _ if object.possible.is_none() => {
+                self.error(UNKNOWN, path);
                 self.out.extend_from_slice(b"null");
             }
+            _ => return self.fail(UNKNOWN, path),
         }
+        Ok(())
     }
 
     fn leaf(&mut self, value: Node<'_>, leaf: &Leaf, path: &Path<'_>) -> Result<(), Stop> {
@@ -247,6 +241,32 @@ impl Writer<'_> {
         self.out.truncate(start);
         self.out.extend_from_slice(b"null");
     }
+}
+
+const UNKNOWN: &str = "the type is not known: put `__typename` into the event, or give a schema";
+const IMPOSSIBLE: &str = "`__typename` is not one of the types that the schema allows here";
+
+/// The fields for the value's runtime type, or why there are none.
+fn fields<'o>(keys: &mut Lookup<'_>, object: &'o Object) -> Result<&'o [Field], &'static str> {
+    if object.by_type.is_empty() {
+        return Ok(&object.other);
+    }
+    let Some(name) = keys.get("__typename").filter(|name| name.kind() == Kind::String) else {
+        return object.unknown.as_deref().ok_or(UNKNOWN);
+    };
+    match object.by_type.iter().find(|(known, _)| name.is(known)) {
+        Some((_, fields)) => Ok(fields),
+        None if is_possible(name, object) => Ok(&object.other),
+        None => Err(IMPOSSIBLE),
+    }
+}
+
+/// Whether the schema, if there is one, allows this runtime type here.
+fn is_possible(name: Node<'_>, object: &Object) -> bool {
+    let known = |possible: &[Box<str>]| {
+        name.as_str().is_some_and(|name| possible.binary_search_by(|known| (**known).cmp(&*name)).is_ok())
+    };
+    object.possible.as_deref().is_none_or(known)
 }
 
 impl Path<'_> {

@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
-use apollo_compiler::ast::{OperationType, Type};
-use apollo_compiler::diagnostic::ToCliReport;
-use apollo_compiler::validation::Valid;
+use apollo_compiler::{
+    ast::{Definition, Document, OperationType, Type},
+    diagnostic::ToCliReport,
+    validation::Valid,
+};
 
 use super::parse::{located, place};
 use crate::error::GraphQlError;
+
+/// The built-in directive (section 3.13.5) that the library does not know.
+const ONE_OF: &str = "directive @oneOf on INPUT_OBJECT";
 
 /// A validated GraphQL schema (GraphQL specification, section 3); a clone shares it.
 #[derive(Clone, Debug)]
@@ -19,7 +24,12 @@ impl Schema {
     /// # Errors
     /// Every syntax and validation error, with its place.
     pub fn parse(sdl: &str) -> Result<Self, Vec<GraphQlError>> {
-        match apollo_compiler::Schema::parse_and_validate(sdl, "schema") {
+        let mut builder = apollo_compiler::Schema::builder().parse(sdl, "schema");
+        if !defines_one_of(sdl) {
+            builder = builder.parse(ONE_OF, "built_in");
+        }
+        let parsed = builder.build().and_then(apollo_compiler::Schema::validate);
+        match parsed {
             Ok(schema) => Ok(Self(Arc::new(schema))),
             Err(refused) => Err(refused
                 .errors
@@ -55,6 +65,13 @@ impl Schema {
     pub(super) fn valid(&self) -> &Valid<apollo_compiler::Schema> {
         &self.0
     }
+}
+
+fn defines_one_of(sdl: &str) -> bool {
+    let document = Document::parse(sdl, "schema").unwrap_or_else(|refused| refused.partial);
+    document.definitions.iter().any(|definition| {
+        matches!(definition, Definition::DirectiveDefinition(directive) if directive.name == "oneOf")
+    })
 }
 
 /// Two schemas are equal when they are the same one: comparing them by text would cost more than it saves.

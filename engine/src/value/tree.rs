@@ -12,7 +12,7 @@ pub enum Value {
     Bool(bool),
     /// An integer of 64 bits.
     Int(i64),
-    /// Any other number.
+    /// Any other number; JSON has no infinity and no NaN, so these are written as `null`.
     Float(f64),
     /// A string.
     String(String),
@@ -74,6 +74,7 @@ impl Value {
             Self::Bool(true) => out.extend_from_slice(b"true"),
             Self::Bool(false) => out.extend_from_slice(b"false"),
             Self::Int(number) => out.extend_from_slice(number.to_string().as_bytes()),
+            Self::Float(number) if !number.is_finite() => out.extend_from_slice(b"null"),
             // `{:?}` is the shortest text that reads back as the same double, and valid JSON.
             Self::Float(number) => out.extend_from_slice(format!("{number:?}").as_bytes()),
             Self::String(text) => write_string(out, text),

@@ -1,0 +1,379 @@
+//! The control plane: what engine handles and subscribers share, and the verbs that are not about one event's way.
+//!
+//! Registrations, openings and closings take their shard's lock; an event takes none.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, MutexGuard, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+
+use crate::{
+    error::{GraphQlError, LimitExceeded},
+    event::Event,
+    id::ShardId,
+    limits::Limits,
+    metrics::{Counters, Metrics, SharedCounters},
+    notifier::{Doorbell, Mailbox},
+    payload::Payload,
+    plan::{OperationName, Plan, Plans, Schema},
+    policy::{
+        Predicate, ProgramError, Verified,
+        standard::{self, Isolation},
+    },
+    ring::{self, Consumer},
+    router::{self, Channel, Router},
+    security::SecurityContext,
+    shard::{
+        Directory, Index, Registration, Shard, Subscribed,
+        drive::Sleeper,
+        inbox::{self, Control, Inbox, Outlet, Publish, Refused},
+        receipt::Hold,
+    },
+    sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+};
+
+/// A lock of the control plane: taken by registrations and by close, never on the way of an event.
+#[allow(clippy::disallowed_types, reason = "the control plane waits for itself only")]
+pub(crate) type Locked<T> = std::sync::Mutex<T>;
+
+/// Why there is no subscriber.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenError {
+    /// `subscribers_max`.
+    Limit(LimitExceeded),
+    /// The engine is closed.
+    Closed,
+}
+
+/// Why an event was not accepted; nothing of it is delivered.
+#[derive(Debug)]
+pub enum PublishError {
+    /// The home shard's inbox has no room; the event comes back.
+    Full(Box<Event>),
+    /// `channels_max`.
+    Limit(LimitExceeded),
+    /// The channel `"*"` names all channels: subscribe to it, publish to one.
+    Wildcard,
+    /// The engine is closed.
+    Closed,
+}
+
+/// Why a channel cannot be subscribed to.
+#[derive(Debug)]
+pub(crate) enum ChannelError {
+    /// `channels_max`.
+    Limit(LimitExceeded),
+    /// Its policy cannot be applied.
+    Policy(ProgramError),
+}
+
+/// A reader's place: its shard, its slot there, and its serial, which is never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seat {
+    pub(crate) shard: ShardId,
+    pub(crate) slot: u32,
+    pub(crate) serial: u64,
+}
+
+/// A reader that was just opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) seat: Seat,
+    pub(crate) ring: Consumer<Payload>,
+    pub(crate) doorbell: Arc<Doorbell>,
+}
+
+/// The settings of a control plane.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    pub(crate) limits: Limits,
+    pub(crate) schema: Option<Schema>,
+    pub(crate) isolation: Isolation,
+    pub(crate) channels: HashMap<String, Isolation>,
+}
+
+/// What all handles and subscribers share.
+#[derive(Debug)]
+pub(crate) struct ControlPlane {
+    limits: Limits,
+    router: Router,
+    plans: Plans,
+    shards: Vec<ShardHandle>,
+    isolation: Arc<Verified>,
+    channel_isolation: HashMap<String, Arc<Verified>>,
+    counters: SharedCounters,
+    next_reader: AtomicU64,
+    closed: AtomicBool,
+    /// Publishes and registrations that are under way; closing waits for them.
+    under_way: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct ShardHandle {
+    inbox: Inbox,
+    counters: Arc<Counters>,
+    index: Arc<ArcSwap<Index>>,
+    directory: Locked<Directory>,
+}
+
+impl ShardHandle {
+    fn new(inbox: &Inbox) -> Self {
+        let index = Arc::default();
+        let directory = Locked::new(Directory::new(Arc::clone(&index)));
+        Self { inbox: inbox.clone(), counters: Arc::default(), index, directory }
+    }
+}
+
+/// While this lives, closing waits.
+pub(crate) struct UnderWay<'a>(&'a AtomicUsize);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl ControlPlane {
+    /// A plane for `count` shards, and what their threads need: who has the shards steps them.
+    pub(crate) fn new(
+        settings: Settings,
+        count: u16,
+    ) -> Result<(Self, Vec<(Shard, Arc<Sleeper>)>), ProgramError> {
+        let Settings { limits, schema, isolation, channels } = settings;
+        let channels = channels.iter().map(|(name, rules)| Ok((name.clone(), rules.compile()?)));
+        let sleepers: Vec<_> = (0..count).map(|_| Arc::new(Sleeper::default())).collect();
+        let inbox = |sleeper: &Arc<Sleeper>| inbox::inbox(limits.inbox_commands_max, sleeper.waker());
+        let (inboxes, outlets): (Vec<_>, Vec<_>) = sleepers.iter().map(inbox).unzip();
+        let plane = Self {
+            router: Router::new(count, limits.channels_max),
+            plans: Plans::new(schema, &limits),
+            shards: inboxes.iter().map(ShardHandle::new).collect(),
+            isolation: isolation.compile()?,
+            channel_isolation: channels.collect::<Result<_, ProgramError>>()?,
+            counters: SharedCounters::default(),
+            next_reader: AtomicU64::new(1),
+            closed: AtomicBool::new(false),
+            under_way: AtomicUsize::new(0),
+            limits,
+        };
+        let peers: Arc<[Inbox]> = inboxes.into();
+        let shard = |(number, outlet): (usize, Outlet)| {
+            let ShardHandle { index, counters, .. } = &plane.shards[number];
+            let (peers, counters) = (Arc::clone(&peers), Arc::clone(counters));
+            Shard::new(ShardId(number as u16), outlet, index, peers, counters, &plane.limits)
+        };
+        let shards = outlets.into_iter().enumerate().map(shard).zip(sleepers).collect();
+        Ok((plane, shards))
+    }
+
+    /// Enters unless the engine is closed: either this sees `closed`, or closing sees this.
+    pub(crate) fn enter(&self) -> Option<UnderWay<'_>> {
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        let under_way = UnderWay(&self.under_way);
+        (!self.closed.load(Ordering::SeqCst)).then_some(under_way)
+    }
+
+    /// Stops taking anything in; answers whether this was the first call. When it returns, what was taken in is in
+    /// the shards' inboxes, and behind it the order to stop.
+    pub(crate) fn close(&self) {
+        let first = !self.closed.swap(true, Ordering::SeqCst);
+        // Whoever entered before `closed` was set is served by shards that still run, so this ends.
+        while self.under_way.load(Ordering::SeqCst) > 0 {
+            std::thread::yield_now();
+        }
+        if first {
+            for shard in &self.shards {
+                shard.inbox.control(Control::Stop);
+            }
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// All inboxes, by shard.
+    pub(crate) fn inboxes(&self) -> Arc<[Inbox]> {
+        self.shards.iter().map(|shard| shard.inbox.clone()).collect()
+    }
+
+    /// Opens a reader.
+    pub(crate) fn open(
+        &self,
+        mailbox: Option<(Arc<Mailbox>, u64)>,
+        frames: Option<usize>,
+    ) -> Result<Opened, OpenError> {
+        let _under_way = self.enter().ok_or(OpenError::Closed)?;
+        let open = self.counters.subscribers.get() as usize;
+        LimitExceeded::check("subscribers_max", open + 1, self.limits.subscribers_max)
+            .map_err(OpenError::Limit)?;
+        self.counters.subscribers.add(1);
+        let serial = self.next_reader.fetch_add(1, Ordering::Relaxed);
+        let shard = ShardId((serial % self.shards.len() as u64) as u16);
+        let frames = frames.unwrap_or(usize::MAX).min(self.limits.ring_frames_max);
+        let (producer, consumer) = ring::ring(frames);
+        let doorbell = Doorbell::new(mailbox);
+        let mut directory = self.directory(shard);
+        let slot = directory.take_slot();
+        let opened = Control::Open { slot, serial, ring: producer, doorbell: Arc::clone(&doorbell) };
+        self.inbox(shard).control(opened);
+        Ok(Opened { seat: Seat { shard, slot, serial }, ring: consumer, doorbell })
+    }
+
+    /// Adds a subscription to the index of its reader's shard.
+    pub(crate) fn register(
+        &self,
+        shard: ShardId,
+        subscribed: Subscribed,
+        channels: &[Arc<Channel>],
+    ) -> Registration {
+        let mut directory = self.directory(shard);
+        let registration = directory.add(subscribed);
+        for channel in channels {
+            channel.set_reader(shard, true);
+        }
+        drop(directory);
+        self.counters.subscriptions.add(1);
+        registration
+    }
+
+    /// Counts a registration, or its refusal.
+    pub(crate) fn count_registration<E>(&self, result: &Result<(), E>) {
+        let counter = if result.is_ok() { &self.counters.subscribed } else { &self.counters.refused };
+        counter.add(1);
+    }
+
+    /// The ids of the subscriptions on a channel.
+    pub(crate) fn ids(&self, channel: &str) -> Vec<String> {
+        let Some(channel) = self.router.find(channel) else { return Vec::new() };
+        let shards = (0..self.shards.len()).map(|shard| ShardId(shard as u16));
+        let ids =
+            |shard| self.directory(shard).ids(channel.id).map(|id| String::from(&**id)).collect::<Vec<_>>();
+        shards.flat_map(ids).collect()
+    }
+
+    pub(crate) fn inbox(&self, shard: ShardId) -> &Inbox {
+        &self.shards[usize::from(shard.0)].inbox
+    }
+
+    fn directory(&self, shard: ShardId) -> MutexGuard<'_, Directory> {
+        self.shards[usize::from(shard.0)].directory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn plan(
+        &self,
+        document: &str,
+        operation: &OperationName,
+    ) -> Result<Arc<Plan>, Vec<GraphQlError>> {
+        self.plans.plan(document, operation)
+    }
+
+    pub(crate) fn offer(
+        &self,
+        event: Event,
+        hold: Option<Hold>,
+        offer: impl FnOnce(&Inbox, Publish) -> Result<(), Refused>,
+    ) -> Result<(), PublishError> {
+        let _under_way = self.enter().ok_or(PublishError::Closed)?;
+        if event.channel() == router::ANY {
+            return Err(PublishError::Wildcard);
+        }
+        let channel = self.router.channel(event.channel()).map_err(PublishError::Limit)?;
+        let shards = self.router.readers(&channel);
+        let publish = Publish { channel: channel.id, event, shards, hold };
+        offer(self.inbox(channel.home), publish).map_err(|refused| match refused {
+            Refused::Full(event) => {
+                self.counters.queue_full.add(1);
+                PublishError::Full(event)
+            }
+            Refused::Closed => PublishError::Closed,
+        })
+    }
+
+    /// The channel called `name`, and the predicate that holds there for `context`.
+    pub(crate) fn channel(
+        &self,
+        name: &str,
+        context: &SecurityContext,
+    ) -> Result<(Arc<Channel>, Predicate), ChannelError> {
+        let program = self.channel_isolation.get(name).unwrap_or(&self.isolation);
+        let predicate = standard::isolate(Arc::clone(program), context.user.clone(), context.tenant.clone())
+            .map_err(ChannelError::Policy)?;
+        Ok((self.router.channel(name).map_err(ChannelError::Limit)?, predicate))
+    }
+
+    /// Takes subscriptions out of the index; from the next snapshot on they match nothing.
+    pub(crate) fn unsubscribe<'a>(
+        &self,
+        shard: ShardId,
+        gone: impl IntoIterator<Item = (&'a Registration, &'a [Arc<Channel>])>,
+    ) {
+        let mut directory = self.directory(shard);
+        let mut count = 0;
+        for (registration, channels) in gone {
+            directory.remove(registration);
+            for channel in channels {
+                channel.set_reader(shard, directory.has(channel.id));
+            }
+            count += 1;
+        }
+        drop(directory);
+        self.counters.subscriptions.sub(count);
+    }
+
+    pub(crate) fn close_reader(&self, Seat { shard, slot, serial }: Seat) {
+        let mut directory = self.directory(shard);
+        self.inbox(shard).control(Control::Close { slot, serial });
+        directory.give_slot(slot);
+        drop(directory);
+        self.counters.subscribers.sub(1);
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        let mut metrics = Metrics::default();
+        metrics.add(&self.counters);
+        self.shards.iter().for_each(|shard| metrics.add(&shard.counters));
+        metrics
+    }
+
+    pub(crate) fn count_drained(&self, delivered: u64, discarded: u64) {
+        if delivered > 0 {
+            self.counters.delivered.add(delivered);
+        }
+        if discarded > 0 {
+            self.counters.discarded.add(discarded);
+        }
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Limit(error) => error.fmt(f),
+            Self::Closed => f.write_str("the engine is closed"),
+        }
+    }
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(event) => {
+                write!(f, "no room for an event on `{}`: the shard's inbox is full", event.channel())
+            }
+            Self::Limit(error) => error.fmt(f),
+            Self::Wildcard => f.write_str("`*` is not a channel to publish on: name one"),
+            Self::Closed => f.write_str("the engine is closed"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+impl std::error::Error for PublishError {}
