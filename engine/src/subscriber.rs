@@ -211,6 +211,10 @@ impl Subscriber {
         let id_json = quote(&id).into();
         let range = Range::of(&channels, resolved);
         let active = Active { id, id_json, registration, channels, range, sequence: 0, offset: Offset(0) };
+        if self.subscriptions.is_empty() {
+            // Most readers of the direct API have one; a vector would start with room for four.
+            self.subscriptions.reserve_exact(1);
+        }
         self.subscriptions.push(active);
     }
 }

@@ -24,7 +24,7 @@ impl Direct {
     /// `AlreadyExists` if it is taken.
     pub(crate) fn reserve(&self, connection: &str, subscription: &str) -> PyResult<Place> {
         let mut table = self.0.lock();
-        let places = table.entry(subscription.to_owned()).or_default();
+        let places = table.entry(subscription.to_owned()).or_insert_with(|| Vec::with_capacity(1));
         if places.iter().any(|(of, _)| of == connection) {
             return Err(AlreadyExists::new_err(format!(
                 "`{subscription}` is registered on this connection already: complete it or use another id"

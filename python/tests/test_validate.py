@@ -4,9 +4,8 @@ import pathlib
 import random
 
 import coulis.graphql
+import graphql
 import pytest
-
-graphql = pytest.importorskip("graphql", reason="graphql-core is the oracle")
 
 TABLE = pathlib.Path(__file__).parents[2] / "engine/src/plan/tests"
 SDL = (TABLE / "validity.graphql").read_text()
@@ -103,26 +102,18 @@ class Writer:
         name = f"{of}{self.random.randrange(3)}"
         if name not in self.fragments:
             self.fragments[name] = ""
-            self.fragments[name] = (
-                f" fragment {name} on {of} {self.selections(of, depth + 1)}"
-            )
+            self.fragments[name] = f" fragment {name} on {of} {self.selections(of, depth + 1)}"
         return name
 
     def document(self):
         body = self.selections("Subscription", 0)
         text = body + "".join(self.fragments.values())
-        used = [
-            name
-            for name in ("b", "i")
-            if f"${name}" in text or self.random.random() < 0.02
-        ]
+        used = [name for name in ("b", "i") if f"${name}" in text or self.random.random() < 0.02]
         types = {
             "b": ["Boolean!"] * 6 + ["Boolean", "Boolean = true", "Int!"],
             "i": ["Int"] * 6 + ["String"],
         }
-        variables = ", ".join(
-            f"${name}: {self.random.choice(types[name])}" for name in used
-        )
+        variables = ", ".join(f"${name}: {self.random.choice(types[name])}" for name in used)
         return f"subscription {f'({variables}) ' if variables else ''}{text}"
 
 
