@@ -227,7 +227,8 @@ impl ControlPlane {
         let slot = directory.take_slot();
         let (told, bell) = (Arc::clone(&losses), Arc::clone(&doorbell));
         let opened = Control::Open { slot, serial, ring: producer, losses: told, doorbell: bell };
-        self.inbox(shard).control(opened);
+        // Nothing is meant for this reader yet: the shard takes it in with the first event.
+        self.inbox(shard).control_later(opened);
         Ok(Opened { seat: Seat { shard, slot, serial }, ring: consumer, losses, doorbell })
     }
 
@@ -284,7 +285,7 @@ impl ControlPlane {
         event: Event,
         hold: Option<Hold>,
         offer: impl FnOnce(&Inbox, Publish) -> Result<(), Refused>,
-    ) -> Result<(), PublishError> {
+    ) -> Result<&Inbox, PublishError> {
         let _under_way = self.enter().ok_or(PublishError::Closed)?;
         if event.channel() == router::ANY {
             return Err(PublishError::Wildcard);
@@ -292,7 +293,8 @@ impl ControlPlane {
         let channel = self.router.channel(event.channel()).map_err(PublishError::Limit)?;
         let shards = self.router.readers(&channel);
         let publish = Publish { channel: channel.id, event, shards, hold };
-        offer(self.inbox(channel.home), publish).map_err(|refused| match refused {
+        let home = self.inbox(channel.home);
+        offer(home, publish).map(|()| home).map_err(|refused| match refused {
             Refused::Full(event) => {
                 self.counters.queue_full.add(1);
                 PublishError::Full(event)

@@ -165,9 +165,10 @@ impl EngineBuilder {
         for (number, (shard, sleeper)) in shards.into_iter().enumerate() {
             let core = (!cores.is_empty()).then(|| cores[number % cores.len()]);
             let (undrained, peers) = (Arc::clone(&undrained), Arc::clone(&peers));
-            let driver =
-                Driver { name: format!("coulis-shard-{number}"), core, spins, sleeper, undrained, peers };
-            let thread = driver.start(shard).map_err(BuildError::Thread)?;
+            let (name, inbox) = (format!("coulis-shard-{number}"), peers[number].clone());
+            inbox.berth().moor(shard);
+            let driver = Driver { name, core, spins, sleeper, undrained, peers, inbox };
+            let thread = driver.start().map_err(BuildError::Thread)?;
             engine.0.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         Ok(engine)
@@ -305,7 +306,9 @@ impl Engine {
     pub fn publish(&self, event: Event) -> Result<Receipt, PublishError> {
         let (receipt, hold) = Receipt::new(RECEIPT_SPINS);
         let wait = self.0.plane.limits().publish_wait_max;
-        self.0.plane.offer(event, Some(hold), |inbox, publish| inbox.offer_within(publish, wait))?;
+        let home =
+            self.0.plane.offer(event, Some(hold), |inbox, publish| inbox.offer_within(publish, wait))?;
+        home.run(|| receipt.is_dispatched());
         Ok(receipt)
     }
 
@@ -315,7 +318,8 @@ impl Engine {
     /// See [`PublishError`].
     pub fn try_publish(&self, event: Event) -> Result<Receipt, PublishError> {
         let (receipt, hold) = Receipt::new(RECEIPT_SPINS);
-        self.0.plane.offer(event, Some(hold), Inbox::offer)?;
+        let home = self.0.plane.offer(event, Some(hold), Inbox::offer)?;
+        home.run(|| receipt.is_dispatched());
         Ok(receipt)
     }
 
@@ -325,7 +329,8 @@ impl Engine {
     /// See [`PublishError`].
     pub fn publish_nowait(&self, event: Event) -> Result<(), PublishError> {
         let wait = self.0.plane.limits().publish_wait_max;
-        self.0.plane.offer(event, None, |inbox, publish| inbox.offer_within(publish, wait))
+        self.0.plane.offer(event, None, |inbox, publish| inbox.offer_within(publish, wait))?.wake();
+        Ok(())
     }
 
     /// The compiled operation of a document, made once for each document and name.

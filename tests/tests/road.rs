@@ -227,3 +227,45 @@ fn bounds_are_errors_that_name_themselves() {
     assert!(error.to_string().contains("`channels_max` is 1"), "{error}");
     assert!(Engine::builder().shards(65).build().is_err());
 }
+
+/// Publishers step shards themselves where they find them at rest; the pinned threads step them where not. Whoever
+/// does it, each event is dispatched once, and each publisher's events keep their order.
+#[test]
+fn publishers_on_many_threads_lose_nothing() {
+    const PUBLISHERS: usize = 4;
+    const EVENTS: usize = 200;
+    for shards in [1, 2] {
+        let engine = engine(shards);
+        let mut readers: Vec<_> = (0..4).map(|_| reader(&engine, [request("a", QUERY)])).collect();
+        thread::scope(|scope| {
+            for publisher in 0..PUBLISHERS {
+                let engine = &engine;
+                scope.spawn(move || {
+                    for number in 0..EVENTS {
+                        let event = event("x", &format!("[{publisher},{number}]"));
+                        if number % 3 == 0 {
+                            engine.publish_nowait(event).unwrap();
+                        } else {
+                            assert_eq!(publish(engine, event).delivered, 4);
+                        }
+                        // Registrations come and go meanwhile.
+                        drop(reader(engine, [request("b", "subscription { y }")]));
+                    }
+                });
+            }
+        });
+        publish(&engine, event("x", "[]"));
+        for reader in &mut readers {
+            let lines = read(reader);
+            assert_eq!(lines.len(), PUBLISHERS * EVENTS + 1);
+            for publisher in 0..PUBLISHERS {
+                let own = format!("\"x\":[{publisher},");
+                let number =
+                    |line: &String| line.split_once(&own)?.1.split_once(']')?.0.parse::<usize>().ok();
+                let numbers = lines.iter().filter_map(number);
+                assert!(numbers.eq(0..EVENTS), "publisher {publisher}");
+            }
+        }
+        assert_eq!((engine.metrics().pending(), engine.metrics().subscriptions), (0, 4));
+    }
+}

@@ -44,6 +44,8 @@ pub(crate) struct Driver {
     /// Shards that may still forward to others.
     pub(crate) undrained: Arc<AtomicUsize>,
     pub(crate) peers: Arc<[Inbox]>,
+    /// The shard's own inbox.
+    pub(crate) inbox: Inbox,
 }
 
 impl Driver {
@@ -51,11 +53,11 @@ impl Driver {
     ///
     /// # Errors
     /// The system's, if it gives no thread.
-    pub(crate) fn start(self, shard: Shard) -> std::io::Result<JoinHandle<()>> {
-        thread::Builder::new().name(self.name.clone()).spawn(move || self.run(shard))
+    pub(crate) fn start(self) -> std::io::Result<JoinHandle<()>> {
+        thread::Builder::new().name(self.name.clone()).spawn(move || self.run())
     }
 
-    fn run(&self, mut shard: Shard) {
+    fn run(&self) {
         if let Some(core) = self.core {
             core_affinity::set_for_current(core);
         }
@@ -63,31 +65,48 @@ impl Driver {
         _ = self.sleeper.0.set(thread::current());
         let mut drained = false;
         loop {
-            while shard.step() {}
-            if !drained && shard.drained() {
-                drained = true;
-                self.undrained.fetch_sub(1, Ordering::AcqRel);
-                self.peers.iter().for_each(Inbox::wake);
+            match self.inbox.berth().with(|shard| self.turn(shard, &mut drained)) {
+                Some(Next::Sleep) => self.sleep(),
+                Some(Next::Leave) => return drop(self.inbox.berth().unmoor()),
+                None if self.inbox.berth().is_lost() => return,
+                // A publisher has the shard for a few batches, or a peer's inbox is full.
+                Some(Next::Work) | None => thread::yield_now(),
             }
-            if drained && self.undrained.load(Ordering::Acquire) == 0 {
-                // Every shard's last forward is in its peer's inbox by now.
-                while shard.step() {}
-                return;
-            }
-            self.idle(&shard);
         }
     }
 
-    fn idle(&self, shard: &Shard) {
+    /// Works while there is work; what is next then?
+    fn turn(&self, shard: &mut Shard, drained: &mut bool) -> Next {
+        while shard.step() {}
+        if !*drained && shard.drained() {
+            *drained = true;
+            self.undrained.fetch_sub(1, Ordering::AcqRel);
+            self.peers.iter().for_each(Inbox::wake);
+        }
+        if *drained && self.undrained.load(Ordering::Acquire) == 0 {
+            // Every shard's last forward is in its peer's inbox by now.
+            while shard.step() {}
+            return Next::Leave;
+        }
+        shard.arm();
+        if shard.is_idle() { Next::Sleep } else { Next::Work }
+    }
+
+    /// Armed before: what came since has unparked this thread.
+    fn sleep(&self) {
         for _ in 0..self.spins {
-            if !shard.is_idle() {
+            if !self.inbox.is_empty() {
                 return;
             }
             std::hint::spin_loop();
         }
-        shard.arm();
-        if shard.is_idle() {
-            thread::park();
-        }
+        thread::park();
     }
+}
+
+/// What a shard's thread does after a turn.
+enum Next {
+    Work,
+    Sleep,
+    Leave,
 }

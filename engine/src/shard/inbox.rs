@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc, task::Waker, time::Duration};
 
 use crossbeam::queue::SegQueue;
 
-use super::{receipt::Hold, resolve::Answer};
+use super::{berth::Berth, receipt::Hold, resolve::Answer};
 use crate::{
     event::{Event, Stamped},
     id::{ChannelId, ShardId},
@@ -66,6 +66,7 @@ pub(crate) struct Inbox {
     forwards: flume::Sender<Forward>,
     control: Arc<SegQueue<Control>>,
     signal: Arc<Signal>,
+    berth: Arc<Berth>,
 }
 
 /// The shard's side.
@@ -85,6 +86,7 @@ pub(crate) fn inbox(capacity: usize, waker: Waker) -> (Inbox, Outlet) {
         forwards,
         control: Arc::new(SegQueue::new()),
         signal: Arc::new(Signal::new(waker)),
+        berth: Arc::default(),
     };
     (inbox.clone(), Outlet { publishes: publishes_out, forwards: forwards_out, inbox })
 }
@@ -96,14 +98,12 @@ pub(crate) enum Refused {
 }
 
 impl Inbox {
-    /// Step 3 of the road: a bounded hand-over, or the event comes back.
+    /// Step 3 of the road: a bounded hand-over, or the event comes back. Call `run` or `wake` after it.
     pub(crate) fn offer(&self, publish: Publish) -> Result<(), Refused> {
         self.publishes.try_send(publish).map_err(|error| match error {
             flume::TrySendError::Full(publish) => Refused::Full(Box::new(publish.event)),
             flume::TrySendError::Disconnected(_) => Refused::Closed,
-        })?;
-        self.signal.notify();
-        Ok(())
+        })
     }
 
     /// The same, but waits for room.
@@ -111,9 +111,7 @@ impl Inbox {
         self.publishes.send_timeout(publish, wait).map_err(|error| match error {
             flume::SendTimeoutError::Timeout(publish) => Refused::Full(Box::new(publish.event)),
             flume::SendTimeoutError::Disconnected(_) => Refused::Closed,
-        })?;
-        self.signal.notify();
-        Ok(())
+        })
     }
 
     pub(crate) fn forward(&self, forward: Forward) -> Result<(), Forward> {
@@ -127,8 +125,30 @@ impl Inbox {
         self.signal.notify();
     }
 
+    /// The same for what may wait until the shard has something else to do.
+    pub(crate) fn control_later(&self, control: Control) {
+        self.control.push(control);
+    }
+
+    /// Has the shard's thread look at the inbox.
     pub(crate) fn wake(&self) {
         self.signal.notify();
+    }
+
+    /// Has the inbox worked off until `done`: by this thread if the shard is at rest, else by the shard's.
+    pub(crate) fn run(&self, done: impl Fn() -> bool) {
+        if self.berth.step_until(done) {
+            self.signal.notify();
+        }
+    }
+
+    pub(crate) fn berth(&self) -> &Berth {
+        &self.berth
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.publishes.is_empty() && self.forwards.is_empty() && self.control.is_empty()
     }
 }
 
@@ -151,7 +171,7 @@ impl Outlet {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.publishes.is_empty() && self.forwards.is_empty() && self.inbox.control.is_empty()
+        self.inbox.is_empty()
     }
 
     pub(crate) fn inbox(&self) -> &Inbox {

@@ -7,6 +7,7 @@
 //!
 //! Why not an async task: a batch is nanoseconds a delivery, a task switch alone costs more.
 
+pub(crate) mod berth;
 mod directory;
 pub(crate) mod drive;
 mod facts;

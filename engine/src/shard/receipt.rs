@@ -139,6 +139,11 @@ impl Receipt {
         }
     }
 
+    /// Whether every delivery that needs no asynchronous resolver is readable.
+    pub fn is_dispatched(&self) -> bool {
+        self.0.dispatched.is_open()
+    }
+
     /// Whether everything is done, asynchronous resolvers too.
     pub fn is_done(&self) -> bool {
         self.0.done.is_open()

@@ -65,7 +65,8 @@ impl Job {
 
     fn reply_with(&mut self, result: Result<Vec<u8>, String>) {
         if let Some(Reply { inbox, render, ticket }) = self.reply.take() {
-            inbox.control(Control::Answer(Answer { render, ticket, result }));
+            inbox.control_later(Control::Answer(Answer { render, ticket, result }));
+            inbox.run(|| false);
         }
     }
 }
