@@ -178,8 +178,8 @@ impl ControlPlane {
         (!self.closed.load(Ordering::SeqCst)).then_some(under_way)
     }
 
-    /// Stops taking anything in; answers whether this was the first call. When it returns, what was taken in is in
-    /// the shards' inboxes, and behind it the order to stop.
+    /// Stops taking anything in. When it returns, what was taken in is in the shards' inboxes, and behind it the order
+    /// to stop. Safe to repeat.
     pub(crate) fn close(&self) {
         let first = !self.closed.swap(true, Ordering::SeqCst);
         // Whoever entered before `closed` was set is served by shards that still run, so this ends.
@@ -213,10 +213,12 @@ impl ControlPlane {
         frames: Option<usize>,
     ) -> Result<Opened, OpenError> {
         let _under_way = self.enter().ok_or(OpenError::Closed)?;
-        let open = self.counters.subscribers.get() as usize;
-        LimitExceeded::check("subscribers_max", open + 1, self.limits.subscribers_max)
-            .map_err(OpenError::Limit)?;
-        self.counters.subscribers.add(1);
+        // Counted first: of two that come at once for the last place, one is refused.
+        let open = self.counters.subscribers.add(1) as usize;
+        if let Err(limit) = LimitExceeded::check("subscribers_max", open, self.limits.subscribers_max) {
+            self.counters.subscribers.sub(1);
+            return Err(OpenError::Limit(limit));
+        }
         let serial = self.next_reader.fetch_add(1, Ordering::Relaxed);
         let shard = ShardId((serial % self.shards.len() as u64) as u16);
         let frames = frames.unwrap_or(usize::MAX).min(self.limits.ring_frames_max);

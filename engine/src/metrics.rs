@@ -109,9 +109,9 @@ impl Counter {
         self.0.store(self.get().wrapping_add(count), Ordering::Relaxed);
     }
 
-    /// Adds, where several threads write.
-    pub(crate) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
+    /// Adds, where several threads write; answers the sum.
+    pub(crate) fn add(&self, count: u64) -> u64 {
+        self.0.fetch_add(count, Ordering::Relaxed).wrapping_add(count)
     }
 
     /// Takes away, where several threads write.

@@ -268,11 +268,8 @@ impl Shard {
     }
 
     fn forward(&mut self, peer: ShardId, forward: Forward) {
-        if !self.outbox.is_empty() {
-            self.outbox.push_back((peer, forward));
-        } else if let Err(forward) = self.peers[usize::from(peer.0)].forward(forward) {
-            self.outbox.push_back((peer, forward));
-        }
+        self.outbox.push_back((peer, forward));
+        self.flush_outbox();
     }
 
     /// Sends what waits for peers. Answers whether nothing waits any more: only then are new events taken.
@@ -300,9 +297,7 @@ impl Shard {
                     self.readers[slot] =
                         Some(Reader { serial, ring, losses, doorbell, lanes: Vec::new(), touched: false });
                 }
-                Control::Close { slot, serial } => {
-                    self.close(slot, serial);
-                }
+                Control::Close { slot, serial } => self.close(slot, serial),
                 Control::Answer(answer) => self.answer(answer),
                 Control::Stop => self.stopping = true,
             }
