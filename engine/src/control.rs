@@ -11,13 +11,14 @@ use std::{
 use arc_swap::ArcSwap;
 
 use crate::{
+    cursor::{Cursor, Epoch},
     error::{GraphQlError, LimitExceeded},
     event::Event,
     id::ShardId,
     limits::Limits,
-    loss::Losses,
+    link::Link,
     metrics::{Counters, Metrics, SharedCounters},
-    notifier::{Doorbell, Mailbox},
+    notifier::Wake,
     payload::Payload,
     plan::{OperationName, Plan, Plans, Schema},
     policy::{
@@ -28,10 +29,12 @@ use crate::{
     router::{self, Channel, Router},
     security::SecurityContext,
     shard::{
-        Directory, Index, Registration, Shard, Subscribed,
+        Directory, Index, Parts, Registration, Shard, Subscribed,
         drive::Sleeper,
         inbox::{self, Control, Inbox, Outlet, Publish, Refused},
+        log::Reload,
         receipt::Hold,
+        resume::{Outcome, Resume},
     },
     sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
@@ -84,8 +87,7 @@ pub(crate) struct Seat {
 pub(crate) struct Opened {
     pub(crate) seat: Seat,
     pub(crate) ring: Consumer<Payload>,
-    pub(crate) losses: Arc<Losses>,
-    pub(crate) doorbell: Arc<Doorbell>,
+    pub(crate) link: crate::sync::Arc<Link>,
 }
 
 /// Shards before they run, each with the sleeper of the thread to come.
@@ -98,6 +100,8 @@ pub(crate) struct Settings {
     pub(crate) schema: Option<Schema>,
     pub(crate) isolation: Isolation,
     pub(crate) channels: HashMap<String, Isolation>,
+    /// The incarnation of the logs; `None`: a random one.
+    pub(crate) epoch: Option<Epoch>,
 }
 
 /// What all handles and subscribers share.
@@ -144,7 +148,8 @@ impl Drop for UnderWay<'_> {
 impl ControlPlane {
     /// A plane for `count` shards, and what their threads need: who has the shards steps them.
     pub(crate) fn new(settings: Settings, count: u16) -> Result<(Self, Assembled), ProgramError> {
-        let Settings { limits, schema, isolation, channels } = settings;
+        let Settings { limits, schema, isolation, channels, epoch } = settings;
+        let epoch = epoch.unwrap_or_else(Epoch::random);
         let channels = channels.iter().map(|(name, rules)| Ok((name.clone(), rules.compile()?)));
         let sleepers: Vec<_> = (0..count).map(|_| Arc::new(Sleeper::default())).collect();
         let inbox = |sleeper: &Arc<Sleeper>| inbox::inbox(limits.inbox_commands_max, sleeper.waker());
@@ -164,8 +169,16 @@ impl ControlPlane {
         let peers: Arc<[Inbox]> = inboxes.into();
         let shard = |(number, outlet): (usize, Outlet)| {
             let ShardHandle { index, counters, .. } = &plane.shards[number];
-            let (peers, counters) = (Arc::clone(&peers), Arc::clone(counters));
-            Shard::new(ShardId(number as u16), outlet, index, peers, counters, &plane.limits)
+            Shard::new(Parts {
+                id: ShardId(number as u16),
+                outlet,
+                index: Arc::clone(index),
+                peers: Arc::clone(&peers),
+                any: Arc::clone(plane.router.any()),
+                epoch,
+                counters: Arc::clone(counters),
+                limits: plane.limits.clone(),
+            })
         };
         let shards = outlets.into_iter().enumerate().map(shard).zip(sleepers).collect();
         Ok((plane, shards))
@@ -207,11 +220,7 @@ impl ControlPlane {
     }
 
     /// Opens a reader.
-    pub(crate) fn open(
-        &self,
-        mailbox: Option<(Arc<Mailbox>, u64)>,
-        frames: Option<usize>,
-    ) -> Result<Opened, OpenError> {
+    pub(crate) fn open(&self, wake: Wake, frames: Option<usize>) -> Result<Opened, OpenError> {
         let _under_way = self.enter().ok_or(OpenError::Closed)?;
         // Counted first: of two that come at once for the last place, one is refused.
         let open = self.counters.subscribers.add(1) as usize;
@@ -223,15 +232,13 @@ impl ControlPlane {
         let shard = ShardId((serial % self.shards.len() as u64) as u16);
         let frames = frames.unwrap_or(usize::MAX).min(self.limits.ring_frames_max);
         let (producer, consumer) = ring::ring(frames);
-        let doorbell = Doorbell::new(mailbox);
-        let losses = Arc::new(Losses::new(self.limits.lanes_max()));
+        let link = Link::new(wake, self.limits.lanes_max());
         let mut directory = self.directory(shard);
         let slot = directory.take_slot();
-        let (told, bell) = (Arc::clone(&losses), Arc::clone(&doorbell));
-        let opened = Control::Open { slot, serial, ring: producer, losses: told, doorbell: bell };
+        let opened = Control::Open { slot, serial, ring: producer, link: crate::sync::Arc::clone(&link) };
         // Nothing is meant for this reader yet: the shard takes it in with the first event.
         self.inbox(shard).control_later(opened);
-        Ok(Opened { seat: Seat { shard, slot, serial }, ring: consumer, losses, doorbell })
+        Ok(Opened { seat: Seat { shard, slot, serial }, ring: consumer, link })
     }
 
     /// Adds a subscription to the index of its reader's shard.
@@ -249,6 +256,29 @@ impl ControlPlane {
         drop(directory);
         self.counters.subscriptions.add(1);
         registration
+    }
+
+    /// Has the home of a registered subscription's channel send it what came after a cursor. Where the shards are at
+    /// rest, it has done so when this returns.
+    pub(crate) fn resume(
+        &self,
+        shard: ShardId,
+        registration: &Registration,
+        channel: &Channel,
+        after: Result<Cursor, Reload>,
+        outcome: &Outcome,
+    ) {
+        let Some(to) = self.directory(shard).alone(registration, channel.id) else { return };
+        let home = self.inbox(channel.home);
+        let outcome_there = Arc::clone(outcome);
+        let resume = Resume { channel: channel.id, after, to, shard, outcome: outcome_there };
+        home.control_later(Control::Resume(resume));
+        home.run(|| outcome.get().is_some());
+    }
+
+    /// Tells a reader's shard that the ring has room again, or that something kept is of no use any more.
+    pub(crate) fn refill(&self, Seat { shard, slot, serial }: Seat) {
+        self.inbox(shard).control(Control::Refill { slot, serial });
     }
 
     /// Counts a registration, or its refusal.
@@ -293,9 +323,8 @@ impl ControlPlane {
             return Err(PublishError::Wildcard);
         }
         let channel = self.router.channel(event.channel()).map_err(PublishError::Limit)?;
-        let shards = self.router.readers(&channel);
-        let publish = Publish { channel: channel.id, event, shards, hold };
         let home = self.inbox(channel.home);
+        let publish = Publish { channel, event, hold };
         offer(home, publish).map(|()| home).map_err(|refused| match refused {
             Refused::Full(event) => {
                 self.counters.queue_full.add(1);

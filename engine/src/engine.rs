@@ -10,16 +10,19 @@ use std::{
 
 use crate::{
     control::{Assembled, ChannelError, ControlPlane, Locked, Settings},
+    cursor::Cursor,
     error::{GraphQlError, LimitExceeded},
     event::Event,
+    id::ChannelId,
     limits::Limits,
     metrics::Metrics,
+    overflow::Overflow,
     plan::{OperationName, Plan, Schema},
     policy::{Predicate, ProgramError, standard::Isolation},
     router::{self, Channel},
     security::SecurityContext,
-    shard::{Resolver, Subscribed, drive::Driver, inbox::Inbox},
-    subscriber::{Subscriber, SubscriberOptions},
+    shard::{Member, Resolver, Subscribed, drive::Driver, inbox::Inbox, resume::Outcome},
+    subscriber::{Kept, Reload, Resumed, Subscriber, SubscriberOptions},
     value::Value,
 };
 
@@ -84,6 +87,11 @@ pub struct SubscribeRequest {
     pub resolver: Option<Arc<dyn Resolve>>,
     /// Ask the resolver for this subscription alone, not once for all that share the result.
     pub per_subscription: bool,
+    /// What happens when the reader's ring is full.
+    pub overflow: Overflow,
+    /// The last cursor that the reader has seen: everything after it comes first, or the reader is told that it has to
+    /// load anew. An empty text asks for the present position only. `None`: no such wish.
+    pub resume: Option<String>,
 }
 
 /// Settings of an engine to be built.
@@ -151,6 +159,13 @@ impl EngineBuilder {
         self
     }
 
+    /// The incarnation of the channels' logs, for runs that can be repeated. Default: a random one.
+    #[cfg(test)]
+    pub(crate) fn epoch(mut self, epoch: crate::cursor::Epoch) -> Self {
+        self.settings.epoch = Some(epoch);
+        self
+    }
+
     /// Starts the engine.
     ///
     /// # Errors
@@ -196,8 +211,8 @@ impl Engine {
     /// # Errors
     /// `subscribers_max`, or the engine is closed.
     pub fn open(&self, options: SubscriberOptions) -> Result<Subscriber, OpenError> {
-        let SubscriberOptions { mailbox, ring_frames_max } = options;
-        let opened = self.0.plane.open(mailbox, ring_frames_max)?;
+        let SubscriberOptions { wake, ring_frames_max } = options;
+        let opened = self.0.plane.open(wake, ring_frames_max)?;
         Ok(Subscriber::new(Arc::clone(&self.0.plane), opened))
     }
 
@@ -225,7 +240,13 @@ impl Engine {
         let bound = plan.bind(&request.variables, plane.limits()).map_err(SubscribeError::InvalidQuery)?;
         let (channels, predicates): (Vec<_>, Vec<_>) =
             self.channels(request.channels, plan.root_field(), &request.context)?.into_iter().unzip();
+        let one_log = matches!(&*channels, [channel] if channel.id != ChannelId::ANY);
+        let resume = request.resume.map(|text| match &*text {
+            "" => Err(Reload::New),
+            text => text.parse::<Cursor>().map_err(|_| Reload::Cursor),
+        });
         let member = subscriber.reserve(plane.limits()).map_err(SubscribeError::Limit)?;
+        let member = Member { resumed: resume.is_some() && one_log, ..member };
         let resolved = request.resolver.is_some();
         let resolver = request.resolver.map(|resolve| Resolver {
             resolve,
@@ -240,9 +261,22 @@ impl Engine {
             projection: bound.projection,
             resolver,
             per_subscription: request.per_subscription,
+            overflow: request.overflow.clone(),
         };
         let registration = plane.register(subscriber.shard(), subscribed, &channels);
-        subscriber.keep(id, registration, channels.into(), resolved);
+        let outcome = resume.map(|after| {
+            let outcome = Outcome::default();
+            match &*channels {
+                [channel] if one_log => {
+                    plane.resume(subscriber.shard(), &registration, channel, after, &outcome);
+                }
+                // Never set before.
+                _ => _ = outcome.set(Resumed { result: Err(Reload::Cursor), cursor: None }),
+            }
+            outcome
+        });
+        let overflow = &request.overflow;
+        subscriber.keep(Kept { id, registration, channels: channels.into(), resolved, overflow, outcome });
         Ok(())
     }
 

@@ -15,9 +15,24 @@ impl ChannelId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardId(pub u16);
 
+/// Shards as a set; `Limits::shards_max` keeps them within 64.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ShardSet(pub(crate) u64);
+
+impl ShardSet {
+    /// The shards of the set other than `this`.
+    pub(crate) fn others(self, this: ShardId) -> impl Iterator<Item = ShardId> {
+        (0..64).filter(move |&shard| shard != this.0 && self.0 >> shard & 1 == 1).map(ShardId)
+    }
+}
+
 /// An event's position in its channel's log, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Offset(pub u64);
+
+/// A moment: milliseconds since the engine's start. Shards are told the time, they do not look at a clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Millis(pub(crate) u64);
 
 /// A user or tenant id in canonical text: the integer `7` and the text `"7"` are the same identity.
 ///

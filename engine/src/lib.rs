@@ -5,6 +5,7 @@
 
 mod sync;
 
+pub mod cursor;
 pub mod error;
 pub mod id;
 pub mod limits;
@@ -17,17 +18,18 @@ pub mod ring;
 
 pub mod event;
 pub mod frame;
+mod link;
 mod loss;
+pub mod overflow;
 pub mod policy;
 
 pub mod plan;
 pub mod security;
 
-pub(crate) mod shard;
-
+pub mod envelope;
 pub mod router;
 
-pub mod envelope;
+pub(crate) mod shard;
 
 pub(crate) mod control;
 

@@ -34,6 +34,20 @@ pub struct Limits {
     pub channels_per_subscription_max: usize,
     /// Frames that wait in one subscriber's ring; a power of two.
     pub ring_frames_max: usize,
+    /// Bytes of bodies that wait in one subscriber's ring, shared ones counted in full; one frame always fits.
+    pub ring_bytes_max: usize,
+    /// Keys of one subscription that coalesces (`Overflow::LatestPerKey`) while its ring is full.
+    pub latest_keys_max: usize,
+    /// Events that one channel keeps to be resumed from; 0: none, and no cursors.
+    pub log_events_max: usize,
+    /// Bytes of events that one channel keeps.
+    pub log_bytes_max: usize,
+    /// How long an event is kept.
+    pub log_age_max: Duration,
+    /// Bytes of events that all channels of one shard keep.
+    pub logs_bytes_max: usize,
+    /// Events that one resumed subscription replays; its ring grows for them beyond `ring_frames_max`.
+    pub replay_events_max: usize,
     /// Bytes of a subscription's or connection's id.
     pub subscription_id_bytes_max: usize,
     /// Bytes of a GraphQL document.
@@ -83,6 +97,13 @@ impl Default for Limits {
             subscriptions_per_subscriber_max: 100,
             channels_per_subscription_max: 64,
             ring_frames_max: 1_024,
+            ring_bytes_max: 16 << 20,
+            latest_keys_max: 1_024,
+            log_events_max: 1_024,
+            log_bytes_max: 1 << 20,
+            log_age_max: Duration::from_secs(300),
+            logs_bytes_max: 256 << 20,
+            replay_events_max: 16_384,
             subscription_id_bytes_max: 1_024,
             query_bytes_max: 15_000,
             query_tokens_max: 1_000,

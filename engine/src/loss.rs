@@ -14,10 +14,22 @@ use crate::{
 };
 
 /// The last frame that a subscription lost, and an offset that no loss up to it exceeds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Cell {
     address: AtomicU64,
     offset: AtomicU64,
+}
+
+/// One lane's losses: frames that were taken back, and frames that were refused.
+type Cells = [Cell; 2];
+
+/// How a frame was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// It was taken back: every earlier frame has left the ring, too.
+    Evicted,
+    /// It found no room: earlier frames may still wait in the ring.
+    Refused,
 }
 
 /// One reader's losses; its shard writes, the reader reads.
@@ -25,7 +37,7 @@ pub(crate) struct Losses {
     /// Something was noted since the reader looked.
     news: AtomicBool,
     /// By lane; made at the first loss, so that a reader that keeps up costs nothing.
-    cells: OnceLock<Box<[Cell]>>,
+    cells: OnceLock<Box<[Cells]>>,
     lanes_max: usize,
 }
 
@@ -35,11 +47,10 @@ impl Losses {
         Self { news: AtomicBool::new(false), cells: OnceLock::new(), lanes_max }
     }
 
-    /// The shard's side, after a frame was taken back. The reader is woken after this.
-    pub(crate) fn note(&self, lane: usize, address: Address, Offset(offset): Offset) {
-        let cell = || Cell { address: AtomicU64::new(0), offset: AtomicU64::new(0) };
-        let cells = self.cells.get_or_init(|| (0..self.lanes_max).map(|_| cell()).collect());
-        let Some(cell) = cells.get(lane) else { return };
+    /// The shard's side, after a frame was lost. The reader is woken after this.
+    pub(crate) fn note(&self, loss: Loss, lane: usize, address: Address, Offset(offset): Offset) {
+        let cells = self.cells.get_or_init(|| (0..self.lanes_max).map(|_| Cells::default()).collect());
+        let Some(cell) = cells.get(lane).map(|cells| &cells[loss as usize]) else { return };
         let before = Address::from_bits(cell.address.load(Ordering::Relaxed));
         let known = cell.offset.load(Ordering::Relaxed);
         let highest = if before.subscription == address.subscription { known.max(offset) } else { offset };
@@ -50,13 +61,15 @@ impl Losses {
     }
 
     /// The reader's side: the last loss of each subscription, if there were losses since the last look.
-    pub(crate) fn look(&self, mut each: impl FnMut(Address, Offset)) {
+    pub(crate) fn look(&self, mut each: impl FnMut(Loss, Address, Offset)) {
         if !self.news.load(Ordering::Relaxed) || !self.news.swap(false, Ordering::AcqRel) {
             return;
         }
-        for cell in self.cells.get().into_iter().flatten() {
-            let address = Address::from_bits(cell.address.load(Ordering::Acquire));
-            each(address, Offset(cell.offset.load(Ordering::Relaxed)));
+        for cells in self.cells.get().into_iter().flatten() {
+            for (cell, loss) in cells.iter().zip([Loss::Evicted, Loss::Refused]) {
+                let address = Address::from_bits(cell.address.load(Ordering::Acquire));
+                each(loss, address, Offset(cell.offset.load(Ordering::Relaxed)));
+            }
         }
     }
 }
@@ -74,16 +87,20 @@ mod tests {
     #[test]
     fn each_lane_keeps_its_last_loss_and_the_highest_offset() {
         let (losses, mut seen) = (Losses::new(2), Vec::new());
-        losses.look(|_, _| panic!("no news"));
-        let note = |lane, subscription, sequence, offset| {
-            losses.note(lane, Address { subscription, sequence }, Offset(offset));
+        losses.look(|_, _, _| panic!("no news"));
+        let note = |loss, lane, subscription, sequence, offset| {
+            losses.note(loss, lane, Address { subscription, sequence }, Offset(offset));
         };
-        note(0, 1, 1, 9);
-        note(0, 1, 2, 4);
-        note(1, 2, 1, 7);
-        note(1, 3, 1, 5);
-        losses.look(|address, offset| seen.push((address.subscription, address.sequence, offset.0)));
-        assert_eq!(seen, [(1, 2, 9), (3, 1, 5)]);
-        losses.look(|_, _| panic!("no news since"));
+        note(Loss::Evicted, 0, 1, 1, 9);
+        note(Loss::Evicted, 0, 1, 2, 4);
+        note(Loss::Evicted, 1, 2, 1, 7);
+        note(Loss::Evicted, 1, 3, 1, 5);
+        note(Loss::Refused, 1, 3, 8, 8);
+        losses.look(|loss, Address { subscription, sequence }, offset| {
+            seen.push((loss as usize, subscription, sequence, offset.0));
+        });
+        seen.retain(|row| row.1 > 0);
+        assert_eq!(seen, [(0, 1, 2, 9), (0, 3, 1, 5), (1, 3, 8, 8)]);
+        losses.look(|_, _, _| panic!("no news since"));
     }
 }

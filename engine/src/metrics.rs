@@ -1,5 +1,5 @@
 //! What the engine counts, and the one equation that all of it obeys at rest:
-//! `matched = delivered + dropped + discarded + denied + failed + pending`.
+//! `matched = delivered + coalesced + dropped + discarded + denied + failed + pending`.
 //!
 //! A shard writes its own counters (no atomic read-modify-write on its way); readers and publishers add to theirs
 //! once a batch. A snapshot adds them up.
@@ -56,8 +56,10 @@ counters! {
     failed: "counter",
     /// Frames put into rings.
     pushed: "counter",
-    /// Frames taken back from full rings, oldest first; their readers are told.
+    /// Frames lost to full rings, by the overflow policy of their subscription; their readers are told.
     dropped: "counter",
+    /// Frames that a newer one of their key replaced, while a ring was full.
+    coalesced: "counter",
     /// Frames handed to readers.
     delivered: "counter",
     /// Frames of subscriptions that were completed before they were read.
@@ -68,6 +70,10 @@ counters! {
     resolver_calls: "counter",
     /// Resolvers that failed or gave no answer; their readers got `errors`.
     resolver_errors: "counter",
+    /// Subscriptions that were resumed, with everything that they had missed.
+    resumed: "counter",
+    /// Subscriptions that could not be resumed, and were told to load anew.
+    reloaded: "counter",
     /// Readers woken.
     wakes: "counter",
     /// Publishes refused because an inbox was full.
@@ -85,7 +91,8 @@ counters! {
 impl Metrics {
     /// Matched deliveries that wait for a resolver or a reader; 0 when everything has come to rest.
     pub fn pending(&self) -> u64 {
-        let done = self.delivered + self.dropped + self.discarded + self.denied + self.failed;
+        let done =
+            self.delivered + self.coalesced + self.dropped + self.discarded + self.denied + self.failed;
         self.matched.saturating_sub(done)
     }
 }

@@ -8,10 +8,11 @@
 use std::{
     fmt,
     sync::Arc,
-    task::{Wake, Waker},
+    task::{Wake as TaskWake, Waker},
     thread::{self, Thread},
 };
 
+use arc_swap::ArcSwapOption;
 use crossbeam::queue::SegQueue;
 
 use crate::sync::{AtomicBool, Ordering};
@@ -47,7 +48,7 @@ impl Signal {
 /// A waker that unparks the thread that asks for it ([`std::thread::park`] is the sleep).
 pub fn unparker() -> Waker {
     struct Unpark(Thread);
-    impl Wake for Unpark {
+    impl TaskWake for Unpark {
         fn wake(self: Arc<Self>) {
             self.0.unpark();
         }
@@ -92,38 +93,99 @@ impl fmt::Debug for Mailbox {
     }
 }
 
-/// One subscriber's place in its mailbox; its producer and its reader share it.
+/// How a subscriber learns that it has frames.
+#[derive(Clone, Debug, Default)]
+pub enum Wake {
+    /// It waits for them, as a thread or as a task.
+    #[default]
+    Waiter,
+    /// It looks by itself: the cheapest way, nobody is woken.
+    Polling,
+    /// It shares a mailbox with others, in which it is called by this token.
+    Mailbox(Arc<Mailbox>, u64),
+}
+
+/// The bell of one subscriber; its producer and its reader share it.
 #[derive(Debug)]
-pub(crate) struct Doorbell {
-    mailbox: Option<(Arc<Mailbox>, u64)>,
-    /// The token stands in the mailbox's list.
-    listed: AtomicBool,
+pub(crate) enum Doorbell {
+    /// For a reader that waits alone.
+    Waiter(Signal, Arc<Waiter>),
+    /// For a reader that polls.
+    Silent,
+    /// For one of many in a mailbox.
+    Listed {
+        mailbox: Arc<Mailbox>,
+        token: u64,
+        /// The token stands in the mailbox's list.
+        listed: AtomicBool,
+    },
+}
+
+/// Whoever waits for one subscriber's frames now.
+#[derive(Debug, Default)]
+pub(crate) struct Waiter(ArcSwapOption<Waker>);
+
+impl TaskWake for Waiter {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(waker) = &*self.0.load() {
+            waker.wake_by_ref();
+        }
+    }
 }
 
 impl Doorbell {
-    pub(crate) fn new(mailbox: Option<(Arc<Mailbox>, u64)>) -> Arc<Self> {
-        Arc::new(Self { mailbox, listed: AtomicBool::new(false) })
+    pub(crate) fn new(wake: Wake) -> Self {
+        match wake {
+            Wake::Polling => Self::Silent,
+            Wake::Mailbox(mailbox, token) => Self::Listed { mailbox, token, listed: AtomicBool::new(false) },
+            Wake::Waiter => {
+                let waiter = Arc::new(Waiter::default());
+                Self::Waiter(Signal::new(Waker::from(Arc::clone(&waiter))), waiter)
+            }
+        }
     }
 
     /// The producer's side, after pushing. Answers whether the reader was woken.
     pub(crate) fn ring(&self) -> bool {
-        let Some((mailbox, token)) = &self.mailbox else { return false };
-        !self.listed.swap(true, Ordering::AcqRel) && {
-            mailbox.ready.push(*token);
-            mailbox.signal.notify()
+        match self {
+            Self::Silent => false,
+            Self::Waiter(signal, _) => signal.notify(),
+            Self::Listed { mailbox, token, listed } => {
+                !listed.swap(true, Ordering::AcqRel) && {
+                    mailbox.ready.push(*token);
+                    mailbox.signal.notify()
+                }
+            }
         }
     }
 
     /// The reader's side, before draining: what is pushed from now on lists the token again.
     pub(crate) fn answer(&self) {
-        if self.mailbox.is_some() {
-            self.listed.swap(false, Ordering::AcqRel);
+        if let Self::Listed { listed, .. } = self {
+            listed.swap(false, Ordering::AcqRel);
         }
+    }
+
+    /// The reader's side, before it looks for frames and then sleeps: `waker` is called for what comes from now on.
+    /// Answers whether it will be: else the reader has to look by itself.
+    pub(crate) fn wait(&self, waker: &Waker) -> bool {
+        let Self::Waiter(signal, waiter) = self else { return false };
+        if !waiter.0.load().as_ref().is_some_and(|known| known.will_wake(waker)) {
+            waiter.0.store(Some(Arc::new(waker.clone())));
+        }
+        signal.arm();
+        true
     }
 
     /// The reader stopped before its ring was empty: it lists itself again.
     pub(crate) fn remind(&self) {
-        self.ring();
+        if let Self::Listed { .. } = self {
+            self.ring();
+        }
     }
 }
 
@@ -135,7 +197,7 @@ mod tests {
 
     #[derive(Default)]
     struct Count(AtomicUsize);
-    impl Wake for Count {
+    impl TaskWake for Count {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
@@ -145,7 +207,7 @@ mod tests {
     fn many_frames_are_one_wake_and_one_token() {
         let count = Arc::new(Count::default());
         let mailbox = Mailbox::new(Waker::from(Arc::clone(&count)));
-        let bells = [7, 8].map(|token| Doorbell::new(Some((Arc::clone(&mailbox), token))));
+        let bells = [7, 8].map(|token| Doorbell::new(Wake::Mailbox(Arc::clone(&mailbox), token)));
         let ring_all = || bells.iter().chain(&bells).for_each(|bell| _ = bell.ring());
         let ready = || {
             let mut tokens = Vec::new();
@@ -172,7 +234,7 @@ mod model {
 
     #[derive(Default)]
     struct Count(AtomicUsize);
-    impl Wake for Count {
+    impl TaskWake for Count {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Relaxed);
         }

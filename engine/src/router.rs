@@ -7,8 +7,7 @@ use std::{
 
 use crate::{
     error::LimitExceeded,
-    id::{ChannelId, ShardId},
-    shard::inbox::ShardSet,
+    id::{ChannelId, ShardId, ShardSet},
     sync::{AtomicU64, Ordering},
 };
 
@@ -83,8 +82,8 @@ impl Router {
         self.channels.pin().get(name).cloned()
     }
 
-    /// The shards that read `channel`, by its name or by `"*"`.
-    pub(crate) fn readers(&self, channel: &Channel) -> ShardSet {
-        ShardSet(channel.readers().0 | self.any.readers().0)
+    /// The channel `"*"`.
+    pub(crate) fn any(&self) -> &Arc<Channel> {
+        &self.any
     }
 }

@@ -181,6 +181,19 @@ impl<P: Pointer> Producer<P> {
         None
     }
 
+    /// Whether [`Producer::push`] would find room.
+    pub fn has_room(&mut self) -> bool {
+        self.make_room()
+    }
+
+    /// Makes room for `count` items that come at once, if need be beyond the capacity; the ring stays that large.
+    pub fn reserve(&mut self, count: usize) {
+        self.head_seen = self.shared.head.0.load(Ordering::Acquire);
+        while self.slots < self.waiting() + count {
+            self.grow();
+        }
+    }
+
     /// How many items wait; more than that never do, fewer may by now.
     pub fn len(&self) -> usize {
         (self.tail - self.shared.head.0.load(Ordering::Acquire)) as usize

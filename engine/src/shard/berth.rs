@@ -8,11 +8,13 @@ use std::{
     fmt,
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::Instant,
 };
 
 use crossbeam::atomic::AtomicCell;
 
 use super::Shard;
+use crate::id::Millis;
 
 /// Batches that a publisher works for others at most; then the pinned thread takes over.
 const STEPS_MAX: usize = 4;
@@ -23,6 +25,17 @@ pub(crate) struct Berth {
     shard: AtomicCell<Option<Box<Shard>>>,
     /// The shard panicked in somebody's hands and will not come back.
     lost: AtomicBool,
+    clock: Clock,
+}
+
+/// What tells a shard the time.
+#[derive(Clone, Copy, Debug)]
+struct Clock(Instant);
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
 }
 
 const _: () = assert!(AtomicCell::<Option<Box<Shard>>>::is_lock_free());
@@ -73,13 +86,18 @@ impl Berth {
     pub(crate) fn step_until(&self, done: impl Fn() -> bool) -> bool {
         let rest = self.with(|shard| {
             for _ in 0..STEPS_MAX {
-                if !shard.step() || done() {
+                if !shard.step(self.now()) || done() {
                     break;
                 }
             }
             shard.is_idle()
         });
         rest != Some(true)
+    }
+
+    /// The time since the engine's start.
+    pub(crate) fn now(&self) -> Millis {
+        Millis(u64::try_from(self.clock.0.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
     pub(crate) fn is_lost(&self) -> bool {

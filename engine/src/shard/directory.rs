@@ -13,7 +13,7 @@ use super::{
     persistent::PersistentVec,
     render::{Render, Resolver},
 };
-use crate::{id::ChannelId, plan::Projection, policy::Predicate};
+use crate::{id::ChannelId, overflow::Overflow, plan::Projection, policy::Predicate};
 
 /// What decides a subscription's bytes, once the event is admitted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +28,7 @@ struct GroupKey {
     predicate: Predicate,
     events: Arc<[Box<str>]>,
     render: u64,
+    overflow: Overflow,
 }
 
 /// A subscription to be added.
@@ -42,6 +43,7 @@ pub(crate) struct Subscribed {
     pub(crate) resolver: Option<Resolver>,
     /// The resolver is asked for this subscription alone.
     pub(crate) per_subscription: bool,
+    pub(crate) overflow: Overflow,
 }
 
 /// What [`Directory::remove`] needs to know.
@@ -110,12 +112,14 @@ impl Directory {
 
     /// Adds a subscription; when this returns, the snapshot has it.
     pub(crate) fn add(&mut self, subscribed: Subscribed) -> Registration {
-        let Subscribed { id, member, channels, events, projection, resolver, per_subscription } = subscribed;
+        let Subscribed { id, member, channels, events, projection, resolver, per_subscription, overflow } =
+            subscribed;
         let render = self.take_render(projection, resolver, per_subscription);
         let mut index = Index::clone(&self.index.load());
         let mut groups = Vec::with_capacity(channels.len());
         for (channel, predicate) in channels {
-            let key = GroupKey { predicate, events: Arc::clone(&events), render: render.serial };
+            let (events, overflow) = (Arc::clone(&events), overflow.clone());
+            let key = GroupKey { predicate, events, render: render.serial, overflow };
             let serial = self.next_serial();
             let here = self.channels.entry(channel).or_default();
             let (serial, seat) = here.join(key, serial, &render, member);
@@ -126,6 +130,16 @@ impl Directory {
         self.index.store(Arc::new(index));
         self.ids.insert((member.reader, member.subscription), id);
         Registration { member, groups: groups.into(), render: render.serial }
+    }
+
+    /// The group of a subscription on `channel`, with no other member, not even marked as resumed.
+    pub(crate) fn alone(&self, registration: &Registration, channel: ChannelId) -> Option<Arc<Group>> {
+        let (_, serial) = registration.groups.iter().find(|(of, _)| *of == channel)?;
+        let here = self.channels.get(&channel)?;
+        let group = here.groups.get(*here.places.get(serial)?)?;
+        let mut members = PersistentVec::default();
+        members.push(Member { resumed: false, ..registration.member });
+        Some(Arc::new(group.with(members)))
     }
 
     /// Removes a subscription; when this returns, the snapshot does not have it.
@@ -215,10 +229,11 @@ impl Channel {
         }
         let mut members = PersistentVec::default();
         members.push(member);
-        let GroupKey { predicate, events, .. } = key.clone();
+        let GroupKey { predicate, events, overflow, .. } = key.clone();
         self.serials.insert(key, serial);
         self.places.insert(serial, self.groups.len());
-        self.groups.push(Arc::new(Group { serial, predicate, events, render: Arc::clone(render), members }));
+        let render = Arc::clone(render);
+        self.groups.push(Arc::new(Group { serial, predicate, events, render, overflow, members }));
         (serial, 0)
     }
 
@@ -249,5 +264,6 @@ fn key(group: &Group) -> GroupKey {
         predicate: group.predicate.clone(),
         events: Arc::clone(&group.events),
         render: group.render.serial,
+        overflow: group.overflow.clone(),
     }
 }

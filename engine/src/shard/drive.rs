@@ -77,7 +77,7 @@ impl Driver {
 
     /// Works while there is work; what is next then?
     fn turn(&self, shard: &mut Shard, drained: &mut bool) -> Next {
-        while shard.step() {}
+        while shard.step(self.inbox.berth().now()) {}
         if !*drained && shard.drained() {
             *drained = true;
             self.undrained.fetch_sub(1, Ordering::AcqRel);
@@ -85,7 +85,7 @@ impl Driver {
         }
         if *drained && self.undrained.load(Ordering::Acquire) == 0 {
             // Every shard's last forward is in its peer's inbox by now.
-            while shard.step() {}
+            while shard.step(self.inbox.berth().now()) {}
             return Next::Leave;
         }
         shard.arm();

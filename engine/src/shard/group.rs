@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{persistent::PersistentVec, render::Render};
-use crate::policy::Predicate;
+use crate::{overflow::Overflow, policy::Predicate};
 
 /// One subscription in a group: where its frames go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(crate) struct Member {
     pub(crate) subscription: u32,
     /// The subscription's place in its reader.
     pub(crate) lane: u16,
+    /// It is live only from the event on that its replay ended with.
+    pub(crate) resumed: bool,
 }
 
 /// An immutable group; a change of members makes a new one.
@@ -27,6 +29,7 @@ pub(crate) struct Group {
     /// Event types that are wanted; empty: all.
     pub(crate) events: Arc<[Box<str>]>,
     pub(crate) render: Arc<Render>,
+    pub(crate) overflow: Overflow,
     pub(crate) members: PersistentVec<Member>,
 }
 
@@ -38,6 +41,7 @@ impl Group {
             predicate: self.predicate.clone(),
             events: Arc::clone(&self.events),
             render: Arc::clone(&self.render),
+            overflow: self.overflow.clone(),
             members,
         }
     }

@@ -9,52 +9,50 @@ use std::{fmt, sync::Arc, task::Waker, time::Duration};
 
 use crossbeam::queue::SegQueue;
 
-use super::{berth::Berth, receipt::Hold, resolve::Answer};
+use super::{
+    berth::Berth,
+    receipt::Hold,
+    resolve::Answer,
+    resume::{Replay, Resume},
+};
 use crate::{
     event::{Event, Stamped},
-    id::{ChannelId, ShardId},
-    loss::Losses,
-    notifier::{Doorbell, Signal},
+    link::Link,
+    notifier::Signal,
     payload::Payload,
     ring::Producer,
+    router::Channel,
 };
-
-/// Shards as a set; `Limits::shards_max` keeps them within 64.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ShardSet(pub(crate) u64);
-
-impl ShardSet {
-    /// The shards of the set other than `this`.
-    pub(crate) fn others(self, this: ShardId) -> impl Iterator<Item = ShardId> {
-        (0..64).filter(move |&shard| shard != this.0 && self.0 >> shard & 1 == 1).map(ShardId)
-    }
-}
 
 /// An event on its way to its channel's home shard.
 pub(crate) struct Publish {
-    pub(crate) channel: ChannelId,
+    pub(crate) channel: Arc<Channel>,
     pub(crate) event: Event,
-    /// The shards that have subscriptions on the channel.
-    pub(crate) shards: ShardSet,
     pub(crate) hold: Option<Hold>,
 }
 
-/// A stamped event on its way to a shard that has readers for it.
+/// What a home shard sends to a shard that has readers, in the order of its log.
 #[derive(Debug)]
-pub(crate) struct Forward {
-    pub(crate) event: Arc<Stamped>,
-    pub(crate) hold: Option<Hold>,
+pub(crate) enum Forward {
+    /// A stamped event.
+    Event(Arc<Stamped>, Option<Hold>),
+    /// The events that a subscription missed.
+    Replay(Box<Replay>),
 }
 
 /// What is not an event.
 #[derive(Debug)]
 pub(crate) enum Control {
     /// A subscriber begins.
-    Open { slot: u32, serial: u64, ring: Producer<Payload>, losses: Arc<Losses>, doorbell: Arc<Doorbell> },
+    Open { slot: u32, serial: u64, ring: Producer<Payload>, link: crate::sync::Arc<Link> },
     /// A subscriber ends.
     Close { slot: u32, serial: u64 },
     /// A resolver answers.
     Answer(Answer),
+    /// A subscription on a channel whose home this is wants what it missed.
+    Resume(Resume),
+    /// A reader has made room for what was kept aside.
+    Refill { slot: u32, serial: u64 },
     /// Leave when everything accepted is done.
     Stop,
 }

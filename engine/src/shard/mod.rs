@@ -14,11 +14,13 @@ mod facts;
 mod group;
 pub(crate) mod inbox;
 mod index;
-mod log;
+pub(crate) mod log;
 mod persistent;
+mod reader;
 pub(crate) mod receipt;
 mod render;
 pub(crate) mod resolve;
+pub(crate) mod resume;
 
 pub(crate) use directory::{Directory, Registration, Subscribed};
 pub(crate) use group::{Group, Member};
@@ -26,78 +28,28 @@ pub(crate) use index::Index;
 pub(crate) use render::Resolver;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
 use arc_swap::{ArcSwap, Cache};
 
 use crate::{
-    event::Stamped, frame::Address, id::ShardId, loss::Losses, metrics::Counters, notifier::Doorbell,
-    payload::Payload, ring::Producer,
+    cursor::{Cursor, Epoch},
+    event::Stamped,
+    id::{Millis, ShardId, ShardSet},
+    limits::Limits,
+    metrics::Counters,
+    payload::Payload,
+    router::Channel,
 };
 use inbox::{Control, Forward, Inbox, Outlet, Publish};
-use log::Log;
-use persistent::PersistentVec;
+use log::{Logs, Reload};
+use reader::{Pushed, Reader};
 use receipt::Hold;
 use render::Bodies;
 use resolve::{Answer, Asked, Pending};
-
-/// The producer's side of one subscriber.
-#[derive(Debug)]
-struct Reader {
-    /// Never used twice: a member that names another one is not meant.
-    serial: u64,
-    ring: Producer<Payload>,
-    losses: Arc<Losses>,
-    doorbell: Arc<Doorbell>,
-    lanes: Vec<Lane>,
-    /// Frames were pushed in this batch.
-    touched: bool,
-}
-
-/// One subscription of a reader: how many frames it got.
-#[derive(Clone, Copy, Debug, Default)]
-struct Lane {
-    subscription: u32,
-    sequence: u32,
-}
-
-impl Reader {
-    /// The address of the next frame of `member`; `None` if its subscription has ended or is not this reader's.
-    fn address(&mut self, member: &Member) -> Option<Address> {
-        if member.reader != self.serial {
-            return None;
-        }
-        let at = usize::from(member.lane);
-        if self.lanes.len() <= at {
-            self.lanes.resize(at + 1, Lane::default());
-        }
-        let lane = &mut self.lanes[at];
-        if lane.subscription < member.subscription {
-            *lane = Lane { subscription: member.subscription, sequence: 0 };
-        }
-        (lane.subscription == member.subscription).then(|| {
-            lane.sequence = lane.sequence.wrapping_add(1);
-            Address { subscription: lane.subscription, sequence: lane.sequence }
-        })
-    }
-
-    /// Pushes a frame for `member`; a full ring gives up its oldest, which is noted. Answers `None` if the member
-    /// has gone, and otherwise how many results were taken back.
-    fn push(&mut self, member: &Member, payload: Payload) -> Option<u64> {
-        let address = self.address(member)?;
-        let Some((evicted, bits)) = self.ring.push_or_evict(payload, address.to_bits()) else {
-            return Some(0);
-        };
-        let address = Address::from_bits(bits);
-        // Without a lane the subscription has ended: nobody is there to be told.
-        if let Some(lane) = self.lanes.iter().position(|lane| lane.subscription == address.subscription) {
-            self.losses.note(lane, address, evicted.offset());
-        }
-        Some(u64::from(!evicted.is_lost()))
-    }
-}
+use resume::{Replay, Resume};
 
 /// What became of the deliveries of one step; added to the counters at once.
 #[derive(Debug, Default)]
@@ -107,6 +59,7 @@ struct Tally {
     failed: u64,
     pushed: u64,
     dropped: u64,
+    coalesced: u64,
     discarded: u64,
 }
 
@@ -119,7 +72,11 @@ pub(crate) struct Shard {
     peers: Arc<[Inbox]>,
     /// Forwards that found no room in their peer's inbox, in order.
     outbox: VecDeque<(ShardId, Forward)>,
-    logs: HashMap<crate::id::ChannelId, Log>,
+    /// The channel `"*"`.
+    any: Arc<Channel>,
+    epoch: Epoch,
+    logs: Logs,
+    now: Millis,
     readers: Vec<Option<Reader>>,
     touched: Vec<u32>,
     bodies: Bodies,
@@ -127,36 +84,56 @@ pub(crate) struct Shard {
     counters: Arc<Counters>,
     publishes: Vec<Publish>,
     forwards: Vec<Forward>,
-    batch_max: usize,
-    asked_max: usize,
+    limits: Limits,
     stopping: bool,
 }
 
+impl Tally {
+    fn add(&mut self, pushed: &Pushed) {
+        self.pushed -= u64::from(pushed.refused);
+        self.dropped += pushed.dropped;
+        self.coalesced += pushed.coalesced;
+        self.discarded += pushed.discarded;
+    }
+}
+
+/// An event that a subscription missed, and its body unless a resolver makes it.
+type Missed = (Arc<Stamped>, Option<Payload>);
+
+/// What a shard is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) id: ShardId,
+    pub(crate) outlet: Outlet,
+    pub(crate) index: Arc<ArcSwap<Index>>,
+    pub(crate) peers: Arc<[Inbox]>,
+    pub(crate) any: Arc<Channel>,
+    pub(crate) epoch: Epoch,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) limits: Limits,
+}
+
 impl Shard {
-    pub(crate) fn new(
-        id: ShardId,
-        outlet: Outlet,
-        index: &Arc<ArcSwap<Index>>,
-        peers: Arc<[Inbox]>,
-        counters: Arc<Counters>,
-        limits: &crate::limits::Limits,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { id, outlet, index, peers, any, epoch, counters, limits } = parts;
         Self {
             id,
             outlet,
-            index: Cache::new(Arc::clone(index)),
+            index: Cache::new(index),
             peers,
             outbox: VecDeque::new(),
-            logs: HashMap::new(),
+            any,
+            epoch,
+            logs: Logs::new(epoch, &limits),
+            now: Millis(0),
             readers: Vec::new(),
             touched: Vec::new(),
-            bodies: Bodies::new(limits),
+            bodies: Bodies::new(epoch, &limits),
             asked: BTreeMap::new(),
             counters,
             publishes: Vec::new(),
             forwards: Vec::new(),
-            batch_max: limits.batch_commands_max,
-            asked_max: limits.resolver_pending_max,
+            limits,
             stopping: false,
         }
     }
@@ -165,17 +142,24 @@ impl Shard {
     ///
     /// The order is what makes promise P7 hold: events are taken out *before* control messages and the snapshot, so
     /// a registration that returned before an event was published is seen by that event.
-    pub(crate) fn step(&mut self) -> bool {
+    ///
+    /// A resumed subscription is in the index before its wish is in the inbox, and the snapshot is loaded after the
+    /// inbox was read: what is stamped after its replay finds it in the index.
+    pub(crate) fn step(&mut self, now: Millis) -> bool {
+        self.now = now;
         let (mut publishes, mut forwards) =
             (std::mem::take(&mut self.publishes), std::mem::take(&mut self.forwards));
-        self.outlet.take_forwards(&mut forwards, self.batch_max);
+        self.outlet.take_forwards(&mut forwards, self.limits.batch_commands_max);
         if self.flush_outbox() {
-            self.outlet.take_publishes(&mut publishes, self.batch_max);
+            self.outlet.take_publishes(&mut publishes, self.limits.batch_commands_max);
         }
         let mut busy = self.control() || !publishes.is_empty() || !forwards.is_empty();
         let index = Arc::clone(self.index.load());
         for forward in forwards.drain(..) {
-            self.dispatch(&index, forward);
+            match forward {
+                Forward::Event(event, hold) => self.dispatch(&index, &event, hold.as_ref()),
+                Forward::Replay(replay) => self.replay(&replay),
+            }
         }
         for publish in publishes.drain(..) {
             self.accept(&index, publish);
@@ -186,47 +170,130 @@ impl Shard {
     }
 
     /// Step 4 of the road: this is the channel's home, the only place where its offsets are given.
-    fn accept(&mut self, index: &Index, Publish { channel, event, shards, hold }: Publish) {
-        let offset = self.logs.entry(channel).or_default().stamp();
+    fn accept(&mut self, index: &Index, Publish { channel, event, hold }: Publish) {
+        let event = self.logs.append(channel.id, event, self.now);
         self.counters.published.add_owned(1);
-        let event = Arc::new(Stamped { event, channel, offset });
-        for peer in shards.others(self.id) {
-            let hold = hold.clone();
-            self.forward(peer, Forward { event: Arc::clone(&event), hold });
+        // Asked now, not when it was published: who was replayed up to an earlier event is among them.
+        let readers = ShardSet(channel.readers().0 | self.any.readers().0);
+        for peer in readers.others(self.id) {
+            self.forward(peer, Forward::Event(Arc::clone(&event), hold.clone()));
         }
-        self.dispatch(index, Forward { event, hold });
+        self.dispatch(index, &event, hold.as_ref());
     }
 
     /// Steps 5 to 8: match, admit, render once, push to each.
-    fn dispatch(&mut self, index: &Index, Forward { event, hold }: Forward) {
+    fn dispatch(&mut self, index: &Index, event: &Arc<Stamped>, hold: Option<&Hold>) {
         let mut tally = Tally::default();
         self.bodies.next_event();
-        for group in index.matching(&event) {
+        for group in index.matching(event) {
             tally.matched += group.members.len() as u64;
-            if !group.predicate.admits(&*event) {
+            if !group.predicate.admits(&**event) {
                 tally.denied += group.members.len() as u64;
             } else if group.render.resolver.is_some() {
-                self.ask(group, &event, hold.as_ref(), &mut tally);
+                self.ask(group, event, hold, &mut tally);
             } else {
-                let body = self.bodies.body(&group.render, &event, &self.counters);
-                self.send(&body, &group.members, &mut tally);
+                let body = self.bodies.body(&group.render, event, &self.counters);
+                self.send(&body, group, event, &mut tally);
             }
         }
-        self.count(&tally, hold.as_ref());
+        self.count(&tally, hold);
+    }
+
+    /// Cuts the log for a subscription that resumes, and sends it what it missed.
+    fn resume(&mut self, resume: Resume) {
+        let channel = resume.channel;
+        let cursor = resume.after.and_then(|cursor| {
+            if cursor.channel == channel || cursor.epoch != self.epoch {
+                Ok(cursor)
+            } else {
+                Err(Reload::Cursor)
+            }
+        });
+        let events =
+            cursor.and_then(|cursor| self.logs.after(cursor, self.limits.replay_events_max, self.now));
+        let cut = Cursor { epoch: self.epoch, channel, offset: self.logs.last(channel) };
+        let (shard, replay) = (resume.shard, Box::new(resume.with(events, cut)));
+        if shard == self.id {
+            self.replay(&replay);
+        } else {
+            self.forward(shard, Forward::Replay(replay));
+        }
+    }
+
+    /// Steps 6 to 8 for what one subscription missed: all of it, or none and its reader is told.
+    fn replay(&mut self, replay: &Replay) {
+        let group = &replay.resume.to;
+        let events = replay.events.as_ref().map_err(|&reload| reload);
+        let missed = events.and_then(|events| self.missed(group, events));
+        let Some((member, reader)) = group.members.get(0).and_then(|member| {
+            let reader = self.readers.get_mut(member.slot as usize)?.as_mut()?;
+            (reader.serial == member.reader).then_some((member, reader))
+        }) else {
+            return;
+        };
+        reader.begin(member, replay.last());
+        replay.settle(missed.as_ref().map(drop).map_err(|&reload| reload));
+        let Counters { resumed, reloaded, .. } = &*self.counters;
+        if missed.is_ok() { resumed } else { reloaded }.add_owned(1);
+        if !std::mem::replace(&mut reader.touched, true) {
+            self.touched.push(member.slot);
+        }
+        let Ok((missed, mut tally)) = missed else { return };
+        for (event, body) in missed {
+            match body {
+                Some(body) => self.send(&body, group, &event, &mut tally),
+                None => self.ask(group, &event, None, &mut tally),
+            }
+        }
+        self.count(&tally, None);
+    }
+
+    /// What the one member of `group` may see of `events`, rendered unless a resolver does that, with room made for
+    /// it.
+    fn missed(&mut self, group: &Group, events: &[Arc<Stamped>]) -> Result<(Vec<Missed>, Tally), Reload> {
+        let (mut missed, mut tally, mut bytes) = (Vec::new(), Tally::default(), 0);
+        let Group { render, predicate, .. } = group;
+        for event in events.iter().filter(|event| group.wants(event.event.event_type())) {
+            tally.matched += 1;
+            if !predicate.admits(&**event) {
+                tally.denied += 1;
+                continue;
+            }
+            self.bodies.next_event();
+            let body = render.resolver.is_none().then(|| self.bodies.body(render, event, &self.counters));
+            bytes += body.as_ref().map_or(0, |body| body.body().len());
+            missed.push((Arc::clone(event), body));
+            if bytes > self.limits.ring_bytes_max {
+                return Err(Reload::Trimmed);
+            }
+        }
+        let asked =
+            self.asked.get(&render.serial).filter(|_| render.resolver.is_some()).map_or(0, Asked::len);
+        let reader =
+            group.members.get(0).and_then(|member| self.readers.get_mut(member.slot as usize)?.as_mut());
+        let has_room = asked + missed.len() <= self.limits.resolver_pending_max || render.resolver.is_none();
+        if has_room && reader.is_none_or(|reader| reader.reserve(missed.len(), bytes as u64)) {
+            Ok((missed, tally))
+        } else {
+            Err(Reload::Trimmed)
+        }
     }
 
     /// Step 8: one frame a member. Answers how many members have gone.
-    fn push(&mut self, body: &Payload, members: &PersistentVec<Member>, tally: &mut Tally) -> u64 {
-        let (mut gone, mut shares) = (0, body.shares(members.len()));
-        for (member, share) in members.chunks().flatten().zip(&mut shares) {
+    fn push(&mut self, body: &Payload, group: &Group, event: &Stamped, tally: &mut Tally) -> u64 {
+        let (mut gone, mut shares) = (0, body.shares(group.members.len()));
+        for (member, share) in group.members.chunks().flatten().zip(&mut shares) {
             let reader = self.readers.get_mut(member.slot as usize).and_then(Option::as_mut);
-            let Some((reader, dropped)) =
-                reader.and_then(|reader| reader.push(member, share).map(|dropped| (reader, dropped)))
-            else {
+            let Some(reader) = reader else {
                 gone += 1;
                 continue;
             };
-            tally.dropped += dropped;
+            let pushed = reader.push(member, share, &group.overflow, event);
+            if pushed.gone {
+                gone += 1;
+                continue;
+            }
+            tally.add(&pushed);
             if !std::mem::replace(&mut reader.touched, true) {
                 self.touched.push(member.slot);
             }
@@ -235,9 +302,9 @@ impl Shard {
     }
 
     /// Step 8 for a result.
-    fn send(&mut self, body: &Payload, members: &PersistentVec<Member>, tally: &mut Tally) {
-        tally.pushed += members.len() as u64;
-        tally.discarded += self.push(body, members, tally);
+    fn send(&mut self, body: &Payload, group: &Group, event: &Stamped, tally: &mut Tally) {
+        tally.pushed += group.members.len() as u64;
+        tally.discarded += self.push(body, group, event, tally);
     }
 
     /// Step 9: one wake for each reader that got frames in this batch.
@@ -247,7 +314,7 @@ impl Shard {
         for slot in self.touched.drain(..) {
             if let Some(reader) = &mut self.readers[slot as usize] {
                 reader.touched = false;
-                wakes += u64::from(reader.doorbell.ring());
+                wakes += u64::from(reader.link.doorbell.ring());
             }
         }
         self.counters.wakes.add_owned(wakes);
@@ -255,12 +322,13 @@ impl Shard {
     }
 
     fn count(&self, tally: &Tally, hold: Option<&Hold>) {
-        let Counters { matched, denied, failed, pushed, dropped, discarded, .. } = &*self.counters;
+        let Counters { matched, denied, failed, pushed, dropped, coalesced, discarded, .. } = &*self.counters;
         matched.add_owned(tally.matched);
         denied.add_owned(tally.denied);
         failed.add_owned(tally.failed);
         pushed.add_owned(tally.pushed);
         dropped.add_owned(tally.dropped);
+        coalesced.add_owned(tally.coalesced);
         discarded.add_owned(tally.discarded);
         if let Some(hold) = hold {
             hold.add(tally.matched, tally.pushed, tally.denied, tally.dropped, tally.failed);
@@ -289,14 +357,15 @@ impl Shard {
         while let Some(control) = self.outlet.control() {
             any = true;
             match control {
-                Control::Open { slot, serial, ring, losses, doorbell } => {
+                Control::Open { slot, serial, ring, link } => {
                     let slot = slot as usize;
                     if self.readers.len() <= slot {
                         self.readers.resize_with(slot + 1, || None);
                     }
-                    self.readers[slot] =
-                        Some(Reader { serial, ring, losses, doorbell, lanes: Vec::new(), touched: false });
+                    self.readers[slot] = Some(Reader::new(serial, ring, link, &self.limits));
                 }
+                Control::Resume(resume) => self.resume(resume),
+                Control::Refill { slot, serial } => self.refill(slot, serial),
                 Control::Close { slot, serial } => self.close(slot, serial),
                 Control::Answer(answer) => self.answer(answer),
                 Control::Stop => self.stopping = true,
@@ -308,12 +377,22 @@ impl Shard {
     /// The reader is gone: what it did not read is discarded, and counted so.
     fn close(&mut self, slot: u32, serial: u64) {
         let reader = self.readers[slot as usize].take_if(|reader| reader.serial == serial);
-        let Some(mut reader) = reader else { return };
-        let mut unread = 0;
-        while let Some((payload, _)) = reader.ring.reclaim() {
-            unread += u64::from(!payload.is_lost());
+        if let Some(reader) = reader {
+            self.counters.discarded.add_owned(reader.unread());
         }
-        self.counters.discarded.add_owned(unread);
+    }
+
+    /// The reader has made room for what was kept aside.
+    fn refill(&mut self, slot: u32, serial: u64) {
+        let reader = self.readers.get_mut(slot as usize).and_then(Option::as_mut);
+        let Some(reader) = reader.filter(|reader| reader.serial == serial) else { return };
+        let (mut pushed, mut tally) = (Pushed::default(), Tally::default());
+        reader.refill(&mut pushed);
+        if !std::mem::replace(&mut reader.touched, true) {
+            self.touched.push(slot);
+        }
+        tally.add(&pushed);
+        self.count(&tally, None);
     }
 
     /// Detour of step 7: the resolver's result for (event, render) is asked for once.
@@ -322,13 +401,13 @@ impl Shard {
         if asked.join(group, event) {
             return;
         }
-        match asked.ask(group, event, hold, self.outlet.inbox(), self.asked_max) {
+        match asked.ask(group, event, hold, self.outlet.inbox(), self.limits.resolver_pending_max) {
             Ok(()) => self.counters.resolver_calls.add_owned(1),
             Err(_overloaded) => {
                 if asked.is_empty() {
                     self.asked.remove(&group.render.serial);
                 }
-                self.lose(event, &group.members, tally);
+                self.lose(event, group, tally);
             }
         }
     }
@@ -352,8 +431,8 @@ impl Shard {
         let body = result.map(|result| self.bodies.resolved(&group.render, &event, result, &self.counters));
         for group in &groups {
             match &body {
-                Some(body) => self.send(body, &group.members, &mut tally),
-                None => self.lose(&event, &group.members, &mut tally),
+                Some(body) => self.send(body, group, &event, &mut tally),
+                None => self.lose(&event, group, &mut tally),
             }
         }
         self.count(&tally, hold.as_ref());
@@ -361,9 +440,9 @@ impl Shard {
 
     /// A loss before the ring: a frame of its own tells each member, at once, though earlier events may still wait
     /// for their results.
-    fn lose(&mut self, event: &Stamped, members: &PersistentVec<Member>, tally: &mut Tally) {
-        tally.failed += members.len() as u64;
-        self.push(&Payload::lost(event.channel, event.offset), members, tally);
+    fn lose(&mut self, event: &Stamped, group: &Group, tally: &mut Tally) {
+        tally.failed += group.members.len() as u64;
+        self.push(&Payload::lost(event.channel, event.offset), group, event, tally);
     }
 
     /// Whether a stop was asked for and everything accepted has left.
@@ -388,6 +467,9 @@ impl Drop for Shard {
         for pending in std::mem::take(&mut self.asked).into_values().flat_map(Asked::abandon) {
             self.deliver(pending);
         }
+        let kept = self.readers.iter_mut().flatten().map(Reader::give_up_kept).sum();
+        self.counters.dropped.add_owned(kept);
         self.notify();
+        self.readers.iter().flatten().for_each(|reader| reader.link.end());
     }
 }

@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use super::resolve::Resolve;
 use crate::{
+    cursor::{Cursor, Epoch},
     event::Stamped,
     id::{ChannelId, Offset},
     limits::Limits,
@@ -48,15 +49,23 @@ pub(super) struct Bodies {
     cells: Vec<(u64, Payload)>,
     /// The event's number in this shard: a body of another one is stale.
     now: u64,
+    /// The end of a body that was rendered last, and of which event it tells the cursor.
+    end: (ChannelId, Offset, Vec<u8>),
+    epoch: Epoch,
+    /// Whether there is a log, and so a cursor.
+    cursors: bool,
     bytes_max: usize,
     depth_max: usize,
 }
 
 impl Bodies {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(epoch: Epoch, limits: &Limits) -> Self {
         Self {
             cells: Vec::new(),
             now: 0,
+            end: (ChannelId::ANY, Offset(0), Vec::new()),
+            epoch,
+            cursors: limits.log_events_max > 0,
             bytes_max: limits.body_bytes_max,
             depth_max: limits.event_depth_max,
         }
@@ -86,7 +95,7 @@ impl Bodies {
 
     /// The body of a resolver's result, which is projected like a document: what was not selected never leaves.
     pub(super) fn resolved(
-        &self,
+        &mut self,
         render: &Render,
         event: &Stamped,
         result: Result<Vec<u8>, String>,
@@ -101,12 +110,12 @@ impl Bodies {
             Ok(document) => self.render(render, event, &document),
             Err(message) => {
                 counters.resolver_errors.add_owned(1);
-                Payload::new(event.channel, event.offset, failure(render.projection.response_key(), &message))
+                self.finish(event, failure(render.projection.response_key(), &message))
             }
         }
     }
 
-    fn render(&self, render: &Render, event: &Stamped, document: &Document) -> Payload {
+    fn render(&mut self, render: &Render, event: &Stamped, document: &Document) -> Payload {
         let mut body = Vec::with_capacity(256);
         let root = if render.resolver.is_some() {
             render.projection.root_value(document.root())
@@ -116,7 +125,21 @@ impl Bodies {
         if let Err(error) = render.projection.render(root, &mut body, self.bytes_max) {
             body = failure(render.projection.response_key(), &error.to_string());
         }
-        Payload::new(event.channel, event.offset, body)
+        self.finish(event, body)
+    }
+
+    /// Adds the event's cursor to its body.
+    fn finish(&mut self, event: &Stamped, mut body: Vec<u8>) -> Payload {
+        let (channel, offset) = (event.channel, event.offset);
+        if self.cursors && body.pop().is_some() {
+            if (self.end.0, self.end.1) != (channel, offset) {
+                let cursor = Cursor { epoch: self.epoch, channel, offset };
+                let text = format!(r#","extensions":{{"coulis":{{"cursor":"{cursor}"}}}}}}"#);
+                self.end = (channel, offset, text.into_bytes());
+            }
+            body.extend_from_slice(&self.end.2);
+        }
+        Payload::new(channel, offset, body)
     }
 }
 

@@ -160,6 +160,10 @@ impl Asked {
         self.queue.drain(..ready).collect()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

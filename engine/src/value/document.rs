@@ -66,6 +66,11 @@ impl Document {
         Self::parse(text, depth_max)
     }
 
+    /// Bytes of memory that the document holds.
+    pub fn size(&self) -> usize {
+        self.text.len() + self.entries.capacity() * size_of::<Entry>()
+    }
+
     /// The whole value.
     pub fn root(&self) -> Node<'_> {
         Node { document: self, at: 0 }

@@ -1,0 +1,309 @@
+//! The producer's side of one subscriber: its ring, its subscriptions' frame numbers, and what a full ring means.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::group::Member;
+use crate::{
+    event::Stamped,
+    frame::Address,
+    id::{ChannelId, Offset},
+    limits::Limits,
+    link::Link,
+    loss::Loss,
+    overflow::Overflow,
+    payload::Payload,
+    ring::Producer,
+    sync::Arc,
+};
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Reader {
+    /// Never used twice: a member that names another one is not meant.
+    pub(super) serial: u64,
+    ring: Producer<Payload>,
+    pub(super) link: Arc<Link>,
+    lanes: Vec<Lane>,
+    /// Frames were pushed in this batch.
+    pub(super) touched: bool,
+    /// Bytes of bodies that were pushed and not taken back.
+    bytes: u64,
+    /// How many of them the reader had read when this side last looked.
+    read: u64,
+    bytes_max: u64,
+    keys_max: usize,
+    /// What subscriptions that coalesce have waiting for room.
+    kept: Option<Box<BTreeMap<u32, Kept>>>,
+}
+
+/// One subscription of a reader.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lane {
+    subscription: u32,
+    /// How many frames it got.
+    sequence: u32,
+    /// A resumed subscription: live events up to this one were replayed.
+    replayed: Offset,
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Pushed {
+    /// The subscription has ended, or was not there yet when the event came.
+    pub(super) gone: bool,
+    /// The frame was not taken: it is among the dropped.
+    pub(super) refused: bool,
+    /// Results that were kept for a subscription that has ended since.
+    pub(super) discarded: u64,
+    /// Results that were lost to a full ring.
+    pub(super) dropped: u64,
+    /// Results that a newer one replaced.
+    pub(super) coalesced: u64,
+}
+
+/// A channel and what its event holds at the path of the key, as JSON text.
+type Key = (ChannelId, Box<str>);
+
+/// The newest result of each key, oldest first.
+#[derive(Debug)]
+struct Kept {
+    member: Member,
+    next: u64,
+    places: HashMap<Key, u64>,
+    results: BTreeMap<u64, (Key, Payload)>,
+}
+
+impl Reader {
+    pub(super) fn new(serial: u64, ring: Producer<Payload>, link: Arc<Link>, limits: &Limits) -> Self {
+        Self {
+            serial,
+            ring,
+            link,
+            lanes: Vec::new(),
+            touched: false,
+            bytes: 0,
+            read: 0,
+            bytes_max: limits.ring_bytes_max as u64,
+            keys_max: limits.latest_keys_max,
+            kept: None,
+        }
+    }
+
+    /// Step 8 of the road: a frame for `member`, or what `overflow` says if there is no room.
+    #[inline]
+    pub(super) fn push(
+        &mut self,
+        member: &Member,
+        payload: Payload,
+        overflow: &Overflow,
+        event: &Stamped,
+    ) -> Pushed {
+        let mut pushed = Pushed::default();
+        if !self.is_live(member, event.offset) {
+            return Pushed { gone: true, ..pushed };
+        }
+        match overflow {
+            Overflow::DropOldest => self.push_or_evict(member, payload, &mut pushed),
+            Overflow::LatestPerKey(path) if !payload.is_lost() => {
+                self.push_or_keep(member, payload, path, event, &mut pushed);
+            }
+            _ => self.push_or_refuse(member, payload, &mut pushed),
+        }
+        pushed
+    }
+
+    /// Whether an event is for `member` now: its subscription has not ended, and the event was not replayed.
+    fn is_live(&mut self, member: &Member, offset: Offset) -> bool {
+        if member.reader != self.serial {
+            return false;
+        }
+        let at = usize::from(member.lane);
+        if self.lanes.len() <= at {
+            self.lanes.reserve_exact(at + 1 - self.lanes.len());
+            self.lanes.resize(at + 1, Lane::default());
+        }
+        let lane = &mut self.lanes[at];
+        if lane.subscription < member.subscription && !member.resumed {
+            *lane = Lane { subscription: member.subscription, ..Lane::default() };
+        }
+        lane.subscription == member.subscription && (!member.resumed || lane.replayed < offset)
+    }
+
+    /// Begins a resumed subscription: what comes after `replayed` is live for it.
+    pub(super) fn begin(&mut self, member: &Member, replayed: Offset) {
+        if self.is_live(&Member { resumed: false, ..*member }, Offset(u64::MAX)) {
+            self.lanes[usize::from(member.lane)].replayed = replayed;
+        }
+    }
+
+    /// Makes room for `frames` that come at once, beyond the ring's bound. Answers whether `bytes` fit, too.
+    pub(super) fn reserve(&mut self, frames: usize, bytes: u64) -> bool {
+        let fits = self.fits(bytes);
+        if fits {
+            self.ring.reserve(frames);
+        }
+        fits
+    }
+
+    fn push_or_evict(&mut self, member: &Member, payload: Payload, pushed: &mut Pushed) {
+        let bytes = payload.body().len() as u64;
+        while !self.fits(bytes) {
+            let Some(evicted) = self.ring.reclaim() else { break };
+            pushed.dropped += self.evicted(&evicted);
+        }
+        let address = self.next_address(member);
+        self.bytes += bytes;
+        if let Some(evicted) = self.ring.push_or_evict(payload, address.to_bits()) {
+            pushed.dropped += self.evicted(&evicted);
+        }
+    }
+
+    fn push_or_refuse(&mut self, member: &Member, payload: Payload, pushed: &mut Pushed) {
+        if let Err(payload) = self.try_push(member, payload) {
+            pushed.refused = !payload.is_lost();
+            pushed.dropped += self.refuse(member, &payload);
+        }
+    }
+
+    /// Once something is kept, everything that follows is, too: older results leave first.
+    fn push_or_keep(
+        &mut self,
+        member: &Member,
+        payload: Payload,
+        path: &[Box<str>],
+        event: &Stamped,
+        pushed: &mut Pushed,
+    ) {
+        self.push_kept(pushed);
+        let keeps = self.kept.as_ref().is_some_and(|kept| kept.contains_key(&member.subscription));
+        let payload = if keeps { Err(payload) } else { self.try_push(member, payload) };
+        let Err(payload) = payload else { return };
+        let key = path.iter().try_fold(event.event.document().root(), |node, key| node.get(key));
+        let kept = self.kept.get_or_insert_default().entry(member.subscription);
+        let kept = kept.or_insert_with(|| Kept::new(*member));
+        let key = (event.channel, key.map_or("", |node| node.raw()).into());
+        pushed.coalesced += u64::from(kept.put(key, payload));
+        if let Some(oldest) = (kept.results.len() > self.keys_max).then(|| kept.pop()).flatten() {
+            pushed.dropped += self.refuse(member, &oldest);
+        }
+        self.refill(pushed);
+    }
+
+    /// Pushes what was kept, while there is room; the reader tells when there is more.
+    pub(super) fn refill(&mut self, pushed: &mut Pushed) {
+        self.push_kept(pushed);
+        if self.kept.is_some() {
+            // The reader may have made room since: it has seen the flag, or this sees the room.
+            self.link.keep();
+            self.push_kept(pushed);
+        }
+    }
+
+    fn push_kept(&mut self, pushed: &mut Pushed) {
+        let Some(mut kept) = self.kept.take() else { return };
+        while let Some(mut entry) = kept.first_entry() {
+            let member = entry.get().member;
+            match entry.get_mut().results.pop_first() {
+                None => _ = entry.remove(),
+                Some((at, (key, payload)))
+                    if self.is_live(&Member { resumed: false, ..member }, payload.offset()) =>
+                {
+                    if let Err(payload) = self.try_push(&member, payload) {
+                        entry.get_mut().results.insert(at, (key, payload));
+                        break;
+                    }
+                    entry.get_mut().places.remove(&key);
+                }
+                Some(_) => pushed.discarded += 1,
+            }
+        }
+        self.kept = Some(kept).filter(|kept| !kept.is_empty());
+    }
+
+    fn try_push(&mut self, member: &Member, payload: Payload) -> Result<(), Payload> {
+        let bytes = payload.body().len() as u64;
+        if !self.fits(bytes) || !self.ring.has_room() {
+            return Err(payload);
+        }
+        let address = self.next_address(member);
+        self.bytes += bytes;
+        self.ring.push(payload, address.to_bits()).map_err(|full| full.0)
+    }
+
+    /// Whether the ring's bytes stay within their bound with `bytes` more; an empty ring takes any frame.
+    fn fits(&mut self, bytes: u64) -> bool {
+        let within = |reader: &Self| reader.bytes - reader.read + bytes <= reader.bytes_max;
+        within(self) || {
+            self.read = self.link.read();
+            self.bytes == self.read || within(self)
+        }
+    }
+
+    fn next_address(&mut self, member: &Member) -> Address {
+        let lane = &mut self.lanes[usize::from(member.lane)];
+        lane.sequence = lane.sequence.wrapping_add(1);
+        Address { subscription: lane.subscription, sequence: lane.sequence }
+    }
+
+    /// A frame that never gets into the ring: it has a number, so that its reader misses it.
+    fn refuse(&mut self, member: &Member, payload: &Payload) -> u64 {
+        let address = self.next_address(member);
+        self.link.losses.note(Loss::Refused, usize::from(member.lane), address, payload.offset());
+        u64::from(!payload.is_lost())
+    }
+
+    /// Notes a frame that was taken back; answers whether it was a result.
+    fn evicted(&mut self, (payload, bits): &(Payload, u64)) -> u64 {
+        self.bytes -= payload.body().len() as u64;
+        let address = Address::from_bits(*bits);
+        // Without a lane the subscription has ended: nobody is there to be told.
+        if let Some(lane) = self.lanes.iter().position(|lane| lane.subscription == address.subscription) {
+            self.link.losses.note(Loss::Evicted, lane, address, payload.offset());
+        }
+        u64::from(!payload.is_lost())
+    }
+
+    /// The reader is gone: answers how many results it leaves unread.
+    pub(super) fn unread(mut self) -> u64 {
+        let mut unread = 0;
+        while let Some((payload, _)) = self.ring.reclaim() {
+            unread += u64::from(!payload.is_lost());
+        }
+        let kept = self.kept.take().into_iter().flat_map(|kept| kept.into_values());
+        unread + kept.map(|kept| kept.results.len() as u64).sum::<u64>()
+    }
+
+    /// The shard is gone, and nobody will make room for what was kept: it is lost, and its reader told. Answers how
+    /// many results that are.
+    pub(super) fn give_up_kept(&mut self) -> u64 {
+        let mut lost = Pushed::default();
+        self.refill(&mut lost);
+        let mut lost = lost.dropped + lost.discarded;
+        for kept in self.kept.take().into_iter().flat_map(|kept| kept.into_values()) {
+            for (_, payload) in kept.results.into_values() {
+                lost += self.refuse(&kept.member, &payload);
+            }
+        }
+        lost
+    }
+}
+
+impl Kept {
+    fn new(member: Member) -> Self {
+        Self { member, next: 0, places: HashMap::new(), results: BTreeMap::new() }
+    }
+
+    /// Puts a result at the end; answers whether it replaced an older one of its key.
+    fn put(&mut self, key: Key, payload: Payload) -> bool {
+        self.next += 1;
+        let before = self.places.insert(key.clone(), self.next).and_then(|at| self.results.remove(&at));
+        self.results.insert(self.next, (key, payload));
+        before.is_some()
+    }
+
+    fn pop(&mut self) -> Option<Payload> {
+        let (_, (key, payload)) = self.results.pop_first()?;
+        self.places.remove(&key);
+        Some(payload)
+    }
+}

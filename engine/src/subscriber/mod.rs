@@ -1,0 +1,286 @@
+//! The reading side: one reader, its ring, its subscriptions.
+
+mod active;
+mod delivery;
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+    thread,
+    time::{Duration, Instant},
+};
+
+pub use delivery::{Content, Delivery, Gap, Message, OwnedContent};
+
+use crate::{
+    control::{ControlPlane, Opened, Seat},
+    error::LimitExceeded,
+    frame::Address,
+    id::ShardId,
+    limits::Limits,
+    link::Link,
+    loss::Loss,
+    notifier::{self, Wake},
+    overflow::Overflow,
+    payload::Payload,
+    ring::Consumer,
+    router::Channel,
+    shard::{Member, Registration, resume::Outcome},
+};
+use active::Active;
+
+pub use crate::shard::{log::Reload, resume::Resumed};
+
+/// How a subscriber is opened.
+#[derive(Clone, Debug, Default)]
+pub struct SubscriberOptions {
+    /// How the reader learns of its frames.
+    pub wake: Wake,
+    /// Frames that may wait, instead of `Limits::ring_frames_max`.
+    pub ring_frames_max: Option<usize>,
+}
+
+/// One reader: opened by [`crate::engine::Engine::open`], it holds a ring, and any number of subscriptions up to
+/// `subscriptions_per_subscriber_max`. Dropping it ends them all.
+pub struct Subscriber {
+    plane: Arc<ControlPlane>,
+    seat: Seat,
+    ring: Consumer<Payload>,
+    link: crate::sync::Arc<Link>,
+    /// By number, which only grows: few enough that a search by id looks at each.
+    subscriptions: Vec<Active>,
+    next_number: u32,
+    free_lanes: Vec<u16>,
+    /// Some subscription waits for the answer to its wish to resume.
+    resuming: bool,
+    /// Some subscription coalesces, or did: the shard may keep frames aside.
+    coalesces: bool,
+    /// What [`Subscriber::try_next`] has not handed out yet.
+    messages: VecDeque<Message>,
+}
+
+/// A subscription that was registered; its reader keeps it.
+#[derive(Debug)]
+pub(crate) struct Kept<'a> {
+    pub(crate) id: Arc<str>,
+    pub(crate) registration: Registration,
+    pub(crate) channels: Box<[Arc<Channel>]>,
+    pub(crate) resolved: bool,
+    pub(crate) overflow: &'a Overflow,
+    pub(crate) outcome: Option<Outcome>,
+}
+
+impl Subscriber {
+    pub(crate) fn new(plane: Arc<ControlPlane>, Opened { seat, ring, link }: Opened) -> Self {
+        Self {
+            plane,
+            seat,
+            ring,
+            link,
+            subscriptions: Vec::new(),
+            next_number: 0,
+            free_lanes: Vec::new(),
+            resuming: false,
+            coalesces: false,
+            messages: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn shard(&self) -> ShardId {
+        self.seat.shard
+    }
+
+    pub(crate) fn belongs_to(&self, plane: &Arc<ControlPlane>) -> bool {
+        Arc::ptr_eq(&self.plane, plane)
+    }
+
+    /// Hands up to `max` results, oldest first, to `take`; answers how many. Notices of gaps, resumptions and ends
+    /// come between and are not counted. Never waits.
+    pub fn drain(&mut self, max: usize, mut take: impl FnMut(Delivery<'_>)) -> usize {
+        self.link.doorbell.answer();
+        self.notices(&mut take);
+        let Self { ring, subscriptions, .. } = self;
+        let (mut delivered, mut discarded, mut bytes, mut taken) = (0, 0, 0, 1);
+        while delivered < max && taken > 0 {
+            taken = ring.take(max - delivered, |payload, bits| {
+                let address = Address::from_bits(bits);
+                bytes += payload.body().len() as u64;
+                let done = find(subscriptions, address)
+                    .is_some_and(|active| active.deliver(&payload, address, &mut take));
+                delivered += usize::from(done);
+                discarded += u64::from(!done && !payload.is_lost());
+            });
+        }
+        self.link.count_read(bytes);
+        if taken > 0 {
+            self.link.doorbell.remind();
+        } else {
+            self.subscriptions.iter_mut().for_each(|active| active.catch_up(&mut take));
+        }
+        self.plane.count_drained(delivered as u64, discarded);
+        self.settle();
+        delivered
+    }
+
+    /// What is told before the frames that follow: what was taken back so far came before all of them.
+    fn notices(&mut self, take: &mut impl FnMut(Delivery<'_>)) {
+        let Self { subscriptions, link, .. } = self;
+        if self.resuming {
+            subscriptions.iter_mut().for_each(|active| active.announce(take));
+            self.resuming = subscriptions.iter().any(|active| active.outcome.is_some());
+        }
+        link.losses.look(|loss, address, offset| {
+            if let Some(active) = find(subscriptions, address) {
+                match loss {
+                    Loss::Evicted => active.evicted(address, offset, take),
+                    Loss::Refused => active.refused(address, offset, take),
+                }
+            }
+        });
+    }
+
+    /// After a drain: subscriptions that it ended go, and a shard that waits for room is told that there is some.
+    fn settle(&mut self) {
+        while let Some(place) = self.subscriptions.iter().position(|active| active.ended) {
+            self.remove(place);
+        }
+        if self.coalesces && self.link.take_kept() {
+            self.plane.refill(self.seat);
+        }
+    }
+
+    /// The next message, if there is one. Never waits. For many messages [`Subscriber::drain`] is cheaper: it clones
+    /// nothing.
+    pub fn try_next(&mut self) -> Option<Message> {
+        if self.messages.is_empty() {
+            let mut messages = std::mem::take(&mut self.messages);
+            self.drain(1, |delivery| {
+                let id = Arc::from(delivery.id);
+                messages.push_back(Message { id, content: delivery.content.to_owned() });
+            });
+            self.messages = messages;
+        }
+        self.messages.pop_front()
+    }
+
+    /// The next message; waits up to `timeout` for it. The thread sleeps meanwhile and is woken.
+    ///
+    /// `None` after the timeout, and at once where nothing can come any more: the engine is closed and everything
+    /// was read. A subscriber that polls or has a mailbox is not woken here: then this only looks.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Option<Message> {
+        let deadline = Instant::now().checked_add(timeout);
+        let waker = notifier::unparker();
+        loop {
+            let (wakes, over) = (self.link.doorbell.wait(&waker), self.link.is_over());
+            if let Some(message) = self.try_next() {
+                return Some(message);
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            match left {
+                _ if !wakes || over => return None,
+                Some(Duration::ZERO) => return None,
+                Some(left) => thread::park_timeout(left),
+                None => thread::park(),
+            }
+        }
+    }
+
+    /// The next message for a task: registers its waker, then looks. `Ready(None)` when nothing can come any more.
+    ///
+    /// A subscriber that polls or has a mailbox does not wake the task.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Message>> {
+        self.link.doorbell.wait(context.waker());
+        let over = self.link.is_over();
+        match self.try_next() {
+            None if !over => Poll::Pending,
+            message => Poll::Ready(message),
+        }
+    }
+
+    /// Ends the subscription `id`. After this nothing more of it is delivered. `false` if there is none.
+    pub fn cancel(&mut self, id: &str) -> bool {
+        let place = self.subscriptions.iter().position(|active| &*active.id == id);
+        self.messages.retain(|message| &*message.id != id);
+        place.map(|place| self.remove(place)).is_some()
+    }
+
+    fn remove(&mut self, place: usize) {
+        let active = self.subscriptions.remove(place);
+        self.free_lanes.push(active.lane());
+        self.plane.unsubscribe(self.seat.shard, [active.registration()]);
+        if self.coalesces {
+            // What was kept for it is of no use any more.
+            self.plane.refill(self.seat);
+        }
+    }
+
+    /// Whether there is a subscription `id`.
+    pub fn has(&self, id: &str) -> bool {
+        self.subscriptions.iter().any(|active| &*active.id == id)
+    }
+
+    /// How many subscriptions there are.
+    pub fn len(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.subscriptions.is_empty()
+    }
+
+    /// The place of a new subscription.
+    pub(crate) fn reserve(&mut self, limits: &Limits) -> Result<Member, LimitExceeded> {
+        LimitExceeded::check("subscriptions_per_subscriber_max", self.len() + 1, limits.lanes_max())?;
+        let lifetime_max = u32::MAX as usize - 1;
+        LimitExceeded::check(
+            "subscriptions in one subscriber's life",
+            self.next_number as usize,
+            lifetime_max,
+        )?;
+        self.next_number += 1;
+        // Lanes in use are 0..len without the free ones.
+        let lane = self.free_lanes.pop().unwrap_or(self.len() as u16);
+        let Seat { slot, serial, .. } = self.seat;
+        Ok(Member { reader: serial, slot, subscription: self.next_number, lane, resumed: false })
+    }
+
+    pub(crate) fn keep(
+        &mut self,
+        Kept { id, registration, channels, resolved, overflow, outcome }: Kept<'_>,
+    ) {
+        self.resuming |= outcome.is_some();
+        self.coalesces |= matches!(overflow, Overflow::LatestPerKey(_));
+        if self.subscriptions.is_empty() {
+            // Most readers of the direct API have one; a vector would start with room for four.
+            self.subscriptions.reserve_exact(1);
+        }
+        self.subscriptions.push(Active::new(id, registration, channels, resolved, overflow, outcome));
+    }
+}
+
+/// The active subscription that a frame is for.
+fn find(subscriptions: &mut [Active], address: Address) -> Option<&mut Active> {
+    let place = subscriptions.binary_search_by_key(&address.subscription, Active::number).ok()?;
+    subscriptions.get_mut(place)
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        let registrations = self.subscriptions.iter().map(Active::registration);
+        self.plane.unsubscribe(self.seat.shard, registrations);
+        // The shard takes back what comes from now on; if it has gone already, nobody else would.
+        let mut unread = 0;
+        while self.ring.take(usize::MAX, |payload, _| unread += u64::from(!payload.is_lost())) > 0 {}
+        self.plane.count_drained(0, unread);
+        self.plane.close_reader(self.seat);
+    }
+}
+
+impl fmt::Debug for Subscriber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscriber").field("subscriptions", &self.subscriptions.len()).finish_non_exhaustive()
+    }
+}
