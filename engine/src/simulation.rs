@@ -364,9 +364,9 @@ impl World {
     /// Comes to rest or is shut down, and is held against the oracle. Answers a hash of all frames.
     fn settle(&mut self) -> u64 {
         if self.random.below(4) == 0 {
-            self.shut_down()
+            self.shut_down();
         } else {
-            self.rest()
+            self.rest();
         }
         for reader in self.readers.iter().flatten() {
             for (id, expected) in &reader.subscriptions {

@@ -227,8 +227,8 @@ class SubscriptionExecutor:
         filter: object = None,
         policy: object = None,
         context: SecurityContext | None = None,
-        resume: object = None,
-        overflow: object = None,
+        resume: str | None = None,
+        overflow: str | None = None,
         wake: tuple[LoopReader, int] | None = None,
     ) -> str:
         """Register a subscription and answer the given id.
@@ -429,8 +429,13 @@ class Session:
 
         Fewer than `limit` mean that nothing more is ready.
         """
+    def closing(self) -> Asked:
+        """Answer the close that what was taken last asks for, once."""
     def close(self) -> None:
         """Note that the connection is gone: end its subscriptions. Later calls do nothing. Safe to repeat."""
+
+def check_overflow(value: str, /) -> None:
+    """Raise `ValueError` for a text that is no overflow policy."""
 
 def to_json(value: object, /) -> bytes:
     """Answer a value's JSON text, by the rules that events, variables and results of resolvers follow."""

@@ -193,6 +193,9 @@ class _Connection:
             for text in texts:
                 if not await self.sent({"type": "websocket.send", "text": text}):
                     return
+            if (asked := self._session.closing()) is not None:
+                self._do(asked)
+                return
             if len(texts) < _TEXTS_AT_ONCE:
                 await self._ready.wait()
             else:

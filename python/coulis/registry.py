@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from coulis._coulis import PolicyError
+from coulis._coulis import PolicyError, check_overflow
 from coulis.resolvers import Resolver, check_resolver
 
 __all__ = ["Declaration", "Registry", "default_registry", "subscription"]
@@ -29,6 +29,8 @@ class Declaration:
     """Event types to take; empty means all."""
     per_subscription: bool = False
     """Whether the resolver runs for each subscription, not once for all that get the same result."""
+    overflow: str = "drop_oldest"
+    """What happens when too many messages wait for a reader."""
 
 
 class Registry:
@@ -46,6 +48,7 @@ class Registry:
         policy: str | None = None,
         *,
         per_subscription: bool = False,
+        overflow: str = "drop_oldest",
     ) -> Callable[[ResolverT], ResolverT]:
         """Declare the resolver of a subscription field.
 
@@ -54,14 +57,18 @@ class Registry:
         The field is `name`, or the function's own name. Raises `ValueError` for a name that GraphQL does not
         allow or that another resolver has, `TypeError` for what cannot be called so, and `PolicyError` for
         `filter` and `policy`, which this build cannot apply: a filter is never ignored.
+
+        `overflow` says what happens when too many messages wait for a reader: `"drop_oldest"`,
+        `"drop_newest"`, `"disconnect"` or `"latest_per_key(path)"`.
         """
         refuse_policies(filter=filter, policy=policy)
+        check_overflow(overflow)
         channels, types = words("channel", channel), words("events", events)
 
         def declare(resolver: ResolverT) -> ResolverT:
             check_resolver(resolver)
             field = name if name is not None else getattr(resolver, "__name__", "")
-            self._add(Declaration(field, resolver, channels, types, per_subscription))
+            self._add(Declaration(field, resolver, channels, types, per_subscription, overflow))
             return resolver
 
         if callable(name):

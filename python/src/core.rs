@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use coulis::{
     engine::{Engine, OpenError, PublishError, SubscribeError, SubscribeRequest},
     event::{Event, EventError},
+    overflow::Overflow,
     security::SecurityContext,
     subscriber::Subscriber,
     value::Value,
@@ -54,6 +55,7 @@ pub(crate) fn forget_all() {
 pub(crate) struct Wish {
     pub(crate) request: SubscribeRequest,
     pub(crate) resolver: Option<Py<PyAny>>,
+    pub(crate) overflow: Option<Overflow>,
     pub(crate) lane: Option<Arc<Lane>>,
 }
 
@@ -121,13 +123,14 @@ impl Core {
         subscriber: &mut Subscriber,
         wish: Wish,
     ) -> PyResult<Result<(), SubscribeError>> {
-        let Wish { mut request, resolver, lane } = wish;
+        let Wish { mut request, resolver, overflow, lane } = wish;
         let planned = detached(py, || self.engine.plan(&request.query, &request.operation_name))?;
         let plan = match planned {
             Ok(plan) => plan,
             Err(errors) => return Ok(Err(SubscribeError::InvalidQuery(errors))),
         };
         let declared = self.declarations.get(py, plan.root_field())?;
+        request.overflow = overflow.unwrap_or_else(|| declared.overflow.clone());
         let resolver = fill(&mut request, resolver, declared);
         if let Some(callable) = resolver {
             let callback = self.resolvers.callback(callable.bind(py), lane.as_ref())?;

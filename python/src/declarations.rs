@@ -1,8 +1,9 @@
 //! What `@subscription` declared, read at the moment a subscription is made.
 
+use coulis::overflow::Overflow;
 use pyo3::{intern, prelude::*};
 
-use crate::lock::Lock;
+use crate::{lock::Lock, settings};
 
 /// A mapping from root fields to declarations, owned by a registry of Python.
 #[derive(Debug)]
@@ -15,6 +16,7 @@ pub(crate) struct Declared {
     pub(crate) channels: Vec<String>,
     pub(crate) events: Vec<String>,
     pub(crate) per_subscription: bool,
+    pub(crate) overflow: Overflow,
 }
 
 impl Declarations {
@@ -41,6 +43,7 @@ impl Declarations {
             channels: found.getattr(intern!(py, "channels"))?.extract()?,
             events: found.getattr(intern!(py, "events"))?.extract()?,
             per_subscription: found.getattr(intern!(py, "per_subscription"))?.extract()?,
+            overflow: settings::overflow(&found.getattr(intern!(py, "overflow"))?)?,
         })
     }
 }

@@ -4,6 +4,8 @@ use std::{collections::VecDeque, sync::Arc};
 
 use coulis::{
     engine::{BuildError, Engine, SubscribeRequest},
+    notifier::Wake,
+    overflow::Overflow,
     plan::{OperationName, Schema},
     policy::standard::{Isolation, Tenancy},
     subscriber::{Subscriber, SubscriberOptions},
@@ -104,6 +106,11 @@ impl SubscriptionExecutor {
     /// resolver runs once for all subscriptions that get the same result, or once for each with
     /// `per_subscription=True`. `wake` is a `LoopReader` and a token that it names when messages are ready.
     ///
+    /// `resume` is the last cursor that was seen (`extensions.coulis.cursor` of a message), or `""` for the present
+    /// position: the first message then tells whether all that was missed follows. `overflow` says what happens when
+    /// too many messages wait: `"drop_oldest"` (the default), `"drop_newest"`, `"disconnect"` or
+    /// `"latest_per_key(path)"`.
+    ///
     /// Raises `InvalidQuery`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, `EngineClosed`, and `TypeError` or
     /// `ValueError` for bad arguments.
     #[pyo3(signature = (connection_id, subscription_id, query, operation_name=None, variables=None, user_id=None,
@@ -131,7 +138,7 @@ impl SubscriptionExecutor {
         overflow: Option<&Bound<'_, PyAny>>,
         wake: Option<(Py<LoopReader>, u64)>,
     ) -> PyResult<String> {
-        refuse_unbuilt(filter.or(policy).is_some(), resume.is_some(), overflow.is_some())?;
+        refuse_unbuilt(filter.or(policy).is_some())?;
         let core = self.core.get()?;
         let request = SubscribeRequest {
             id: subscription_id.clone(),
@@ -143,9 +150,13 @@ impl SubscriptionExecutor {
             events: settings::words("events", events)?,
             resolver: None,
             per_subscription,
+            overflow: Overflow::default(),
+            resume: resume.map(|cursor| settings::text("resume", cursor)).transpose()?,
         };
         let wake = wake.map(|(reader, token)| (Arc::clone(reader.get().lane()), token));
-        let wish = Wish { request, resolver, lane: wake.as_ref().map(|(lane, _)| Arc::clone(lane)) };
+        let overflow = overflow.map(settings::overflow).transpose()?;
+        let wish =
+            Wish { request, resolver, overflow, lane: wake.as_ref().map(|(lane, _)| Arc::clone(lane)) };
         let place = core.direct.reserve(connection_id, &subscription_id)?;
         match register(py, core, wish, wake) {
             Ok(subscriber) => {
@@ -334,13 +345,17 @@ impl SubscriptionExecutor {
         let place = self.core.get()?.direct.find(subscription, connection)?;
         let mut reading = place.lock();
         let reading = reading.as_mut().ok_or_else(|| direct::not_found(subscription))?;
+        // Ended by its overflow policy, and everything was read.
+        if reading.waiting.is_empty() && reading.subscriber.is_empty() {
+            return Err(direct::not_found(subscription));
+        }
         guarded(|| reading.take(max))
     }
 }
 
 fn register(py: Python<'_>, core: &Core, wish: Wish, wake: Option<(Arc<Lane>, u64)>) -> PyResult<Subscriber> {
-    let mailbox = wake.map(|(lane, token)| (Arc::clone(&lane.mailbox), token));
-    let options = SubscriberOptions { mailbox, ring_frames_max: None };
+    let wake = wake.map_or(Wake::Polling, |(lane, token)| Wake::Mailbox(Arc::clone(&lane.mailbox), token));
+    let options = SubscriberOptions { wake, ring_frames_max: None };
     let mut subscriber =
         detached(py, || core.engine.open(options))?.map_err(|error| open_error(py, &error))?;
     core.subscribe(py, &mut subscriber, wish)?.map_err(|error| subscribe_error(py, error))?;
@@ -356,16 +371,11 @@ fn refuse_carriers(bus: &EventBusConfig) -> PyResult<()> {
 }
 
 /// What is asked for and cannot be done is refused: ignoring a filter would let everything through.
-fn refuse_unbuilt(policy: bool, resume: bool, overflow: bool) -> PyResult<()> {
+fn refuse_unbuilt(policy: bool) -> PyResult<()> {
     if policy {
         return Err(PolicyError::new_err(
             "`filter` and `policy` cannot be compiled: this build has no policy language yet",
         ));
-    }
-    for (name, given) in [("resume", resume), ("overflow", overflow)] {
-        if given {
-            return Err(CoulisError::new_err(format!("`{name}` is not in this build yet: leave it out")));
-        }
     }
     Ok(())
 }

@@ -54,6 +54,7 @@ mod _coulis {
         reader::{LoopReader, PendingPublish, ResolverJob},
         resolver::{JobQueue, ResolverInfo},
         session::Session,
+        settings::check_overflow,
     };
 
     #[pymodule_export]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use coulis::{
     engine::SubscribeRequest,
     error::GraphQlError,
+    notifier::Wake,
     plan::OperationName,
     protocol::{Action, Close, CloseCode, Machine, Message, Subscribe},
     security,
@@ -46,6 +47,8 @@ struct Connection {
     core: Arc<Core>,
     lane: Arc<Lane>,
     context: security::SecurityContext,
+    /// The engine ended the connection.
+    closing: Option<Close>,
 }
 
 /// What a call asks of the socket's owner: `("authenticate", payload)`, `("close", code, reason)` or nothing.
@@ -62,13 +65,15 @@ impl Session {
         token: u64,
     ) -> PyResult<Self> {
         let (core, lane) = (Arc::clone(executor.core()?), Arc::clone(reader.lane()));
-        let options =
-            SubscriberOptions { mailbox: Some((Arc::clone(&lane.mailbox), token)), ring_frames_max: None };
+        let options = SubscriberOptions {
+            wake: Wake::Mailbox(Arc::clone(&lane.mailbox), token),
+            ring_frames_max: None,
+        };
         let subscriber =
             detached(py, || core.engine.open(options))?.map_err(|error| open_error(py, &error))?;
         let machine = Machine::new(core.engine.limits());
         let context = security::SecurityContext::default();
-        let connection = Connection { machine, subscriber, core, lane, context };
+        let connection = Connection { machine, subscriber, core, lane, context, closing: None };
         Ok(Self(Lock::new(Some(Native::new(connection)))))
     }
 
@@ -121,6 +126,11 @@ impl Session {
         self.with(|connection| guarded(|| connection.take(py, limit))?)
     }
 
+    /// The close that what was taken last asks for, once.
+    fn closing<'py>(&self, py: Python<'py>) -> PyResult<Asked<'py>> {
+        self.with(|connection| close(py, connection.closing.take()))
+    }
+
     /// The connection is gone: ends its subscriptions. Later calls do nothing. Safe to repeat.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let connection = self.0.lock().take();
@@ -152,7 +162,7 @@ impl Connection {
                 Ok(None)
             }
             Action::Complete(operation) => {
-                detached(py, || self.subscriber.complete(operation.id())).map(|_| None)
+                detached(py, || self.subscriber.cancel(operation.id())).map(|_| None)
             }
             Action::Close(close) => self::close(py, Some(close)),
         }
@@ -160,6 +170,13 @@ impl Connection {
 
     /// Starts an operation. Whatever goes wrong ends this operation only, with an `error` message.
     fn subscribe(&mut self, py: Python<'_>, subscribe: Subscribe) {
+        let resume = match subscribe.resume() {
+            Ok(resume) => resume,
+            Err(error) => {
+                self.machine.failed(&subscribe.operation, &[error]);
+                return;
+            }
+        };
         let Subscribe { operation, query, operation_name, variables, .. } = subscribe;
         let request = SubscribeRequest {
             id: operation.id().to_owned(),
@@ -167,9 +184,10 @@ impl Connection {
             operation_name: operation_name.map_or(OperationName::Only, OperationName::Named),
             variables,
             context: self.context.clone(),
+            resume,
             ..SubscribeRequest::default()
         };
-        let wish = Wish { request, resolver: None, lane: Some(Arc::clone(&self.lane)) };
+        let wish = Wish { request, resolver: None, overflow: None, lane: Some(Arc::clone(&self.lane)) };
         let errors = match self.core.subscribe(py, &mut self.subscriber, wish) {
             Ok(Ok(())) => return,
             Ok(Err(coulis::engine::SubscribeError::InvalidQuery(errors))) => errors,
@@ -192,7 +210,7 @@ impl Connection {
             texts.push(PyString::new(py, &reply));
         }
         let Self { subscriber, lane, .. } = self;
-        let mut failed = None;
+        let (mut failed, mut too_slow) = (None, false);
         if texts.len() < limit {
             subscriber.drain(limit - texts.len(), |delivery| {
                 let write = || {
@@ -202,13 +220,20 @@ impl Connection {
                 };
                 let text = match delivery.content {
                     Content::Result(payload) => lane.text(py, delivery.id, payload, write),
-                    Content::Gap(_) => Lane::own_text(py, write()),
+                    Content::Gap(_) | Content::Resumed(_) => Lane::own_text(py, write()),
+                    Content::Ended(_) => {
+                        too_slow = true;
+                        Lane::own_text(py, write())
+                    }
                 };
                 match text {
                     Ok(text) => texts.push(text),
                     Err(error) => failed = Some(error),
                 }
             });
+        }
+        if too_slow {
+            self.closing = self.machine.close(CloseCode::TooSlow);
         }
         failed.map_or(Ok(texts), Err)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coulis::limits::Limits;
+use coulis::{limits::Limits, overflow::Overflow};
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
     prelude::*,
@@ -20,6 +20,9 @@ macro_rules! named_limits {
         match $name {
             $(stringify!($field) => $limits.$field = count($name, $value)?,)+
             "publish_wait_max" => $limits.publish_wait_max = seconds($name, $value)?,
+            "log_age_max" => $limits.log_age_max = seconds($name, $value)?,
+            // None at all turns the logs off.
+            "log_events_max" => $limits.log_events_max = or_zero($name, $value)?,
             _ => return Err(value_error(format!("`limits` has no bound called `{}`", short($name)))),
         }
     };
@@ -35,7 +38,8 @@ pub(crate) fn limits(given: Option<&Bound<'_, PyAny>>) -> PyResult<Limits> {
             event_depth_max publish_many_max subscribers_max subscriptions_per_subscriber_max ring_frames_max
             subscription_id_bytes_max query_bytes_max query_tokens_max query_depth_max query_fields_max
             variables_bytes_max plans_max resolver_pending_max body_bytes_max message_bytes_max
-            message_depth_max replies_max
+            message_depth_max replies_max ring_bytes_max latest_keys_max log_bytes_max logs_bytes_max
+            replay_events_max
         );
     }
     for (name, depth) in
@@ -79,6 +83,25 @@ pub(crate) fn words(argument: &str, given: Option<&Bound<'_, PyAny>>) -> PyResul
 pub(crate) fn text(argument: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
     let text = value.cast::<PyString>().map_err(|_| not(argument, "a str", value))?;
     text.to_str().map(str::to_owned).map_err(|_| value_error(format!("`{argument}` holds a lone surrogate")))
+}
+
+/// Refuses a text that is no overflow policy.
+#[pyfunction]
+pub(crate) fn check_overflow(value: &Bound<'_, PyAny>) -> PyResult<()> {
+    overflow(value).map(drop)
+}
+
+/// What happens when too many messages wait.
+pub(crate) fn overflow(value: &Bound<'_, PyAny>) -> PyResult<Overflow> {
+    text("overflow", value)?.parse().map_err(|error| value_error(format!("`overflow`: {error}")))
+}
+
+/// A whole number, zero or more.
+fn or_zero(name: &str, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+    if value.is_instance_of::<PyInt>() && matches!(value.extract(), Ok(0_usize)) {
+        return Ok(0);
+    }
+    count(name, value)
 }
 
 /// A whole number above zero.

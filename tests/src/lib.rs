@@ -79,7 +79,8 @@ pub fn read(subscriber: &mut Subscriber) -> Vec<String> {
     while subscriber.drain(usize::MAX, |delivery| {
         let body = match delivery.content {
             Content::Result(payload) => String::from_utf8_lossy(payload.body()).into_owned(),
-            Content::Gap(gap) => gap.body(),
+            Content::Gap(gap) | Content::Ended(gap) => gap.body(),
+            Content::Resumed(resumed) => resumed.body(),
         };
         lines.push(format!("{} {body}", delivery.id));
     }) > 0

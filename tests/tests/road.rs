@@ -87,8 +87,8 @@ fn after_complete_nothing_more_is_delivered() {
     let engine = engine(1);
     let mut reader = reader(&engine, [request("a", QUERY), request("b", QUERY)]);
     publish(&engine, event("x", "1"));
-    assert!(reader.complete("a"));
-    assert!(!reader.complete("a"));
+    assert!(reader.cancel("a"));
+    assert!(!reader.cancel("a"));
     publish(&engine, event("x", "2"));
     assert_eq!(read(&mut reader), ["b {\"data\":{\"x\":1}}", "b {\"data\":{\"x\":2}}"]);
     engine.subscribe(&mut reader, request("a", QUERY)).unwrap();

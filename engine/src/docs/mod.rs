@@ -38,12 +38,12 @@
 //! ```
 //! use coulis::engine::{Engine, SubscribeRequest};
 //! use coulis::event::Event;
-//! use coulis::notifier::{Mailbox, unparker};
+//! use coulis::notifier::{Mailbox, Wake, unparker};
 //! use coulis::subscriber::SubscriberOptions;
 //!
 //! let engine = Engine::builder().shards(1).build()?;
 //! let mailbox = Mailbox::new(unparker());
-//! let mut reader = engine.open(SubscriberOptions { mailbox: Some((mailbox.clone(), 0)), ..Default::default() })?;
+//! let mut reader = engine.open(SubscriberOptions { wake: Wake::Mailbox(mailbox.clone(), 0), ..Default::default() })?;
 //! let query = "subscription { ticks }".into();
 //! engine.subscribe(&mut reader, SubscribeRequest { id: "t".into(), query, ..Default::default() })?;
 //! engine.publish_nowait(Event::new("tick", "ticks", b"42".to_vec(), engine.limits())?)?;

@@ -3,7 +3,7 @@
 /// Bytes of a close reason at most: a control frame holds 125, two of them are the code (RFC 6455, section 5.5).
 pub const REASON_BYTES_MAX: usize = 123;
 
-/// The codes a server closes with: RFC 6455, section 7.4.1, below 4000, and `CloseCode` of graphql-ws from there.
+/// The codes a server closes with: RFC 6455, section 7.4.1, below 4000, and `CloseCode` of graphql-ws from 4400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub enum CloseCode {
@@ -13,6 +13,8 @@ pub enum CloseCode {
     PolicyViolation = 1008,
     /// A message is larger than `message_bytes_max`.
     MessageTooBig = 1009,
+    /// A subscription that asked for it lost a result because its client reads too slowly; clients reconnect.
+    TooSlow = 4008,
     /// A message is not one of the protocol; the reason names what is wrong with it.
     InvalidMessage = 4400,
     /// `subscribe` before the acknowledgement.
@@ -38,6 +40,7 @@ impl CloseCode {
             Self::GoingAway => "Going away",
             Self::PolicyViolation => "Too many unread messages",
             Self::MessageTooBig => "Message too big",
+            Self::TooSlow => "Too slow",
             Self::InvalidMessage => "Invalid message received",
             Self::Unauthorized => "Unauthorized",
             Self::Forbidden => "Forbidden",

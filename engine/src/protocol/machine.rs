@@ -47,6 +47,26 @@ pub struct Subscribe {
     pub extensions: Option<Value>,
 }
 
+impl Subscribe {
+    /// The wish in `extensions.coulis.resume`: the last cursor seen, or an empty text for `null`, which asks for the
+    /// present position; `None` if nothing is said.
+    ///
+    /// # Errors
+    /// It is neither a string nor null.
+    pub fn resume(&self) -> Result<Option<String>, GraphQlError> {
+        let coulis = self.extensions.as_ref().and_then(|extensions| extensions.get("coulis"));
+        match coulis.and_then(|coulis| coulis.get("resume")) {
+            None => Ok(None),
+            Some(Value::Null) => Ok(Some(String::new())),
+            Some(Value::String(cursor)) => Ok(Some(cursor.clone())),
+            Some(_) => {
+                let message = "`extensions.coulis.resume` must be a cursor or null";
+                Err(GraphQlError::new("BAD_USER_INPUT", message))
+            }
+        }
+    }
+}
+
 /// One operation of one connection.
 ///
 /// A client may end an operation and use its id again while the first is still being set up; the two have the same

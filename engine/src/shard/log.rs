@@ -187,7 +187,7 @@ mod tests {
     const EPOCH: Epoch = Epoch(7);
 
     fn event() -> Event {
-        Event::new("e", "c", b"1".to_vec(), &Limits::default()).unwrap()
+        Event::new("e", "c", b"1".to_vec(), &Limits::default()).expect("an event")
     }
 
     fn cursor(channel: u32, offset: u64) -> Cursor {

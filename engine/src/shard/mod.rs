@@ -467,8 +467,9 @@ impl Drop for Shard {
         for pending in std::mem::take(&mut self.asked).into_values().flat_map(Asked::abandon) {
             self.deliver(pending);
         }
-        let kept = self.readers.iter_mut().flatten().map(Reader::give_up_kept).sum();
-        self.counters.dropped.add_owned(kept);
+        let mut tally = Tally::default();
+        self.readers.iter_mut().flatten().for_each(|reader| tally.add(&reader.give_up_kept()));
+        self.count(&tally, None);
         self.notify();
         self.readers.iter().flatten().for_each(|reader| reader.link.end());
     }

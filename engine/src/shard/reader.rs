@@ -33,7 +33,7 @@ pub(super) struct Reader {
     bytes_max: u64,
     keys_max: usize,
     /// What subscriptions that coalesce have waiting for room.
-    kept: Option<Box<BTreeMap<u32, Kept>>>,
+    kept: BTreeMap<u32, Kept>,
 }
 
 /// One subscription of a reader.
@@ -85,7 +85,7 @@ impl Reader {
             read: 0,
             bytes_max: limits.ring_bytes_max as u64,
             keys_max: limits.latest_keys_max,
-            kept: None,
+            kept: BTreeMap::new(),
         }
     }
 
@@ -175,11 +175,11 @@ impl Reader {
         pushed: &mut Pushed,
     ) {
         self.push_kept(pushed);
-        let keeps = self.kept.as_ref().is_some_and(|kept| kept.contains_key(&member.subscription));
+        let keeps = self.kept.contains_key(&member.subscription);
         let payload = if keeps { Err(payload) } else { self.try_push(member, payload) };
         let Err(payload) = payload else { return };
         let key = path.iter().try_fold(event.event.document().root(), |node, key| node.get(key));
-        let kept = self.kept.get_or_insert_default().entry(member.subscription);
+        let kept = self.kept.entry(member.subscription);
         let kept = kept.or_insert_with(|| Kept::new(*member));
         let key = (event.channel, key.map_or("", |node| node.raw()).into());
         pushed.coalesced += u64::from(kept.put(key, payload));
@@ -192,7 +192,7 @@ impl Reader {
     /// Pushes what was kept, while there is room; the reader tells when there is more.
     pub(super) fn refill(&mut self, pushed: &mut Pushed) {
         self.push_kept(pushed);
-        if self.kept.is_some() {
+        if !self.kept.is_empty() {
             // The reader may have made room since: it has seen the flag, or this sees the room.
             self.link.keep();
             self.push_kept(pushed);
@@ -200,7 +200,7 @@ impl Reader {
     }
 
     fn push_kept(&mut self, pushed: &mut Pushed) {
-        let Some(mut kept) = self.kept.take() else { return };
+        let mut kept = std::mem::take(&mut self.kept);
         while let Some(mut entry) = kept.first_entry() {
             let member = entry.get().member;
             match entry.get_mut().results.pop_first() {
@@ -217,7 +217,7 @@ impl Reader {
                 Some(_) => pushed.discarded += 1,
             }
         }
-        self.kept = Some(kept).filter(|kept| !kept.is_empty());
+        self.kept = kept;
     }
 
     fn try_push(&mut self, member: &Member, payload: Payload) -> Result<(), Payload> {
@@ -269,19 +269,20 @@ impl Reader {
         while let Some((payload, _)) = self.ring.reclaim() {
             unread += u64::from(!payload.is_lost());
         }
-        let kept = self.kept.take().into_iter().flat_map(|kept| kept.into_values());
-        unread + kept.map(|kept| kept.results.len() as u64).sum::<u64>()
+        unread + self.kept.values().map(|kept| kept.results.len() as u64).sum::<u64>()
     }
 
-    /// The shard is gone, and nobody will make room for what was kept: it is lost, and its reader told. Answers how
-    /// many results that are.
-    pub(super) fn give_up_kept(&mut self) -> u64 {
+    /// The shard is gone, and nobody will make room for what was kept: it is lost, and its reader told.
+    pub(super) fn give_up_kept(&mut self) -> Pushed {
         let mut lost = Pushed::default();
         self.refill(&mut lost);
-        let mut lost = lost.dropped + lost.discarded;
-        for kept in self.kept.take().into_iter().flat_map(|kept| kept.into_values()) {
-            for (_, payload) in kept.results.into_values() {
-                lost += self.refuse(&kept.member, &payload);
+        for Kept { member, results, .. } in std::mem::take(&mut self.kept).into_values() {
+            for (_, payload) in results.into_values() {
+                if self.is_live(&Member { resumed: false, ..member }, payload.offset()) {
+                    lost.dropped += self.refuse(&member, &payload);
+                } else {
+                    lost.discarded += 1;
+                }
             }
         }
         lost

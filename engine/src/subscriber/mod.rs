@@ -128,7 +128,9 @@ impl Subscriber {
     fn notices(&mut self, take: &mut impl FnMut(Delivery<'_>)) {
         let Self { subscriptions, link, .. } = self;
         if self.resuming {
-            subscriptions.iter_mut().for_each(|active| active.announce(take));
+            for active in subscriptions.iter_mut() {
+                active.announce(take);
+            }
             self.resuming = subscriptions.iter().any(|active| active.outcome.is_some());
         }
         link.losses.look(|loss, address, offset| {
