@@ -10,6 +10,7 @@ import pytest
 import uvicorn
 import websockets
 from coulis.asgi import SUBPROTOCOL
+from messages import bare
 
 
 async def until(condition):
@@ -68,7 +69,7 @@ class Client:
     async def hear(self):
         text = await self.socket.recv()
         assert isinstance(text, str), "messages are text frames"
-        return json.loads(text)
+        return bare(text)
 
     async def init(self, payload=None):
         await self.say(type="connection_init", **({} if payload is None else {"payload": payload}))

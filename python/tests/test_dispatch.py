@@ -7,6 +7,7 @@ import uuid
 
 import coulis
 import pytest
+from messages import bare
 
 USERS = "subscription { users { id } }"
 
@@ -51,7 +52,7 @@ def test_dispatch_respects_channel_filter(executor):
 def test_dispatch_includes_event_data(executor):
     register(executor)
     executor.publish_event("userCreated", "users", {"id": "123", "name": "Alice"})
-    response = json.loads(executor.next_event("sub1"))
+    response = bare(executor.next_event("sub1"))
     assert response == {"type": "next", "id": "sub1", "payload": {"data": {"users": {"id": "123"}}}}
 
 

@@ -30,7 +30,7 @@ async def test_subscription_full_workflow():
     )
     response = json.loads(await manager.get_next_event("sub1"))
     assert (response["type"], response["id"]) == ("next", "sub1")
-    assert response["payload"] == {"data": {"userUpdated": {"id": "123", "name": "Alice"}}}
+    assert response["payload"]["data"] == {"userUpdated": {"id": "123", "name": "Alice"}}
     await manager.complete_subscription("sub1")
     assert await manager.get_next_event("sub1") is None
     await manager.complete_subscription("sub1")

@@ -401,6 +401,9 @@ async def test_a_fault_of_the_server_closes_4500_and_tells_nothing(
         def take(self, limit):
             return []
 
+        def closing(self):
+            return None
+
         def close(self):
             pass
 
