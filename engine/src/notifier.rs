@@ -9,12 +9,14 @@ use std::{
     fmt,
     sync::Arc,
     task::{Wake, Waker},
-    thread::{self, Thread},
 };
 
 use crossbeam::queue::SegQueue;
 
-use crate::sync::{AtomicBool, Ordering};
+use crate::sync::{
+    AtomicBool, Ordering,
+    thread::{self, Thread},
+};
 
 /// A flag-guarded wake: many calls of [`Signal::notify`], one wake for each [`Signal::arm`].
 #[derive(Debug)]
