@@ -15,6 +15,8 @@ mod group;
 pub(crate) mod inbox;
 mod index;
 mod log;
+#[cfg(all(test, coulis_loom))]
+mod model;
 mod persistent;
 pub(crate) mod receipt;
 mod render;
