@@ -53,7 +53,7 @@ lint: $(STAMP)
 rust:
 	cargo test --workspace --exclude coulis-python --locked
 
-# The ring and the notifier under the model checker loom: every interleaving, not a lucky one.
+# Whatever threads share without a lock, under the model checker loom: every interleaving, not a lucky one.
 models:
 	RUSTFLAGS="--cfg coulis_loom" cargo test -p coulis --lib --locked --profile $(PROFILE) --target-dir target/loom loom
 

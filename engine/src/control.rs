@@ -201,6 +201,7 @@ impl ControlPlane {
         }
         if first {
             for shard in &self.shards {
+                shard.inbox.berth().stop();
                 shard.inbox.control(Control::Stop);
             }
         }
@@ -332,6 +333,12 @@ impl ControlPlane {
             }
             Refused::Closed => PublishError::Closed,
         })
+    }
+
+    /// The home of the channel called `name`.
+    #[cfg(test)]
+    pub(crate) fn home(&self, name: &str) -> Option<ShardId> {
+        Some(self.router.channel(name).ok()?.home)
     }
 
     /// The channel called `name`, and the predicate that holds there for `context`.

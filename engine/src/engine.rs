@@ -181,8 +181,9 @@ impl EngineBuilder {
             let core = (!cores.is_empty()).then(|| cores[number % cores.len()]);
             let (undrained, peers) = (Arc::clone(&undrained), Arc::clone(&peers));
             let (name, inbox) = (format!("coulis-shard-{number}"), peers[number].clone());
+            let outlet = shard.outlet().clone();
             inbox.berth().moor(shard);
-            let driver = Driver { name, core, spins, sleeper, undrained, peers, inbox };
+            let driver = Driver { name, core, spins, sleeper, undrained, peers, inbox, outlet };
             let thread = driver.start().map_err(BuildError::Thread)?;
             engine.0.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
@@ -473,24 +474,4 @@ impl fmt::Debug for Engine {
 }
 
 #[cfg(all(test, not(coulis_loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_event_that_finds_its_shard_taken_is_left_to_the_shards_thread() {
-        let engine = Engine::builder().shards(1).build().unwrap();
-        let inbox = engine.0.plane.inboxes()[0].clone();
-        let event = || Event::new("e", "c", b"1".to_vec(), engine.limits()).unwrap();
-        let publish = || std::iter::repeat_with(|| inbox.berth().with(|_| engine.publish(event()).unwrap()));
-        // Many times: at first the thread may not have gone to sleep yet, and look by itself.
-        for _ in 0..100 {
-            // The thread may have its shard for a moment; then this one tries again.
-            let receipt = publish().flatten().next().unwrap();
-            let dispatched = (0..1_000_000).any(|_| {
-                thread::yield_now();
-                receipt.is_dispatched()
-            });
-            assert!(dispatched, "nobody was told");
-        }
-    }
-}
+mod tests;

@@ -80,6 +80,9 @@ impl fmt::Debug for Losses {
     }
 }
 
+#[cfg(all(test, coulis_loom))]
+mod model;
+
 #[cfg(all(test, not(coulis_loom)))]
 mod tests {
     use super::*;

@@ -9,13 +9,14 @@ use std::{
     fmt,
     sync::Arc,
     task::{Wake as TaskWake, Waker},
-    thread::{self, Thread},
 };
 
-use arc_swap::ArcSwapOption;
 use crossbeam::queue::SegQueue;
 
-use crate::sync::{AtomicBool, Ordering};
+use crate::sync::{
+    ArcSwapOption, AtomicBool, Ordering,
+    thread::{self, Thread},
+};
 
 /// A flag-guarded wake: many calls of [`Signal::notify`], one wake for each [`Signal::arm`].
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::{fmt, ptr::NonNull};
 use crate::{
     id::{ChannelId, Offset},
     ring::Pointer,
-    sync::{AtomicUsize, Ordering, fence},
+    sync::{AtomicUsize, Ordering, Witness, fence},
 };
 
 struct Inner {
@@ -16,6 +16,7 @@ struct Inner {
     channel: ChannelId,
     offset: Offset,
     body: Box<[u8]>,
+    witness: Witness,
 }
 
 /// A shared, immutable body: the JSON text of one execution result, and the event it came from.
@@ -26,7 +27,8 @@ pub struct Payload(NonNull<Inner>);
 impl Payload {
     /// A body, rendered for the event at `offset` of `channel`.
     pub fn new(channel: ChannelId, offset: Offset, body: Vec<u8>) -> Self {
-        let inner = Inner { references: AtomicUsize::new(1), channel, offset, body: body.into_boxed_slice() };
+        let (references, body) = (AtomicUsize::new(1), body.into_boxed_slice());
+        let inner = Inner { references, channel, offset, body, witness: Witness::new() };
         Self(NonNull::from(Box::leak(Box::new(inner))))
     }
 
@@ -48,7 +50,9 @@ impl Payload {
 
     /// The execution result as JSON text: `{"data":…}`.
     pub fn body(&self) -> &[u8] {
-        &self.inner().body
+        let inner = self.inner();
+        inner.witness.used();
+        &inner.body
     }
 
     /// The event's channel.
@@ -82,19 +86,20 @@ impl Clone for Payload {
 
 impl Drop for Payload {
     fn drop(&mut self) {
-        release(self.0, 1);
+        release(self.0, 1, Ordering::Release);
     }
 }
 
-/// Gives up `count` references; the last one frees the body. As in `Arc`: decrement with `Release`, and the last
-/// one acquires what the others did before it frees.
+/// Gives up `count` references; the last one frees the body. As in `Arc`: decrement with `order`, which is `Release`,
+/// and the last one acquires what the others did before it frees.
 #[allow(unsafe_code, reason = "the last reference frees the allocation")]
-fn release(inner: NonNull<Inner>, count: usize) {
+fn release(inner: NonNull<Inner>, count: usize, order: Ordering) {
     // SAFETY: the caller gives up references that it holds, so the allocation lives until here.
-    if unsafe { inner.as_ref() }.references.fetch_sub(count, Ordering::Release) == count {
+    if unsafe { inner.as_ref() }.references.fetch_sub(count, order) == count {
         fence(Ordering::Acquire);
         // SAFETY: no reference is left, and `new` leaked a box.
-        drop(unsafe { Box::from_raw(inner.as_ptr()) });
+        let inner = unsafe { Box::from_raw(inner.as_ptr()) };
+        inner.witness.changed();
     }
 }
 
@@ -116,7 +121,7 @@ impl Iterator for Shares {
 impl Drop for Shares {
     fn drop(&mut self) {
         if self.left > 0 {
-            release(self.of, self.left);
+            release(self.of, self.left, Ordering::Release);
         }
     }
 }
@@ -156,6 +161,9 @@ impl fmt::Debug for Shares {
         f.debug_struct("Shares").field("left", &self.left).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, coulis_loom))]
+mod model;
 
 #[cfg(all(test, not(coulis_loom)))]
 mod tests {

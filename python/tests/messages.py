@@ -4,13 +4,8 @@ import json
 
 
 def bare(message):
-    """Read a message and check that its cursor is there, but leave it out: each event has another one."""
+    """Read a message; a result must have a cursor, which is left out: each event has another one."""
     read = json.loads(message)
-    extensions = (
-        (read.get("payload") or {}).get("extensions", {}) if isinstance(read.get("payload"), dict) else {}
-    )
-    if "cursor" in extensions.get("coulis", {}) and "data" in read["payload"]:
-        assert extensions["coulis"].pop("cursor").startswith("1.")
-        if not extensions["coulis"]:
-            del read["payload"]["extensions"]
+    if read["type"] == "next" and set(read["payload"].get("extensions", {}).get("coulis", {})) == {"cursor"}:
+        del read["payload"]["extensions"]
     return read

@@ -182,15 +182,19 @@ def test_a_declaration_brings_its_overflow_policy():
 async def test_a_client_resumes_through_its_extensions(manager, address, connect):
     client = await connect(address)
     await client.init()
-    (start,) = await client.subscribe("1", QUERY, extensions={"coulis": {"resume": None}})
-    position = start["payload"]["extensions"]["coulis"]["cursor"]
+    await client.say(
+        type="subscribe", id="1", payload={"query": QUERY, "extensions": {"coulis": {"resume": None}}}
+    )
+    position = json.loads(await client.socket.recv())["payload"]["extensions"]["coulis"]["cursor"]
     await client.socket.close()
     await manager.publish_event("t", "user", {"id": 1})
     client = await connect(address)
     await client.init()
-    heard = await client.subscribe("1", QUERY, extensions={"coulis": {"resume": position}})
-    assert heard[0]["payload"]["extensions"]["coulis"]["resumed"] is True
-    assert ids(message["payload"] for message in heard[1:]) == [1]
+    extensions = {"coulis": {"resume": position}}
+    await client.say(type="subscribe", id="1", payload={"query": QUERY, "extensions": extensions})
+    told, missed = [(await client.hear())["payload"] for _ in range(2)]
+    assert told["extensions"]["coulis"]["resumed"] is True
+    assert ids([missed]) == [1]
     (error,) = await client.subscribe("2", QUERY, extensions={"coulis": {"resume": 7}})
     assert error["payload"][0]["extensions"]["code"] == "BAD_USER_INPUT"
 

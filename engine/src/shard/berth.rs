@@ -4,27 +4,27 @@
 //! saves two wake-ups, which cost more than most dispatches. Whoever finds the berth empty leaves its work in the
 //! inbox and rings for the pinned thread, so nobody waits here and no work is lost.
 
-use std::{
-    fmt,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::Instant,
-};
+#[cfg(all(test, coulis_loom))]
+mod model;
 
-use crossbeam::atomic::AtomicCell;
+use std::{fmt, time::Instant};
 
 use super::Shard;
-use crate::id::Millis;
+use crate::{
+    id::Millis,
+    sync::{AtomicBool, AtomicCell, Ordering, thread},
+};
 
 /// Batches that a publisher works for others at most; then the pinned thread takes over.
 const STEPS_MAX: usize = 4;
 
 /// See the module's documentation. The shard itself is the token: one swap of one pointer.
-#[derive(Default)]
-pub(crate) struct Berth {
-    shard: AtomicCell<Option<Box<Shard>>>,
+pub(crate) struct Berth<S = Shard> {
+    shard: AtomicCell<Option<Box<S>>>,
     /// The shard panicked in somebody's hands and will not come back.
     lost: AtomicBool,
+    /// The engine closes.
+    stopping: AtomicBool,
     clock: Clock,
 }
 
@@ -32,27 +32,52 @@ pub(crate) struct Berth {
 #[derive(Clone, Copy, Debug)]
 struct Clock(Instant);
 
-impl Default for Clock {
-    fn default() -> Self {
-        Self(Instant::now())
+#[cfg(not(coulis_loom))]
+const _: () = assert!(AtomicCell::<Option<Box<Shard>>>::is_lock_free());
+
+/// What a berth asks of what lies there.
+pub(crate) trait Work {
+    /// See [`Shard::step`].
+    fn step(&mut self, now: Millis) -> bool;
+    /// See [`Shard::is_idle`].
+    fn is_idle(&self) -> bool;
+}
+
+impl Work for Shard {
+    fn step(&mut self, now: Millis) -> bool {
+        self.step(now)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.is_idle()
     }
 }
 
-const _: () = assert!(AtomicCell::<Option<Box<Shard>>>::is_lock_free());
+impl<S> Default for Berth<S> {
+    fn default() -> Self {
+        let clock = Clock(Instant::now());
+        Self {
+            shard: AtomicCell::default(),
+            lost: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            clock,
+        }
+    }
+}
 
-impl fmt::Debug for Berth {
+impl<S> fmt::Debug for Berth<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Berth").field("lost", &self.lost).finish_non_exhaustive()
     }
 }
 
 /// A shard in somebody's hands; it goes back to its berth, unless it panics.
-struct Taken<'a> {
-    berth: &'a Berth,
-    shard: Option<Box<Shard>>,
+struct Taken<'a, S> {
+    berth: &'a Berth<S>,
+    shard: Option<Box<S>>,
 }
 
-impl Drop for Taken<'_> {
+impl<S> Drop for Taken<'_, S> {
     fn drop(&mut self) {
         let shard = self.shard.take();
         if thread::panicking() {
@@ -63,21 +88,21 @@ impl Drop for Taken<'_> {
     }
 }
 
-impl Berth {
+impl<S: Work> Berth<S> {
     /// Puts a shard in for the first time.
-    pub(crate) fn moor(&self, shard: Shard) {
+    pub(crate) fn moor(&self, shard: S) {
         self.shard.store(Some(Box::new(shard)));
     }
 
     /// Lets `work` have the shard, if nobody else has it.
-    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Shard) -> R) -> Option<R> {
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut S) -> R) -> Option<R> {
         let shard = self.shard.take()?;
         let mut taken = Taken { berth: self, shard: Some(shard) };
         taken.shard.as_deref_mut().map(work)
     }
 
     /// Takes the shard out for good, if nobody has it.
-    pub(crate) fn unmoor(&self) -> Option<Box<Shard>> {
+    pub(crate) fn unmoor(&self) -> Option<Box<S>> {
         self.shard.take()
     }
 
@@ -98,6 +123,15 @@ impl Berth {
     /// The time since the engine's start.
     pub(crate) fn now(&self) -> Millis {
         Millis(u64::try_from(self.clock.0.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Tells whoever stands in for a lost shard that the engine closes.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_lost(&self) -> bool {

@@ -1,6 +1,7 @@
 //! The pinned thread that steps a shard: works while there is work, spins a little, then sleeps.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -9,7 +10,10 @@ use std::{
     thread::{self, JoinHandle, Thread},
 };
 
-use super::{Shard, inbox::Inbox};
+use super::{
+    Shard,
+    inbox::{Inbox, Outlet},
+};
 
 /// Wakes a thread that may not have been started yet: until then there is nobody asleep.
 #[derive(Debug, Default)]
@@ -44,8 +48,9 @@ pub(crate) struct Driver {
     /// Shards that may still forward to others.
     pub(crate) undrained: Arc<AtomicUsize>,
     pub(crate) peers: Arc<[Inbox]>,
-    /// The shard's own inbox.
+    /// The shard's own inbox, and its other end.
     pub(crate) inbox: Inbox,
+    pub(crate) outlet: Outlet,
 }
 
 impl Driver {
@@ -65,10 +70,12 @@ impl Driver {
         _ = self.sleeper.0.set(thread::current());
         let mut drained = false;
         loop {
-            match self.inbox.berth().with(|shard| self.turn(shard, &mut drained)) {
+            let turn = || self.inbox.berth().with(|shard| self.turn(shard, &mut drained));
+            // A panic has been printed, and the berth knows that its shard is lost.
+            match catch_unwind(AssertUnwindSafe(turn)).unwrap_or(None) {
                 Some(Next::Sleep) => self.sleep(),
-                Some(Next::Leave) => return drop(self.inbox.berth().unmoor()),
-                None if self.inbox.berth().is_lost() => return,
+                Some(Next::Leave) => return self.leave(),
+                None if self.inbox.berth().is_lost() => return self.stand_in(drained),
                 // A publisher has the shard for a few batches, or a peer's inbox is full.
                 Some(Next::Work) | None => thread::yield_now(),
             }
@@ -80,16 +87,46 @@ impl Driver {
         while shard.step(self.inbox.berth().now()) {}
         if !*drained && shard.drained() {
             *drained = true;
-            self.undrained.fetch_sub(1, Ordering::AcqRel);
-            self.peers.iter().for_each(Inbox::wake);
+            self.tell_drained();
         }
+        // Before asking whether all have drained, too: the last one wakes whoever asked too early.
+        shard.arm();
         if *drained && self.undrained.load(Ordering::Acquire) == 0 {
             // Every shard's last forward is in its peer's inbox by now.
             while shard.step(self.inbox.berth().now()) {}
             return Next::Leave;
         }
-        shard.arm();
         if shard.is_idle() { Next::Sleep } else { Next::Work }
+    }
+
+    fn tell_drained(&self) {
+        self.undrained.fetch_sub(1, Ordering::AcqRel);
+        self.peers.iter().for_each(Inbox::wake);
+    }
+
+    /// Drops the shard. Who came late may have it for a moment, and puts it back.
+    fn leave(&self) {
+        while self.inbox.berth().unmoor().is_none() && !self.inbox.berth().is_lost() {
+            thread::yield_now();
+        }
+    }
+
+    /// The shard is lost: what comes for it is dropped, so that nobody waits for it, until the engine closes.
+    fn stand_in(&self, mut drained: bool) {
+        loop {
+            self.outlet.arm();
+            self.outlet.discard();
+            if !drained && self.inbox.berth().is_stopping() {
+                drained = true;
+                self.tell_drained();
+            }
+            if drained && self.undrained.load(Ordering::Acquire) == 0 {
+                return self.outlet.discard();
+            }
+            if self.outlet.is_empty() {
+                thread::park();
+            }
+        }
     }
 
     /// Armed before: what came since has unparked this thread.

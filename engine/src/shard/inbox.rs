@@ -68,7 +68,7 @@ pub(crate) struct Inbox {
 }
 
 /// The shard's side.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Outlet {
     publishes: flume::Receiver<Publish>,
     forwards: flume::Receiver<Forward>,
@@ -98,6 +98,9 @@ pub(crate) enum Refused {
 impl Inbox {
     /// Step 3 of the road: a bounded hand-over, or the event comes back. Call `run` or `wake` after it.
     pub(crate) fn offer(&self, publish: Publish) -> Result<(), Refused> {
+        if self.berth.is_lost() {
+            return Err(Refused::Closed);
+        }
         self.publishes.try_send(publish).map_err(|error| match error {
             flume::TrySendError::Full(publish) => Refused::Full(Box::new(publish.event)),
             flume::TrySendError::Disconnected(_) => Refused::Closed,
@@ -106,6 +109,9 @@ impl Inbox {
 
     /// The same, but waits for room.
     pub(crate) fn offer_within(&self, publish: Publish, wait: Duration) -> Result<(), Refused> {
+        if self.berth.is_lost() {
+            return Err(Refused::Closed);
+        }
         self.publishes.send_timeout(publish, wait).map_err(|error| match error {
             flume::SendTimeoutError::Timeout(publish) => Refused::Full(Box::new(publish.event)),
             flume::SendTimeoutError::Disconnected(_) => Refused::Closed,
@@ -135,6 +141,7 @@ impl Inbox {
 
     /// Has the inbox worked off until `done`: by this thread if the shard is at rest, else by the shard's.
     pub(crate) fn run(&self, done: impl Fn() -> bool) {
+        let _tell = TellOfPanic(&self.signal);
         if self.berth.step_until(done) {
             self.signal.notify();
         }
@@ -174,6 +181,24 @@ impl Outlet {
 
     pub(crate) fn inbox(&self) -> &Inbox {
         &self.inbox
+    }
+
+    /// Drops all that waits: who waits for it is told by its hold.
+    pub(crate) fn discard(&self) {
+        self.publishes.drain().for_each(drop);
+        self.forwards.drain().for_each(drop);
+        while self.inbox.control.pop().is_some() {}
+    }
+}
+
+/// A shard that panics in a publisher's hands leaves its thread to stand in for it.
+struct TellOfPanic<'a>(&'a Signal);
+
+impl Drop for TellOfPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.notify();
+        }
     }
 }
 

@@ -14,7 +14,11 @@ mod facts;
 mod group;
 pub(crate) mod inbox;
 mod index;
+#[cfg(all(test, coulis_loom))]
+mod leave;
 pub(crate) mod log;
+#[cfg(all(test, coulis_loom))]
+mod model;
 mod persistent;
 mod reader;
 pub(crate) mod receipt;
@@ -443,6 +447,10 @@ impl Shard {
     fn lose(&mut self, event: &Stamped, group: &Group, tally: &mut Tally) {
         tally.failed += group.members.len() as u64;
         self.push(&Payload::lost(event.channel, event.offset), group, event, tally);
+    }
+
+    pub(crate) fn outlet(&self) -> &Outlet {
+        &self.outlet
     }
 
     /// Whether a stop was asked for and everything accepted has left.

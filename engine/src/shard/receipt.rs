@@ -1,12 +1,13 @@
 //! What became of one published event, and the wait for it.
 
-use std::{sync::Arc, task::Waker, thread};
+#[cfg(all(test, coulis_loom))]
+mod model;
 
-use arc_swap::ArcSwapOption;
+use std::{sync::Arc, task::Waker};
 
 use crate::{
     notifier,
-    sync::{AtomicU64, AtomicUsize, Ordering},
+    sync::{ArcSwapOption, AtomicU64, AtomicUsize, Ordering, thread},
 };
 
 /// Deliveries of one event, so far.
