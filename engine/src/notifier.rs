@@ -11,10 +11,11 @@ use std::{
     task::{Wake as TaskWake, Waker},
 };
 
+use arc_swap::ArcSwapOption;
 use crossbeam::queue::SegQueue;
 
 use crate::sync::{
-    ArcSwapOption, AtomicBool, Ordering,
+    AtomicBool, Ordering,
     thread::{self, Thread},
 };
 

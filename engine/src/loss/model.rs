@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Address, Losses, Offset, Ordering};
+use super::{Address, Loss, Losses, Offset, Ordering};
 use crate::sync::{model::proves, thread};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,9 +19,9 @@ const OFFSETS: [u64; 4] = [0, 5, 3, 9];
 /// `Losses::note`, or what a twin makes of it.
 fn note(losses: &Losses, sequence: u32, bug: Option<Bug>) {
     let (address, offset) = (Address { subscription: 1, sequence }, OFFSETS[sequence as usize]);
-    let cell = || &losses.cells.get().expect("made by the first note")[0];
+    let cell = || &losses.cells.get().expect("made by the first note")[0][Loss::Evicted as usize];
     match bug {
-        None => losses.note(0, address, Offset(offset)),
+        None => losses.note(Loss::Evicted, 0, address, Offset(offset)),
         Some(Bug::News) => {
             losses.news.store(true, Ordering::Release);
             cell().offset.store(offset, Ordering::Relaxed);
@@ -49,7 +49,7 @@ fn loom_a_lost_frame_is_told_with_an_offset_that_covers_it() {
         };
         let mut last = 0;
         let mut look = || {
-            losses.look(|address, Offset(offset)| {
+            losses.look(|_, address, Offset(offset)| {
                 let sequence = address.sequence as usize;
                 assert!(sequence > 0, "news of nothing");
                 assert!(sequence >= last, "frame {sequence} after frame {last}");

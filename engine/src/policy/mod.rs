@@ -8,7 +8,7 @@ mod program;
 pub mod standard;
 mod vm;
 
-pub use program::{Field, Op, Program, ProgramError, Verified};
+pub use program::{Field, KEYS_MAX, Key, Op, Program, ProgramError, Verified};
 pub use vm::{Fact, Facts};
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::id::Identity;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Predicate {
     program: Arc<Verified>,
-    constants: Box<[Option<Identity>]>,
+    constants: Arc<[Option<Identity>]>,
 }
 
 impl Predicate {
@@ -29,11 +29,21 @@ impl Predicate {
     ///
     /// # Errors
     /// `ProgramError` if the program reads a constant that is not there.
-    pub fn new(program: Arc<Verified>, constants: Box<[Option<Identity>]>) -> Result<Self, ProgramError> {
+    pub fn new(program: Arc<Verified>, constants: Arc<[Option<Identity>]>) -> Result<Self, ProgramError> {
         if program.constants() > constants.len() {
             return Err(ProgramError::Constants { needed: program.constants(), given: constants.len() });
         }
         Ok(Self { program, constants })
+    }
+
+    /// The program, which many predicates share.
+    pub fn program(&self) -> &Arc<Verified> {
+        &self.program
+    }
+
+    /// The constant with this number, if there is one and it has a value.
+    pub fn constant(&self, number: u16) -> Option<&Identity> {
+        self.constants.get(usize::from(number))?.as_ref()
     }
 
     /// Whether the event with these facts may be seen.

@@ -40,7 +40,22 @@ pub struct Program {
 pub struct Verified {
     program: Program,
     constants: usize,
+    keys: Box<[Key]>,
 }
+
+/// An equality that a program asks first: whatever it does not hold for is denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The field's number.
+    pub field: u16,
+    /// The number of the constant that the field must equal.
+    pub constant: u16,
+    /// An absent field passes.
+    pub optional: bool,
+}
+
+/// Keys of one program at most; what it asks beyond them is asked of each candidate.
+pub const KEYS_MAX: usize = 4;
 
 /// Why a program or its constants are refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,13 +110,47 @@ impl Program {
             }
         }
         match self.code.last() {
-            Some(Op::Allow | Op::Deny) => Ok(Verified { program: self, constants }),
+            Some(Op::Allow | Op::Deny) => {
+                let keys = keys(&self.code);
+                Ok(Verified { program: self, constants, keys })
+            }
             _ => Err(ProgramError::Unfinished),
         }
     }
 }
 
+/// The equalities that stand at the front of `code`, one after the other.
+fn keys(code: &[Op]) -> Box<[Key]> {
+    let (mut keys, mut at) = (Vec::new(), 0);
+    while keys.len() < KEYS_MAX {
+        let (key, end) = match code[at..] {
+            [Op::Load(field), Op::DenyUnlessEqual(constant), ..] => {
+                (Key { field, constant, optional: false }, at + 2)
+            }
+            [Op::Load(field), Op::SkipIfAbsent(target), Op::DenyUnlessEqual(constant), ..]
+                if usize::from(target) == at + 3 =>
+            {
+                (Key { field, constant, optional: true }, at + 3)
+            }
+            _ => break,
+        };
+        keys.push(key);
+        at = end;
+    }
+    keys.into()
+}
+
 impl Verified {
+    /// The equalities that stand at the front of the program, `KEYS_MAX` at most.
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// The field with this number.
+    pub fn field(&self, number: u16) -> Option<&Field> {
+        self.program.fields.get(usize::from(number))
+    }
+
     /// How many constants the program reads.
     pub fn constants(&self) -> usize {
         self.constants

@@ -73,7 +73,7 @@ pub fn isolate(
     user: Option<Identity>,
     tenant: Option<Identity>,
 ) -> Result<Predicate, ProgramError> {
-    Predicate::new(program, Box::new([tenant, user]))
+    Predicate::new(program, Arc::new([tenant, user]))
 }
 
 #[cfg(test)]

@@ -16,6 +16,16 @@ pub enum Fact<'a> {
     Incomparable,
 }
 
+impl Fact<'_> {
+    /// The identity's text.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Is(text) => Some(text),
+            Self::Absent | Self::Incomparable => None,
+        }
+    }
+}
+
 /// Where the machine reads fields.
 pub trait Facts {
     /// What `field` holds.

@@ -50,20 +50,21 @@ pub(crate) struct Subscribed {
 #[derive(Debug)]
 pub(crate) struct Registration {
     pub(crate) member: Member,
-    groups: Box<[(ChannelId, u64)]>,
+    /// Each channel, and the number of its group there.
+    groups: Box<[(ChannelId, u32)]>,
     render: u64,
 }
 
 #[derive(Debug, Default)]
 struct Channel {
-    groups: Groups,
-    serials: HashMap<GroupKey, u64>,
-    /// Where each group stands in `groups`, by its serial.
-    places: HashMap<u64, usize>,
+    groups: Arc<Groups>,
+    numbers: HashMap<GroupKey, u32>,
+    /// Numbers of groups that have gone.
+    free: Vec<u32>,
 }
 
-/// A member's seat in a group: the group's serial, the reader, the subscription.
-type Seat = (u64, u64, u32);
+/// A member of a group: the channel, the group's number, the reader, the subscription.
+type Seat = (ChannelId, u32, u64, u32);
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -120,12 +121,11 @@ impl Directory {
         for (channel, predicate) in channels {
             let (events, overflow) = (Arc::clone(&events), overflow.clone());
             let key = GroupKey { predicate, events, render: render.serial, overflow };
-            let serial = self.next_serial();
             let here = self.channels.entry(channel).or_default();
-            let (serial, seat) = here.join(key, serial, &render, member);
-            self.seats.insert((serial, member.reader, member.subscription), seat);
-            groups.push((channel, serial));
-            index.set(channel, here.groups.clone());
+            let (number, seat) = here.join(key, &render, member);
+            self.seats.insert((channel, number, member.reader, member.subscription), seat);
+            groups.push((channel, number));
+            index.set(channel, Arc::clone(&here.groups));
         }
         self.index.store(Arc::new(index));
         self.ids.insert((member.reader, member.subscription), id);
@@ -134,9 +134,8 @@ impl Directory {
 
     /// The group of a subscription on `channel`, with no other member, not even marked as resumed.
     pub(crate) fn alone(&self, registration: &Registration, channel: ChannelId) -> Option<Arc<Group>> {
-        let (_, serial) = registration.groups.iter().find(|(of, _)| *of == channel)?;
-        let here = self.channels.get(&channel)?;
-        let group = here.groups.get(*here.places.get(serial)?)?;
+        let (_, number) = registration.groups.iter().find(|(of, _)| *of == channel)?;
+        let group = self.channels.get(&channel)?.groups.get(*number)?;
         let mut members = PersistentVec::default();
         members.push(Member { resumed: false, ..registration.member });
         Some(Arc::new(group.with(members)))
@@ -146,13 +145,13 @@ impl Directory {
     pub(crate) fn remove(&mut self, registration: &Registration) {
         let member = registration.member;
         let mut index = Index::clone(&self.index.load());
-        for &(channel, group) in &registration.groups {
-            let seat = self.seats.remove(&(group, member.reader, member.subscription));
+        for &(channel, number) in &registration.groups {
+            let seat = self.seats.remove(&(channel, number, member.reader, member.subscription));
             let Some((here, seat)) = self.channels.get_mut(&channel).zip(seat) else { continue };
-            if let Some(moved) = here.leave(group, seat) {
-                self.seats.insert((group, moved.reader, moved.subscription), seat);
+            if let Some(moved) = here.leave(number, seat) {
+                self.seats.insert((channel, number, moved.reader, moved.subscription), seat);
             }
-            index.set(channel, here.groups.clone());
+            index.set(channel, Arc::clone(&here.groups));
             if here.groups.is_empty() {
                 self.channels.remove(&channel);
             }
@@ -214,48 +213,43 @@ impl Directory {
 }
 
 impl Channel {
-    /// Adds `member` to the group of `key`, which gets `serial` if it is new. Answers the group's serial and the
-    /// member's place in it.
-    fn join(&mut self, key: GroupKey, serial: u64, render: &Arc<Render>, member: Member) -> (u64, usize) {
-        let known = self.serials.get(&key).and_then(|serial| Some((*serial, *self.places.get(serial)?)));
-        if let Some((serial, at)) = known
-            && let Some(group) = self.groups.get(at)
-        {
+    /// Adds `member` to the group of `key`. Answers the group's number and the member's place in it.
+    fn join(&mut self, key: GroupKey, render: &Arc<Render>, member: Member) -> (u32, usize) {
+        let known = self.numbers.get(&key).copied();
+        let groups = Arc::make_mut(&mut self.groups);
+        if let Some((number, group)) = known.and_then(|number| Some((number, groups.get(number)?))) {
             let mut members = group.members.clone();
             members.push(member);
             let (seat, group) = (members.len() - 1, Arc::new(group.with(members)));
-            self.groups.set(at, group);
-            return (serial, seat);
+            groups.put(number, group);
+            return (number, seat);
         }
         let mut members = PersistentVec::default();
         members.push(member);
+        let number = self.free.pop().unwrap_or_else(|| groups.next_number());
         let GroupKey { predicate, events, overflow, .. } = key.clone();
-        self.serials.insert(key, serial);
-        self.places.insert(serial, self.groups.len());
+        self.numbers.insert(key, number);
         let render = Arc::clone(render);
-        self.groups.push(Arc::new(Group { serial, predicate, events, render, overflow, members }));
-        (serial, 0)
+        groups.put(number, Arc::new(Group { predicate, events, render, overflow, members }));
+        (number, 0)
     }
 
-    /// Takes the member at `seat` out of the group `serial`; answers the member that moved to its seat. A group
+    /// Takes the member at `seat` out of the group `number`; answers the member that moved to its seat. A group
     /// without members goes.
-    fn leave(&mut self, serial: u64, seat: usize) -> Option<Member> {
-        let at = *self.places.get(&serial)?;
-        let group = Arc::clone(self.groups.get(at)?);
+    fn leave(&mut self, number: u32, seat: usize) -> Option<Member> {
+        let groups = Arc::make_mut(&mut self.groups);
+        let group = Arc::clone(groups.get(number)?);
         let mut members = group.members.clone();
         members.swap_remove(seat);
+        if members.is_empty() {
+            groups.remove(number);
+            self.numbers.remove(&key(&group));
+            self.free.push(number);
+            return None;
+        }
         let moved = members.get(seat).copied();
-        if !members.is_empty() {
-            self.groups.set(at, Arc::new(group.with(members)));
-            return moved;
-        }
-        self.serials.remove(&key(&group));
-        self.places.remove(&serial);
-        self.groups.swap_remove(at);
-        if let Some(moved) = self.groups.get(at) {
-            self.places.insert(moved.serial, at);
-        }
-        None
+        groups.put(number, Arc::new(group.with(members)));
+        moved
     }
 }
 

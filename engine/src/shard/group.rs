@@ -23,8 +23,6 @@ pub(crate) struct Member {
 /// An immutable group; a change of members makes a new one.
 #[derive(Debug)]
 pub(crate) struct Group {
-    /// Never used twice in its shard; a group keeps it when its members change.
-    pub(crate) serial: u64,
     pub(crate) predicate: Predicate,
     /// Event types that are wanted; empty: all.
     pub(crate) events: Arc<[Box<str>]>,
@@ -37,7 +35,6 @@ impl Group {
     /// The same group with other members.
     pub(crate) fn with(&self, members: PersistentVec<Member>) -> Self {
         Self {
-            serial: self.serial,
             predicate: self.predicate.clone(),
             events: Arc::clone(&self.events),
             render: Arc::clone(&self.render),
@@ -47,6 +44,6 @@ impl Group {
     }
 
     pub(crate) fn wants(&self, event_type: &str) -> bool {
-        self.events.is_empty() || self.events.iter().any(|wanted| **wanted == *event_type)
+        super::index::wants(&self.events, event_type)
     }
 }

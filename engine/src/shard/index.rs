@@ -1,35 +1,115 @@
-//! The copy-on-write index: channel → groups. Readers see one snapshot; a change copies what it changes.
+//! The copy-on-write index: channel → clusters → groups. Readers see one snapshot; a change copies what it changes.
+
+#[cfg(all(test, not(coulis_loom)))]
+mod tests;
 
 use std::sync::Arc;
 
-use super::{group::Group, persistent::PersistentVec};
+use super::{cluster::Cluster, group::Group, persistent::PersistentVec};
 use crate::{event::Stamped, id::ChannelId};
 
-/// The groups of one channel.
-pub(crate) type Groups = PersistentVec<Arc<Group>>;
+/// The groups of one channel, by number, and the ways to find them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Groups {
+    by_number: PersistentVec<Option<Arc<Group>>>,
+    clusters: Vec<Arc<Cluster>>,
+}
 
 /// An immutable snapshot.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
     /// By the channel's number.
-    channels: PersistentVec<Groups>,
+    channels: PersistentVec<Arc<Groups>>,
 }
 
 impl Index {
-    /// The groups that an event may be for, by channel and event type: its own channel's, then those of `"*"`.
-    pub(crate) fn matching<'a>(&'a self, event: &'a Stamped) -> impl Iterator<Item = &'a Arc<Group>> {
-        let channels = [event.channel, ChannelId::ANY].into_iter();
-        let groups =
-            channels.filter_map(|channel| self.channels.get(channel.0 as usize)).flat_map(Groups::iter);
-        groups.filter(|group| group.wants(event.event.event_type()))
+    /// Step 5 of the road: hands each group that may admit an event to `each`, those of its own channel first, then
+    /// those of `"*"`. Answers how many subscriptions want events of this type there, admitted or not.
+    pub(crate) fn matching(&self, event: &Stamped, mut each: impl FnMut(&Arc<Group>)) -> u64 {
+        let mut members = 0;
+        for channel in [event.channel, ChannelId::ANY] {
+            let Some(groups) = self.channels.get(channel.0 as usize) else { continue };
+            for cluster in &groups.clusters {
+                if wants(&cluster.events, event.event.event_type()) {
+                    members += cluster.members;
+                    groups.candidates(cluster, event, &mut each);
+                }
+            }
+        }
+        members
     }
 
     /// Replaces the groups of one channel.
-    pub(crate) fn set(&mut self, channel: ChannelId, groups: Groups) {
+    pub(super) fn set(&mut self, channel: ChannelId, groups: Arc<Groups>) {
         let at = channel.0 as usize;
         while self.channels.len() <= at {
-            self.channels.push(Groups::default());
+            self.channels.push(Arc::default());
         }
         self.channels.set(at, groups);
+    }
+}
+
+/// Whether `event_type` is among those that are wanted; an empty list wants all.
+pub(super) fn wants(wanted: &[Box<str>], event_type: &str) -> bool {
+    wanted.is_empty() || wanted.iter().any(|wanted| **wanted == *event_type)
+}
+
+impl Groups {
+    pub(super) fn get(&self, number: u32) -> Option<&Arc<Group>> {
+        self.by_number.get(number as usize)?.as_ref()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.by_number.iter().flatten()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.clusters.is_empty()
+    }
+
+    fn candidates(&self, cluster: &Cluster, event: &Stamped, each: &mut impl FnMut(&Arc<Group>)) {
+        if let Some(postings) = cluster.candidates(event) {
+            postings.for_each(|number| self.get(number).into_iter().for_each(&mut *each));
+        }
+    }
+
+    /// A number that no group has: the next one, where `free` has none.
+    pub(super) fn next_number(&self) -> u32 {
+        self.by_number.len() as u32
+    }
+
+    /// Puts a group, new or with other members than before, under `number`.
+    pub(super) fn put(&mut self, number: u32, group: Arc<Group>) {
+        let before = self.get(number).map_or(0, |group| group.members.len() as u64);
+        let cluster = self.cluster(&group);
+        cluster.members = cluster.members - before + group.members.len() as u64;
+        if before == 0 {
+            cluster.insert(number, &group.predicate);
+        }
+        if number == self.next_number() {
+            self.by_number.push(Some(group));
+        } else {
+            self.by_number.set(number as usize, Some(group));
+        }
+    }
+
+    /// Removes the group under `number`.
+    pub(super) fn remove(&mut self, number: u32) {
+        let Some(group) = self.get(number).cloned() else { return };
+        let cluster = self.cluster(&group);
+        cluster.members -= group.members.len() as u64;
+        cluster.remove(number, &group.predicate);
+        self.clusters.retain(|cluster| !cluster.is_empty());
+        self.by_number.set(number as usize, None);
+    }
+
+    /// The cluster where `group` belongs, made at its first group.
+    fn cluster(&mut self, group: &Group) -> &mut Cluster {
+        let known = self.clusters.iter().position(|cluster| cluster.fits(&group.events, &group.predicate));
+        let at = known.unwrap_or_else(|| {
+            self.clusters.push(Arc::new(Cluster::new(Arc::clone(&group.events), &group.predicate)));
+            self.clusters.len() - 1
+        });
+        Arc::make_mut(&mut self.clusters[at])
     }
 }

@@ -109,5 +109,3 @@ fn loom_leave_nothing_behind() {
         assert!(berth.unmoor().is_none(), "a shard that nobody will ever drop");
     });
 }
-#[cfg(all(test, coulis_loom))]
-mod leave;

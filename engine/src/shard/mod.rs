@@ -8,6 +8,7 @@
 //! Why not an async task: a batch is nanoseconds a delivery, a task switch alone costs more.
 
 pub(crate) mod berth;
+mod cluster;
 mod directory;
 pub(crate) mod drive;
 mod facts;
@@ -187,20 +188,32 @@ impl Shard {
 
     /// Steps 5 to 8: match, admit, render once, push to each.
     fn dispatch(&mut self, index: &Index, event: &Arc<Stamped>, hold: Option<&Hold>) {
-        let mut tally = Tally::default();
+        let (mut tally, mut admitted) = (Tally::default(), 0);
         self.bodies.next_event();
-        for group in index.matching(event) {
-            tally.matched += group.members.len() as u64;
-            if !group.predicate.admits(&**event) {
-                tally.denied += group.members.len() as u64;
-            } else if group.render.resolver.is_some() {
-                self.ask(group, event, hold, &mut tally);
-            } else {
-                let body = self.bodies.body(&group.render, event, &self.counters);
-                self.send(&body, group, event, &mut tally);
+        tally.matched = index.matching(event, |group| {
+            if group.predicate.admits(&**event) {
+                admitted += group.members.len() as u64;
+                self.deliver_to(group, event, hold, &mut tally);
             }
-        }
+        });
+        tally.denied = tally.matched - admitted;
         self.count(&tally, hold);
+    }
+
+    /// Steps 7 and 8 for one group that admits an event.
+    fn deliver_to(
+        &mut self,
+        group: &Arc<Group>,
+        event: &Arc<Stamped>,
+        hold: Option<&Hold>,
+        tally: &mut Tally,
+    ) {
+        if group.render.resolver.is_some() {
+            self.ask(group, event, hold, tally);
+        } else {
+            let body = self.bodies.body(&group.render, event, &self.counters);
+            self.send(&body, group, event, tally);
+        }
     }
 
     /// Cuts the log for a subscription that resumes, and sends it what it missed.

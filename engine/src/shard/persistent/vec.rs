@@ -1,9 +1,5 @@
-//! A vector whose clones share their content: the snapshots of the index are made of it.
-//!
-//! A radix tree of nodes with up to 64 children, as in Bagwell's ideal hash trees (EPFL, 2001) and the vectors of
-//! Clojure. A clone is one reference; a change copies the nodes between the root and the place, O(64 log₆₄ n), and
-//! only those that a clone shares. Why not a library: the ones there are come under a licence that asks for more
-//! than ours does, and this is all we need of them.
+//! A vector: a radix tree of nodes with up to 64 children, as in Bagwell's ideal hash trees (EPFL, 2001) and the vectors
+//! of Clojure. A change is O(64 log₆₄ n).
 
 use std::sync::Arc;
 
