@@ -133,7 +133,7 @@ fn check(work: &Work, subscription: usize, delivery: Delivery<'_>) {
 /// Subscription number `subscription` of `work`.
 pub fn request(work: &Work, subscription: usize) -> SubscribeRequest {
     let tenant = work.tenant(subscription).and_then(Identity::new);
-    let user = tenant.is_some().then(|| Identity::new(format!("user-{subscription}"))).flatten();
+    let user = work.user(subscription).and_then(Identity::new);
     SubscribeRequest {
         id: subscription.to_string(),
         query: work.query(subscription),

@@ -7,6 +7,7 @@
 mod async_graphql;
 mod broadcast;
 mod coulis;
+mod handover;
 mod latency;
 mod limit;
 mod measure;
@@ -83,6 +84,9 @@ fn main() {
         words: arguments.into_iter().filter(|word| !word.starts_with("--")).collect(),
     };
     report::machine();
+    if asked.words == ["handover"] {
+        return handover::report();
+    }
     report::head();
     for entry in entries(asked.large) {
         report::rows(&run(&asked, &entry));
@@ -106,8 +110,9 @@ fn entries(large: bool) -> Vec<Entry> {
     }
     entries.push(Entry { work: Work::own_forms(100), in_flight: 256, rivals: THAT_PROJECT });
     for (subscriptions, matching) in [(1_000, 10), (100_000, 10), (10_000, 100)] {
-        let work = Work::selective(subscriptions, matching);
-        entries.push(Entry { work, in_flight: 256, rivals: THAT_PROJECT });
+        for work in [Work::selective, Work::selective_groups].map(|work| work(subscriptions, matching)) {
+            entries.push(Entry { work, in_flight: 256, rivals: THAT_PROJECT });
+        }
     }
     if large {
         for matching in [10, 1] {

@@ -11,7 +11,13 @@ pub fn machine() {
     let cores = thread::available_parallelism().map_or(0, usize::from);
     let rustc = Command::new("rustc").arg("--version").output();
     let rustc = rustc.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    println!("{cores} cores,{}; {}", model.trim_start_matches(['\t', ':']), rustc.unwrap_or_default());
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default().to_owned();
+    println!(
+        "{cores} cores,{}; {}; load of the minute before: {load}",
+        model.trim_start_matches(['\t', ':']),
+        rustc.unwrap_or_default()
+    );
     println!(
         "Medians of {ROUNDS} rounds in which the systems take turns. Every row's answers were checked in every"
     );

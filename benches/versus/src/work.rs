@@ -19,6 +19,8 @@ pub struct Work {
     pub subscriptions: usize,
     /// Names of the tenants; one without a name stands for a workload without tenants.
     tenants: Vec<String>,
+    /// Whether each subscription of a tenant is another user's.
+    users: bool,
     /// The right body of each subscription, or one for all.
     bodies: Vec<Vec<u8>>,
 }
@@ -34,9 +36,16 @@ impl Work {
         Self::new(format!("1 event to {readers}, {readers} forms"), readers, 1, readers)
     }
 
-    /// Each event is for `matching` of the `subscriptions`.
+    /// Each event is for `matching` of the `subscriptions`: one tenant's, each of another user. So no two have equal
+    /// predicates, as it is where readers have signed in.
     pub fn selective(subscriptions: usize, matching: usize) -> Self {
         Self::new(format!("{matching} of {subscriptions}"), subscriptions, subscriptions / matching, 1)
+    }
+
+    /// The same without users: the subscriptions of a tenant are one group.
+    pub fn selective_groups(subscriptions: usize, matching: usize) -> Self {
+        let name = format!("{matching} of {subscriptions}, one group");
+        Self { users: false, ..Self::new(name, subscriptions, subscriptions / matching, 1) }
     }
 
     fn new(name: String, subscriptions: usize, tenants: usize, forms: usize) -> Self {
@@ -44,7 +53,7 @@ impl Work {
             1 => vec![String::new()],
             many => (0..many).map(|tenant| format!("tenant-{tenant}")).collect(),
         };
-        let mut work = Self { name, subscriptions, tenants, bodies: vec![Vec::new(); forms] };
+        let mut work = Self { name, subscriptions, tenants, users: true, bodies: vec![Vec::new(); forms] };
         work.bodies = (0..forms).map(|form| body(&work.magnitude_key(form))).collect();
         work
     }
@@ -72,6 +81,11 @@ impl Work {
     /// The tenant of a subscription.
     pub fn tenant(&self, subscription: usize) -> Option<&str> {
         Some(self.tenants[subscription % self.tenants.len()].as_str()).filter(|name| !name.is_empty())
+    }
+
+    /// The user of a subscription; none where there are no tenants.
+    pub fn user(&self, subscription: usize) -> Option<String> {
+        (self.users && self.tenants.len() > 1).then(|| format!("user-{subscription}"))
     }
 
     /// The tenant of an event.
