@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{runtime::Runtime, sync::broadcast, task};
 
 use crate::{
-    measure::{System, Timed},
+    measure::{Stopwatch, System, Timed},
     work::{DOCUMENT, Work},
 };
 
@@ -169,13 +169,13 @@ impl System for AsyncGraphql {
         let deliveries = self.work.deliveries(&events);
         self.arrived.set(0);
         let publishing = self.tasks.block_on(&self.runtime, async {
-            let start = Instant::now();
+            let start = Stopwatch::start();
             events.clone().for_each(|number| self.publish(number));
             // Those who do not want an event have to look at it as well.
             while self.arrived.get() < deliveries || !self.sender.is_empty() {
                 task::yield_now().await;
             }
-            start.elapsed()
+            start.stop()
         });
         let counts = self.frames.iter().enumerate().map(|(subscription, frames)| {
             let mut frames = frames.borrow_mut();

@@ -5,13 +5,12 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
-    time::Instant,
 };
 
 use tokio::{runtime::Runtime, sync::broadcast, task};
 
 use crate::{
-    measure::{System, Timed},
+    measure::{Stopwatch, System, Timed},
     work::{DOCUMENT, Work},
 };
 
@@ -66,14 +65,14 @@ impl System for Broadcast {
         let deliveries = self.work.deliveries(&events);
         self.arrived.set(0);
         let publishing = self.tasks.block_on(&self.runtime, async {
-            let start = Instant::now();
+            let start = Stopwatch::start();
             for _ in events.clone() {
                 self.sender.send(DOCUMENT.as_bytes().into()).expect("receivers");
             }
             while self.arrived.get() < deliveries {
                 task::yield_now().await;
             }
-            start.elapsed()
+            start.stop()
         });
         let counts = self.kept.iter().map(|kept| {
             let mut kept = kept.borrow_mut();

@@ -16,9 +16,12 @@ use coulis::{
 };
 
 use crate::{
-    measure::{System, Timed},
+    measure::{Stopwatch, System, Timed},
     work::{CHANNEL, DOCUMENT, EVENT_TYPE, Work},
 };
+
+/// Long enough for the next event of a batch, too short to disturb the other systems' turns.
+const SPIN: Duration = Duration::from_micros(100);
 
 /// An engine and its readers. With more than one event in flight the publisher (parsing) and the shard's thread
 /// (the rest) work at the same time; with one, the publisher steps the shard itself and everything is one thread.
@@ -27,6 +30,7 @@ pub struct Coulis {
     engine: Engine,
     limits: Limits,
     readers: Vec<Subscriber>,
+    name: &'static str,
     in_flight: usize,
     next: usize,
 }
@@ -41,14 +45,32 @@ struct Got {
 impl Coulis {
     /// Registers all of `work`, one subscription for each reader.
     pub fn new(work: &Rc<Work>, in_flight: usize) -> Self {
-        let engine = Engine::builder().shards(1).build().expect("an engine");
+        Self::with("coulis", Duration::ZERO, work, in_flight)
+    }
+
+    /// The same with a shard that looks at its inbox for a while before it sleeps, so that it is not woken while the
+    /// publisher is faster or slower than it.
+    pub fn spinning(work: &Rc<Work>, in_flight: usize) -> Self {
+        Self::with("coulis, spin", SPIN, work, in_flight)
+    }
+
+    fn with(name: &'static str, spin: Duration, work: &Rc<Work>, in_flight: usize) -> Self {
+        let engine = Engine::builder().shards(1).spin(spin).build().expect("an engine");
         let reader = |subscription| {
             let mut reader = engine.open(SubscriberOptions::default()).expect("a subscriber");
             engine.subscribe(&mut reader, request(work, subscription)).expect("a subscription");
             reader
         };
         let readers = (0..work.subscriptions).map(reader).collect();
-        Self { work: Rc::clone(work), limits: engine.limits().clone(), engine, readers, in_flight, next: 0 }
+        Self {
+            work: Rc::clone(work),
+            limits: engine.limits().clone(),
+            engine,
+            readers,
+            name,
+            in_flight,
+            next: 0,
+        }
     }
 
     fn event(&self, number: usize) -> Event {
@@ -81,7 +103,7 @@ impl Coulis {
 
 impl System for Coulis {
     fn name(&self) -> &'static str {
-        "coulis"
+        self.name
     }
 
     fn in_flight(&self) -> usize {
@@ -89,9 +111,9 @@ impl System for Coulis {
     }
 
     fn batch(&mut self) -> Timed {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         let events = self.publish();
-        let publishing = start.elapsed();
+        let publishing = start.stop();
         let start = Instant::now();
         let got = self.read();
         let reading = start.elapsed();

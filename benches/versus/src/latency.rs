@@ -57,6 +57,7 @@ fn contest(name: &str, systems: &[(&str, Measure)]) -> Vec<Row> {
         in_flight: 1,
         per_event: percentile(samples, part),
         per_delivery: None,
+        processor: None,
         reading: None,
     };
     let mut rows = Vec::new();

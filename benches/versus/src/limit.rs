@@ -10,7 +10,7 @@ use coulis::{
 };
 
 use crate::{
-    measure::{System, Timed},
+    measure::{Stopwatch, System, Timed},
     work::Work,
 };
 
@@ -62,9 +62,9 @@ impl System for Limit {
     fn batch(&mut self) -> Timed {
         let events = self.next..self.next + self.in_flight;
         self.next = events.end;
-        let start = Instant::now();
+        let start = Stopwatch::start();
         events.clone().for_each(|event| self.push(event));
-        let publishing = start.elapsed();
+        let publishing = start.stop();
 
         let (mut out, mut counts) = (Vec::new(), Vec::with_capacity(self.consumers.len()));
         let start = Instant::now();

@@ -49,6 +49,11 @@ const LIMIT: Rival = Rival {
     start: |work, batch| Box::new(limit::Limit::new(work, batch)),
     in_flight_max: 256,
 };
+const SPINNING: Rival = Rival {
+    name: "coulis, spin",
+    start: |work, batch| Box::new(coulis::Coulis::spinning(work, batch)),
+    in_flight_max: 256,
+};
 const BROADCAST: Rival = Rival {
     name: "broadcast",
     start: |work, batch| Box::new(broadcast::Broadcast::new(work, batch)),
@@ -67,7 +72,7 @@ const STRAIGHTFORWARD: Rival = Rival {
     in_flight_max: 1,
 };
 
-const ALL: &[Rival] = &[LIMIT, BROADCAST, ASYNC_GRAPHQL, STRAIGHTFORWARD];
+const ALL: &[Rival] = &[SPINNING, LIMIT, BROADCAST, ASYNC_GRAPHQL, STRAIGHTFORWARD];
 const THAT_PROJECT: &[Rival] = &[LIMIT, ASYNC_GRAPHQL, STRAIGHTFORWARD];
 /// A million streams of async-graphql do not fit.
 const AT_A_MILLION: &[Rival] = &[LIMIT, STRAIGHTFORWARD];

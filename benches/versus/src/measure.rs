@@ -1,6 +1,11 @@
 //! How rivals are measured: in turns within each round, the median over the rounds.
 
-use std::time::Duration;
+use std::{
+    ops::Add,
+    time::{Duration, Instant},
+};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// Rounds of which the median is reported.
 pub const ROUNDS: usize = 7;
@@ -8,13 +13,53 @@ pub const ROUNDS: usize = 7;
 /// What one system works off in one round, about.
 const ROUND: Duration = Duration::from_millis(25);
 
+/// Below this the clock of the processor time, a system call, would be much of what it measures.
+const PROCESSOR_TIME_MIN: Duration = Duration::from_micros(20);
+
+/// Time on the clock, and of the processor: all threads' together, and none of what other processes took.
+#[derive(Clone, Copy, Default)]
+pub struct Spent {
+    pub clock: Duration,
+    pub processor: Duration,
+}
+
+/// Measures both.
+pub struct Stopwatch {
+    clock: Instant,
+    processor: Duration,
+}
+
+impl Stopwatch {
+    pub fn start() -> Self {
+        let processor = processor();
+        Self { clock: Instant::now(), processor }
+    }
+
+    pub fn stop(&self) -> Spent {
+        let clock = self.clock.elapsed();
+        Spent { clock, processor: processor() - self.processor }
+    }
+}
+
+fn processor() -> Duration {
+    clock_gettime(ClockId::ProcessCPUTime).try_into().expect("not before the start")
+}
+
+impl Add for Spent {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { clock: self.clock + other.clock, processor: self.processor + other.processor }
+    }
+}
+
 /// One batch of events on its way.
 #[derive(Clone, Copy, Default)]
 pub struct Timed {
     pub events: usize,
     pub deliveries: usize,
     /// From the first event to the last of its results being where a reader finds it.
-    pub publishing: Duration,
+    pub publishing: Spent,
     /// Reading all of it and writing the `next` messages, where that is a step of its own.
     pub reading: Option<Duration>,
 }
@@ -45,6 +90,8 @@ pub struct Row {
     pub in_flight: usize,
     pub per_event: f64,
     pub per_delivery: Option<f64>,
+    /// Processor time of publishing, per delivery.
+    pub processor: Option<f64>,
     /// Per delivery.
     pub reading: Option<f64>,
 }
@@ -67,7 +114,7 @@ pub fn contest(workload: &str, mut systems: Vec<Box<dyn System>>) -> Vec<Row> {
 fn repeats(system: &mut dyn System) -> usize {
     system.checked_batch();
     let batch = system.batch();
-    let spent = batch.publishing + batch.reading.unwrap_or_default();
+    let spent = batch.publishing.clock + batch.reading.unwrap_or_default();
     (ROUND.as_nanos() / spent.as_nanos().max(1)).clamp(1, 10_000) as usize
 }
 
@@ -81,22 +128,25 @@ fn sum(batches: impl Iterator<Item = Timed>) -> Timed {
 }
 
 fn row(workload: &str, system: &dyn System, rounds: &[Timed]) -> Row {
-    let deliveries = |round: &Timed| round.deliveries.max(1) as f64;
-    let publishing = |round: &Timed| round.publishing.as_nanos() as f64;
+    let middle = |figure: fn(&Timed) -> f64| median(rounds.iter().map(figure));
+    let per_event = middle(|round| nanoseconds(round.publishing.clock) / round.events as f64);
+    let batch = Duration::from_nanos((per_event * system.in_flight() as f64) as u64);
     Row {
         workload: workload.into(),
         system: system.name().into(),
         in_flight: system.in_flight(),
-        per_event: median(rounds.iter().map(|round| publishing(round) / round.events as f64)),
-        per_delivery: Some(median(rounds.iter().map(|round| publishing(round) / deliveries(round)))),
+        per_event,
+        per_delivery: Some(middle(|round| nanoseconds(round.publishing.clock) / round.deliveries as f64)),
+        processor: (batch >= PROCESSOR_TIME_MIN)
+            .then(|| middle(|round| nanoseconds(round.publishing.processor) / round.deliveries as f64)),
         reading: rounds.iter().all(|round| round.reading.is_some()).then(|| {
-            median(
-                rounds
-                    .iter()
-                    .map(|round| round.reading.unwrap_or_default().as_nanos() as f64 / deliveries(round)),
-            )
+            middle(|round| nanoseconds(round.reading.unwrap_or_default()) / round.deliveries as f64)
         }),
     }
+}
+
+fn nanoseconds(time: Duration) -> f64 {
+    time.as_nanos() as f64
 }
 
 /// The middle one; of an even number the upper of the two.

@@ -44,6 +44,7 @@ fn contest(engine: &Engine, name: &str, queries: impl Fn(usize) -> Vec<String>) 
         in_flight: 0,
         per_event: median(samples.into_iter().map(nanoseconds)),
         per_delivery: None,
+        processor: None,
         reading: None,
     };
     ["coulis", "async-graphql"].into_iter().zip(samples).map(row).collect()

@@ -27,14 +27,29 @@ pub fn machine() {
 /// The table's head.
 pub fn head() {
     println!(
-        "{:<30} {:<15} {:>9} {:>13} {:>11} {:>9} {:>10} {:>12}",
-        "workload", "system", "in flight", "ns/event", "ns/delivery", "+ reading", "x coulis", "x with read."
+        "Clock time from the first event to the last result being readable; cpu: processor time of all threads"
     );
-    println!("{}", "-".repeat(116));
+    println!(
+        "meanwhile; + reading: reading it and writing the messages, where that is not in the time before.\n"
+    );
+    println!(
+        "{:<29} {:<15} {:>9} {:>11} {:>11} {:>6} {:>9} {:>8} {:>6} {:>12}",
+        "workload",
+        "system",
+        "in flight",
+        "ns/event",
+        "ns/delivery",
+        "cpu",
+        "+ reading",
+        "x coulis",
+        "x cpu",
+        "x with read."
+    );
+    println!("{}", "-".repeat(125));
 }
 
 /// The rows of workloads; Coulis' row comes first in each and is what the others are compared with: its publishing
-/// side alone, and with reading and writing the messages.
+/// side on the clock, by processor time, and on the clock with reading and writing the messages.
 pub fn rows(rows: &[Row]) {
     for workload in rows.chunk_by(|one, other| one.workload == other.workload) {
         let ours = &workload[0];
@@ -42,15 +57,18 @@ pub fn rows(rows: &[Row]) {
             let whole =
                 |row: &Row| row.per_delivery.map(|publishing| publishing + row.reading.unwrap_or_default());
             let with_reading = ours.reading.and_then(|_| Some(whole(row)? / whole(ours)?));
+            let processor = row.processor.and_then(|theirs| Some(theirs / ours.processor?));
             println!(
-                "{:<30} {:<15} {:>9} {:>13} {:>11} {:>9} {:>10} {:>12}",
+                "{:<29} {:<15} {:>9} {:>11} {:>11} {:>6} {:>9} {:>8} {:>6} {:>12}",
                 row.workload,
                 row.system,
                 if row.in_flight == 0 { "-".into() } else { row.in_flight.to_string() },
                 figure(Some(row.per_event)),
                 figure(row.per_delivery),
+                figure(row.processor),
                 figure(row.reading),
                 figure(Some(row.per_event / ours.per_event)),
+                figure(processor),
                 figure(with_reading),
             );
         }
@@ -64,6 +82,7 @@ fn figure(value: Option<f64>) -> String {
         None => "-".into(),
         Some(value) if value >= 100.0 => format!("{value:.0}"),
         Some(value) if value >= 10.0 => format!("{value:.1}"),
-        Some(value) => format!("{value:.2}"),
+        Some(value) if value >= 0.1 => format!("{value:.2}"),
+        Some(value) => format!("{value:.4}"),
     }
 }

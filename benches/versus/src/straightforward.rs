@@ -1,7 +1,7 @@
 //! The design that comes to mind first: a map of subscriptions, a loop over all of them for each event, each result
 //! serialised for its subscription and pushed into a queue behind a mutex.
 
-use std::{collections::VecDeque, rc::Rc, sync::Arc, time::Instant};
+use std::{collections::VecDeque, rc::Rc, sync::Arc};
 
 use dashmap::DashMap;
 use futures_util::future::join_all;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::{runtime::Runtime, sync::Mutex};
 
 use crate::{
-    measure::{System, Timed},
+    measure::{Stopwatch, System, Timed},
     work::{CHANNEL, DOCUMENT, EVENT_TYPE, Work},
 };
 
@@ -125,11 +125,11 @@ impl System for Straightforward {
         let events = self.next..self.next + self.in_flight;
         self.next = events.end;
         let publishing = self.runtime.block_on(async {
-            let start = Instant::now();
+            let start = Stopwatch::start();
             for number in events.clone() {
                 self.publish(number).await;
             }
-            start.elapsed()
+            start.stop()
         });
         let counts = (0..self.work.subscriptions).map(|number| {
             let subscription = self.subscriptions.get(&number).expect("a subscription");
