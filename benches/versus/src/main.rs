@@ -122,7 +122,7 @@ fn entries(large: bool) -> Vec<Entry> {
     if large {
         for matching in [10, 1] {
             let work = Work::selective(1_000_000, matching);
-            entries.push(Entry { work, in_flight: 16, rivals: AT_A_MILLION });
+            entries.push(Entry { work, in_flight: 8, rivals: AT_A_MILLION });
         }
     }
     entries
