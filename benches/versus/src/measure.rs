@@ -2,6 +2,7 @@
 
 use std::{
     ops::Add,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -15,6 +16,9 @@ const ROUND: Duration = Duration::from_millis(25);
 
 /// Below this the clock of the processor time, a system call, would be much of what it measures.
 const PROCESSOR_TIME_MIN: Duration = Duration::from_micros(20);
+
+/// Longer than a shard of ours ever spins.
+const REST: Duration = Duration::from_micros(300);
 
 /// Time on the clock, and of the processor: all threads' together, and none of what other processes took.
 #[derive(Clone, Copy, Default)]
@@ -37,6 +41,14 @@ impl Stopwatch {
 
     pub fn stop(&self) -> Spent {
         let clock = self.clock.elapsed();
+        Spent { clock, processor: processor() - self.processor }
+    }
+
+    /// The same where other threads work too: what a thread has used is known when it sleeps or at a tick of the
+    /// system, so the processor time is read when they have had time to fall asleep.
+    pub fn stop_and_rest(&self) -> Spent {
+        let clock = self.clock.elapsed();
+        thread::park_timeout(REST);
         Spent { clock, processor: processor() - self.processor }
     }
 }
