@@ -21,7 +21,9 @@ pub fn machine() {
     println!(
         "Medians of {ROUNDS} rounds in which the systems take turns. Every row's answers were checked in every"
     );
-    println!("round: how many results each subscription got, and their bytes.\n");
+    println!(
+        "round: how many results each subscription got, and their bytes (rows of `register`: that each listens).\n"
+    );
 }
 
 /// The table's head.
