@@ -11,6 +11,7 @@ use coulis::{
     event::Event,
     id::Identity,
     limits::Limits,
+    notifier::Wake,
     security::SecurityContext,
     subscriber::{Content, Delivery, Subscriber, SubscriberOptions},
 };
@@ -35,6 +36,17 @@ pub struct Coulis {
     next: usize,
 }
 
+/// One shard, and no log: the others keep none either.
+pub fn engine(spin: Duration) -> Engine {
+    let limits = Limits { log_events_max: 0, ..Limits::default() };
+    Engine::builder().shards(1).spin(spin).limits(limits).build().expect("an engine")
+}
+
+/// A reader that looks by itself, so that a dispatch wakes nobody.
+pub fn polling() -> SubscriberOptions {
+    SubscriberOptions { wake: Wake::Polling, ..SubscriberOptions::default() }
+}
+
 /// What a reader got in one batch.
 #[derive(Clone, Copy, Default)]
 struct Got {
@@ -55,9 +67,9 @@ impl Coulis {
     }
 
     fn with(name: &'static str, spin: Duration, work: &Rc<Work>, in_flight: usize) -> Self {
-        let engine = Engine::builder().shards(1).spin(spin).build().expect("an engine");
+        let engine = engine(spin);
         let reader = |subscription| {
-            let mut reader = engine.open(SubscriberOptions::default()).expect("a subscriber");
+            let mut reader = engine.open(polling()).expect("a subscriber");
             engine.subscribe(&mut reader, request(work, subscription)).expect("a subscription");
             reader
         };
@@ -166,7 +178,7 @@ pub fn request(work: &Work, subscription: usize) -> SubscribeRequest {
 
 /// How long registering the queries takes, each with a reader of its own that is there already.
 pub fn registration(engine: &Engine, queries: &[String]) -> Duration {
-    let open = |_| engine.open(SubscriberOptions::default()).expect("a subscriber");
+    let open = |_| engine.open(polling()).expect("a subscriber");
     let mut readers: Vec<_> = queries.iter().map(open).collect();
     let requests: Vec<_> = queries
         .iter()

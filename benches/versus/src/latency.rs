@@ -13,7 +13,7 @@ use coulis::{
     engine::{Engine, SubscribeRequest},
     event::Event,
     id::{ChannelId, Offset},
-    notifier::{Mailbox, unparker},
+    notifier::{Mailbox, Wake, unparker},
     payload::Payload,
     ring::ring,
     subscriber::{Content, Delivery, Subscriber, SubscriberOptions},
@@ -87,8 +87,8 @@ fn check(delivery: Delivery<'_>) {
 
 /// The publisher's thread is the reader's too, the shard is on the other core: two hand-overs.
 fn spinning() -> Vec<f64> {
-    let engine = Engine::builder().shards(1).spin(SPIN).build().expect("an engine");
-    let mut reader = subscribe(&engine, SubscriberOptions::default());
+    let engine = crate::coulis::engine(SPIN);
+    let mut reader = subscribe(&engine, crate::coulis::polling());
     let mut sample = || {
         let event = event(&engine);
         let start = Instant::now();
@@ -146,12 +146,14 @@ fn sleeping_nowait() -> Vec<f64> {
 }
 
 fn sleeping_with(publish: impl Fn(&Engine, Event)) -> Vec<f64> {
-    let engine = Engine::builder().shards(1).build().expect("an engine");
+    let engine = crate::coulis::engine(Duration::ZERO);
     let reading = engine.clone();
     let sleeper = Sleeper::start(move || {
         let mailbox = Mailbox::new(unparker());
-        let options =
-            SubscriberOptions { mailbox: Some((Arc::clone(&mailbox), 1)), ..SubscriberOptions::default() };
+        let options = SubscriberOptions {
+            wake: Wake::Mailbox(Arc::clone(&mailbox), 1),
+            ..SubscriberOptions::default()
+        };
         let mut reader = subscribe(&reading, options);
         move || {
             let mut count = 0;

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use coulis::{engine::Engine, subscriber::SubscriberOptions};
+use coulis::engine::Engine;
 
 use crate::{
     async_graphql, coulis as ours,
@@ -22,7 +22,7 @@ const MANY: usize = 1_000_000;
 
 /// The rows of this workload: nanoseconds a registration stand where others have nanoseconds an event.
 pub fn rows() -> Vec<Row> {
-    let engine = Engine::builder().shards(1).build().expect("an engine");
+    let engine = crate::coulis::engine(Duration::ZERO);
     let known = |_| vec![query("mag"); COUNT];
     let new =
         |round: usize| (0..COUNT).map(|number| query(&format!("m{}", round * COUNT + number))).collect();
@@ -63,12 +63,12 @@ pub fn report_memory() {
 /// What the process of its own does.
 pub fn measure_memory(per_subscriber: usize) {
     let work = Work::fan_out(MANY);
-    let engine = Engine::builder().shards(1).build().expect("an engine");
+    let engine = crate::coulis::engine(Duration::ZERO);
     let mut readers = Vec::with_capacity(MANY / per_subscriber);
     let before = resident_bytes();
     let start = Instant::now();
     for first in (0..MANY).step_by(per_subscriber) {
-        let mut reader = engine.open(SubscriberOptions::default()).expect("a subscriber");
+        let mut reader = engine.open(crate::coulis::polling()).expect("a subscriber");
         for subscription in first..first + per_subscriber {
             engine.subscribe(&mut reader, ours::request(&work, subscription)).expect("a subscription");
         }

@@ -41,6 +41,7 @@ pub struct Verified {
     program: Program,
     constants: usize,
     keys: Box<[Key]>,
+    keys_only: bool,
 }
 
 /// An equality that a program asks first: whatever it does not hold for is denied.
@@ -111,16 +112,17 @@ impl Program {
         }
         match self.code.last() {
             Some(Op::Allow | Op::Deny) => {
-                let keys = keys(&self.code);
-                Ok(Verified { program: self, constants, keys })
+                let (keys, rest) = keys(&self.code);
+                let keys_only = matches!(self.code[rest..], [Op::Allow, ..]);
+                Ok(Verified { program: self, constants, keys, keys_only })
             }
             _ => Err(ProgramError::Unfinished),
         }
     }
 }
 
-/// The equalities that stand at the front of `code`, one after the other.
-fn keys(code: &[Op]) -> Box<[Key]> {
+/// The equalities that stand at the front of `code`, one after the other, and where they end.
+fn keys(code: &[Op]) -> (Box<[Key]>, usize) {
     let (mut keys, mut at) = (Vec::new(), 0);
     while keys.len() < KEYS_MAX {
         let (key, end) = match code[at..] {
@@ -137,13 +139,18 @@ fn keys(code: &[Op]) -> Box<[Key]> {
         keys.push(key);
         at = end;
     }
-    keys.into()
+    (keys.into(), at)
 }
 
 impl Verified {
     /// The equalities that stand at the front of the program, `KEYS_MAX` at most.
     pub fn keys(&self) -> &[Key] {
         &self.keys
+    }
+
+    /// Whether an event that all keys hold for is admitted.
+    pub fn is_keys_only(&self) -> bool {
+        self.keys_only
     }
 
     /// The field with this number.

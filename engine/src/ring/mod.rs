@@ -48,6 +48,27 @@ pub unsafe trait Pointer: Send {
     unsafe fn from_raw(raw: *mut ()) -> Self;
 }
 
+/// Has the cache lines of `item` fetched, where the processor can be asked to.
+#[inline]
+pub fn prefetch<T>(item: &T) {
+    lines(ptr::from_ref(item).cast(), size_of::<T>());
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[allow(unsafe_code, reason = "an intrinsic of the processor")]
+#[inline]
+fn lines(start: *const i8, bytes: usize) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    for at in (0..bytes).step_by(64) {
+        // SAFETY: a prefetch is a hint; it reads nothing and cannot fault, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(at)) };
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+#[inline]
+fn lines(_: *const i8, _: usize) {}
+
 /// A full ring, and the item that found no room.
 #[derive(Debug)]
 pub struct Full<P>(pub P);
@@ -154,6 +175,7 @@ impl<P: Pointer> Producer<P> {
     ///
     /// # Errors
     /// `Full` with the item.
+    #[inline]
     pub fn push(&mut self, item: P, tag: u64) -> Result<(), Full<P>> {
         if !self.make_room() {
             return Err(Full(item));
@@ -181,6 +203,17 @@ impl<P: Pointer> Producer<P> {
         None
     }
 
+    /// Has the slot of the next item fetched, and what is written beside it.
+    #[allow(unsafe_code, reason = "the current buffer is reached through its raw pointer")]
+    #[inline]
+    pub fn prefetch(&self) {
+        prefetch(&self.shared.back);
+        if !self.buffer.is_null() {
+            // SAFETY: R4: the buffer lives as long as `shared`.
+            prefetch(unsafe { &*self.buffer }.slot(self.tail));
+        }
+    }
+
     /// Whether [`Producer::push`] would find room.
     pub fn has_room(&mut self) -> bool {
         self.make_room()
@@ -205,10 +238,13 @@ impl<P: Pointer> Producer<P> {
     }
 
     /// Whether there is a free slot, after looking at the consumer's progress and growing if need be.
+    #[inline]
     fn make_room(&mut self) -> bool {
-        if self.waiting() < self.slots {
-            return true;
-        }
+        self.waiting() < self.slots || self.find_room()
+    }
+
+    #[cold]
+    fn find_room(&mut self) -> bool {
         self.head_seen = self.shared.head.0.load(Ordering::Acquire);
         if self.waiting() < self.slots {
             return true;
@@ -266,6 +302,7 @@ impl<P: Pointer> Producer<P> {
     }
 
     #[allow(unsafe_code, reason = "the current buffer is reached through its raw pointer")]
+    #[inline]
     fn write(&mut self, item: P, tag: u64) {
         // SAFETY: there is room, so there is a buffer (R4), and the slot at `tail` is not in use (R3).
         let slot = unsafe { &*self.buffer }.slot(self.tail);
@@ -279,9 +316,18 @@ impl<P: Pointer> Producer<P> {
 
 impl<P: Pointer> Consumer<P> {
     /// Takes up to `max` items (at most 64 in one call), oldest first, and hands each to `take`. Answers how many.
-    pub fn take(&mut self, max: usize, mut take: impl FnMut(P, u64)) -> usize {
-        let mut bits = [(ptr::null_mut(), 0); TAKEN_AT_ONCE_MAX];
-        let count = self.claim(&mut bits[..max.min(TAKEN_AT_ONCE_MAX)]);
+    pub fn take(&mut self, max: usize, take: impl FnMut(P, u64)) -> usize {
+        // Where little waits, clearing a large array would cost more than the items.
+        match self.waiting(max.min(TAKEN_AT_ONCE_MAX)) {
+            0 => 0,
+            1..=4 => self.take_at_once::<4>(max, take),
+            _ => self.take_at_once::<TAKEN_AT_ONCE_MAX>(max, take),
+        }
+    }
+
+    fn take_at_once<const N: usize>(&mut self, max: usize, mut take: impl FnMut(P, u64)) -> usize {
+        let mut bits = [(ptr::null_mut(), 0); N];
+        let count = self.claim(&mut bits[..max.min(N)]);
         let mut owned = Owned::<P> { bits: &bits[..count], items: PhantomData };
         while let Some((item, tag)) = owned.next() {
             take(item, tag);

@@ -5,8 +5,8 @@
 //! tenant is for every tenant) have a list for each value, and the shortest list of the fields that are there is
 //! walked: every group that is not in it would deny. So the work grows with the matches, not with the groups, as with
 //! the access predicates of Fabret et al., "Filtering Algorithms and Implementation for Very Fast
-//! Publish/Subscribe Systems" (SIGMOD 2001, doi:10.1145/375663.375677). What the lists leave in is still asked: the
-//! index decides how fast a predicate is answered, never what the answer is.
+//! Publish/Subscribe Systems" (SIGMOD 2001, doi:10.1145/375663.375677). What the lists do not decide is still asked:
+//! the index decides how fast a predicate is answered, never what the answer is.
 
 use std::{hash::BuildHasher as _, sync::Arc};
 
@@ -84,8 +84,8 @@ impl Cluster {
         values.into_iter().fold(0, |hash, value| self.hashes.hash_one((hash, value)))
     }
 
-    /// The groups that may admit an event; `None`: none does.
-    pub(super) fn candidates(&self, facts: &impl Facts) -> Option<&Postings> {
+    /// The groups that may admit an event, and whether it is sure that they do; `None`: none does.
+    pub(super) fn candidates(&self, facts: &impl Facts) -> Option<(&Postings, bool)> {
         let mut known: [Fact<'_>; KEYS_MAX] = [const { Fact::Absent }; KEYS_MAX];
         for (key, known) in self.program.keys().iter().zip(&mut known) {
             *known = facts.fact(self.program.field(key.field)?);
@@ -101,15 +101,17 @@ impl Cluster {
             self.required().zip(values).all(|((at, _), value)| known[at].text() == Some(value.as_str()))
         };
         let bucket = self.buckets.get(hash, is)?;
-        let mut shortest = &bucket.all;
+        let (mut shortest, mut lists_asked) = (&bucket.all, 0);
         for ((at, _), lists) in self.optional().zip(&bucket.by_value) {
             let Some(text) = known[at].text() else { continue };
             let list = lists.get(self.hash([text]), |value| value.as_str() == text)?;
+            lists_asked += 1;
             if list.len() < shortest.len() {
                 shortest = list;
             }
         }
-        Some(shortest)
+        // With two lists, a group of the shorter one need not be in the other.
+        Some((shortest, self.program.is_keys_only() && lists_asked <= 1))
     }
 
     /// Adds a group with this predicate.

@@ -8,9 +8,8 @@ use std::{collections::HashMap, sync::Arc};
 use arc_swap::ArcSwap;
 
 use super::{
-    group::{Group, Member},
+    group::{Group, Member, Members},
     index::{Groups, Index},
-    persistent::PersistentVec,
     render::{Render, Resolver},
 };
 use crate::{id::ChannelId, overflow::Overflow, plan::Projection, policy::Predicate};
@@ -136,9 +135,8 @@ impl Directory {
     pub(crate) fn alone(&self, registration: &Registration, channel: ChannelId) -> Option<Arc<Group>> {
         let (_, number) = registration.groups.iter().find(|(of, _)| *of == channel)?;
         let group = self.channels.get(&channel)?.groups.get(*number)?;
-        let mut members = PersistentVec::default();
-        members.push(Member { resumed: false, ..registration.member });
-        Some(Arc::new(group.with(members)))
+        let member = Member { resumed: false, ..registration.member };
+        Some(Arc::new(group.with(Members::One(member))))
     }
 
     /// Removes a subscription; when this returns, the snapshot does not have it.
@@ -169,7 +167,7 @@ impl Directory {
     /// The ids of the subscriptions on `channel`.
     pub(crate) fn ids(&self, channel: ChannelId) -> impl Iterator<Item = &Arc<str>> {
         let groups = self.channels.get(&channel).into_iter().flat_map(|channel| channel.groups.iter());
-        let members = groups.flat_map(|group| group.members.iter());
+        let members = groups.flat_map(|group| group.members.chunks().flatten());
         members.filter_map(|member| self.ids.get(&(member.reader, member.subscription)))
     }
 
@@ -218,18 +216,14 @@ impl Channel {
         let known = self.numbers.get(&key).copied();
         let groups = Arc::make_mut(&mut self.groups);
         if let Some((number, group)) = known.and_then(|number| Some((number, groups.get(number)?))) {
-            let mut members = group.members.clone();
-            members.push(member);
-            let (seat, group) = (members.len() - 1, Arc::new(group.with(members)));
-            groups.put(number, group);
+            let (seat, members) = (group.members.len(), group.members.and(member));
+            groups.put(number, Arc::new(group.with(members)));
             return (number, seat);
         }
-        let mut members = PersistentVec::default();
-        members.push(member);
         let number = self.free.pop().unwrap_or_else(|| groups.next_number());
         let GroupKey { predicate, events, overflow, .. } = key.clone();
         self.numbers.insert(key, number);
-        let render = Arc::clone(render);
+        let (render, members) = (Arc::clone(render), Members::One(member));
         groups.put(number, Arc::new(Group { predicate, events, render, overflow, members }));
         (number, 0)
     }
@@ -239,14 +233,12 @@ impl Channel {
     fn leave(&mut self, number: u32, seat: usize) -> Option<Member> {
         let groups = Arc::make_mut(&mut self.groups);
         let group = Arc::clone(groups.get(number)?);
-        let mut members = group.members.clone();
-        members.swap_remove(seat);
-        if members.is_empty() {
+        let Some(members) = group.members.without(seat) else {
             groups.remove(number);
             self.numbers.remove(&key(&group));
             self.free.push(number);
             return None;
-        }
+        };
         let moved = members.get(seat).copied();
         groups.put(number, Arc::new(group.with(members)));
         moved

@@ -1,6 +1,6 @@
 //! Subscriptions that provably get identical bytes for an event: one predicate, one render, many members.
 
-use std::sync::Arc;
+use std::{iter, slice, sync::Arc};
 
 use super::{persistent::PersistentVec, render::Render};
 use crate::{overflow::Overflow, policy::Predicate};
@@ -20,6 +20,56 @@ pub(crate) struct Member {
     pub(crate) resumed: bool,
 }
 
+/// The members of a group, of which most have one.
+#[derive(Clone, Debug)]
+pub(crate) enum Members {
+    One(Member),
+    Many(PersistentVec<Member>),
+}
+
+impl Members {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(members) => members.len(),
+        }
+    }
+
+    pub(crate) fn get(&self, seat: usize) -> Option<&Member> {
+        match self {
+            Self::One(member) => (seat == 0).then_some(member),
+            Self::Many(members) => members.get(seat),
+        }
+    }
+
+    /// The members in slices of up to 64.
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = &[Member]> {
+        let (one, many) = match self {
+            Self::One(member) => (Some(slice::from_ref(member)), None),
+            Self::Many(members) => (None, Some(members.chunks())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    /// The same and `member`, on the last seat.
+    pub(crate) fn and(&self, member: Member) -> Self {
+        let mut members = match self {
+            Self::One(first) => iter::once(*first).collect(),
+            Self::Many(members) => members.clone(),
+        };
+        members.push(member);
+        Self::Many(members)
+    }
+
+    /// The same without the one at `seat`, whose seat the last one takes; `None` if nobody is left.
+    pub(crate) fn without(&self, seat: usize) -> Option<Self> {
+        let Self::Many(members) = self else { return None };
+        let mut members = members.clone();
+        members.swap_remove(seat);
+        (!members.is_empty()).then_some(Self::Many(members))
+    }
+}
+
 /// An immutable group; a change of members makes a new one.
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -28,12 +78,12 @@ pub(crate) struct Group {
     pub(crate) events: Arc<[Box<str>]>,
     pub(crate) render: Arc<Render>,
     pub(crate) overflow: Overflow,
-    pub(crate) members: PersistentVec<Member>,
+    pub(crate) members: Members,
 }
 
 impl Group {
     /// The same group with other members.
-    pub(crate) fn with(&self, members: PersistentVec<Member>) -> Self {
+    pub(crate) fn with(&self, members: Members) -> Self {
         Self {
             predicate: self.predicate.clone(),
             events: Arc::clone(&self.events),

@@ -24,8 +24,8 @@ pub(crate) struct Index {
 
 impl Index {
     /// Step 5 of the road: hands each group that may admit an event to `each`, those of its own channel first, then
-    /// those of `"*"`. Answers how many subscriptions want events of this type there, admitted or not.
-    pub(crate) fn matching(&self, event: &Stamped, mut each: impl FnMut(&Arc<Group>)) -> u64 {
+    /// those of `"*"`, and whether it is sure that it does. Answers how many subscriptions want events of this type there, admitted or not.
+    pub(crate) fn matching(&self, event: &Stamped, mut each: impl FnMut(&Arc<Group>, bool)) -> u64 {
         let mut members = 0;
         for channel in [event.channel, ChannelId::ANY] {
             let Some(groups) = self.channels.get(channel.0 as usize) else { continue };
@@ -67,9 +67,9 @@ impl Groups {
         self.clusters.is_empty()
     }
 
-    fn candidates(&self, cluster: &Cluster, event: &Stamped, each: &mut impl FnMut(&Arc<Group>)) {
-        if let Some(postings) = cluster.candidates(event) {
-            postings.for_each(|number| self.get(number).into_iter().for_each(&mut *each));
+    fn candidates(&self, cluster: &Cluster, event: &Stamped, each: &mut impl FnMut(&Arc<Group>, bool)) {
+        if let Some((postings, sure)) = cluster.candidates(event) {
+            postings.for_each(|number| self.get(number).into_iter().for_each(|group| each(group, sure)));
         }
     }
 

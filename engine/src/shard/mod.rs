@@ -46,6 +46,7 @@ use crate::{
     limits::Limits,
     metrics::Counters,
     payload::Payload,
+    ring,
     router::Channel,
 };
 use inbox::{Control, Forward, Inbox, Outlet, Publish};
@@ -190,8 +191,8 @@ impl Shard {
     fn dispatch(&mut self, index: &Index, event: &Arc<Stamped>, hold: Option<&Hold>) {
         let (mut tally, mut admitted) = (Tally::default(), 0);
         self.bodies.next_event();
-        tally.matched = index.matching(event, |group| {
-            if group.predicate.admits(&**event) {
+        tally.matched = index.matching(event, |group, sure| {
+            if sure || group.predicate.admits(&**event) {
                 admitted += group.members.len() as u64;
                 self.deliver_to(group, event, hold, &mut tally);
             }
@@ -299,23 +300,41 @@ impl Shard {
     /// Step 8: one frame a member. Answers how many members have gone.
     fn push(&mut self, body: &Payload, group: &Group, event: &Stamped, tally: &mut Tally) -> u64 {
         let (mut gone, mut shares) = (0, body.shares(group.members.len()));
-        for (member, share) in group.members.chunks().flatten().zip(&mut shares) {
-            let reader = self.readers.get_mut(member.slot as usize).and_then(Option::as_mut);
-            let Some(reader) = reader else {
-                gone += 1;
-                continue;
-            };
-            let pushed = reader.push(member, share, &group.overflow, event);
-            if pushed.gone {
-                gone += 1;
-                continue;
-            }
-            tally.add(&pushed);
-            if !std::mem::replace(&mut reader.touched, true) {
-                self.touched.push(member.slot);
+        let bytes = body.body().len() as u64;
+        for chunk in group.members.chunks() {
+            for (at, (member, share)) in chunk.iter().zip(&mut shares).enumerate() {
+                self.prefetch(chunk, at);
+                let reader = self.readers.get_mut(member.slot as usize).and_then(Option::as_mut);
+                let Some(reader) = reader else {
+                    gone += 1;
+                    continue;
+                };
+                if let Err(share) = reader.push_at_once(member, share, bytes) {
+                    let pushed = reader.push(member, share, &group.overflow, event);
+                    if pushed.gone {
+                        gone += 1;
+                        continue;
+                    }
+                    tally.add(&pushed);
+                }
+                if !std::mem::replace(&mut reader.touched, true) {
+                    self.touched.push(member.slot);
+                }
             }
         }
         gone
+    }
+
+    /// Has the memory of the readers to come fetched meanwhile: first each reader, then its ring's next slot.
+    #[inline]
+    fn prefetch(&self, members: &[Member], at: usize) {
+        let reader = |ahead: usize| self.readers.get(members.get(at + ahead)?.slot as usize)?.as_ref();
+        if let Some(reader) = reader(8) {
+            ring::prefetch(reader);
+        }
+        if let Some(reader) = reader(4) {
+            reader.prefetch();
+        }
     }
 
     /// Step 8 for a result.

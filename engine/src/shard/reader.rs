@@ -1,6 +1,9 @@
 //! The producer's side of one subscriber: its ring, its subscriptions' frame numbers, and what a full ring means.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    iter,
+};
 
 use super::group::Member;
 use crate::{
@@ -23,7 +26,9 @@ pub(super) struct Reader {
     pub(super) serial: u64,
     ring: Producer<Payload>,
     pub(super) link: Arc<Link>,
-    lanes: Vec<Lane>,
+    /// The first lane lies here: most readers have no other.
+    lane: Lane,
+    more_lanes: Vec<Lane>,
     /// Frames were pushed in this batch.
     pub(super) touched: bool,
     /// Bytes of bodies that were pushed and not taken back.
@@ -79,7 +84,8 @@ impl Reader {
             serial,
             ring,
             link,
-            lanes: Vec::new(),
+            lane: Lane::default(),
+            more_lanes: Vec::new(),
             touched: false,
             bytes: 0,
             read: 0,
@@ -89,8 +95,35 @@ impl Reader {
         }
     }
 
-    /// Step 8 of the road: a frame for `member`, or what `overflow` says if there is no room.
+    /// Step 8 of the road: a frame for `member`, where nothing stands in the way. Else the payload comes back, and
+    /// [`Reader::push`] knows what to do.
     #[inline]
+    pub(super) fn push_at_once(
+        &mut self,
+        member: &Member,
+        payload: Payload,
+        bytes: u64,
+    ) -> Result<(), Payload> {
+        let lane = match usize::from(member.lane) {
+            0 => &mut self.lane,
+            more => match self.more_lanes.get_mut(more - 1) {
+                Some(lane) => lane,
+                None => return Err(payload),
+            },
+        };
+        let is_live =
+            member.reader == self.serial && lane.subscription == member.subscription && !member.resumed;
+        if !is_live || self.bytes - self.read + bytes > self.bytes_max || !self.kept.is_empty() {
+            return Err(payload);
+        }
+        let address = Address { subscription: lane.subscription, sequence: lane.sequence.wrapping_add(1) };
+        self.ring.push(payload, address.to_bits()).map_err(|full| full.0)?;
+        lane.sequence = address.sequence;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// The same, and what `overflow` says if there is no room.
     pub(super) fn push(
         &mut self,
         member: &Member,
@@ -112,17 +145,25 @@ impl Reader {
         pushed
     }
 
+    fn lane(&mut self, number: u16) -> &mut Lane {
+        let Some(at) = usize::from(number).checked_sub(1) else { return &mut self.lane };
+        if self.more_lanes.len() <= at {
+            self.more_lanes.resize(at + 1, Lane::default());
+        }
+        &mut self.more_lanes[at]
+    }
+
+    /// Has the memory that the next push touches fetched.
+    pub(super) fn prefetch(&self) {
+        self.ring.prefetch();
+    }
+
     /// Whether an event is for `member` now: its subscription has not ended, and the event was not replayed.
     fn is_live(&mut self, member: &Member, offset: Offset) -> bool {
         if member.reader != self.serial {
             return false;
         }
-        let at = usize::from(member.lane);
-        if self.lanes.len() <= at {
-            self.lanes.reserve_exact(at + 1 - self.lanes.len());
-            self.lanes.resize(at + 1, Lane::default());
-        }
-        let lane = &mut self.lanes[at];
+        let lane = self.lane(member.lane);
         if lane.subscription < member.subscription && !member.resumed {
             *lane = Lane { subscription: member.subscription, ..Lane::default() };
         }
@@ -132,7 +173,7 @@ impl Reader {
     /// Begins a resumed subscription: what comes after `replayed` is live for it.
     pub(super) fn begin(&mut self, member: &Member, replayed: Offset) {
         if self.is_live(&Member { resumed: false, ..*member }, Offset(u64::MAX)) {
-            self.lanes[usize::from(member.lane)].replayed = replayed;
+            self.lane(member.lane).replayed = replayed;
         }
     }
 
@@ -240,7 +281,7 @@ impl Reader {
     }
 
     fn next_address(&mut self, member: &Member) -> Address {
-        let lane = &mut self.lanes[usize::from(member.lane)];
+        let lane = self.lane(member.lane);
         lane.sequence = lane.sequence.wrapping_add(1);
         Address { subscription: lane.subscription, sequence: lane.sequence }
     }
@@ -257,7 +298,8 @@ impl Reader {
         self.bytes -= payload.body().len() as u64;
         let address = Address::from_bits(*bits);
         // Without a lane the subscription has ended: nobody is there to be told.
-        if let Some(lane) = self.lanes.iter().position(|lane| lane.subscription == address.subscription) {
+        let mut lanes = iter::once(&self.lane).chain(&self.more_lanes);
+        if let Some(lane) = lanes.position(|lane| lane.subscription == address.subscription) {
             self.link.losses.note(Loss::Evicted, lane, address, payload.offset());
         }
         u64::from(!payload.is_lost())

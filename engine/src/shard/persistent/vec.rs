@@ -65,6 +65,14 @@ impl<T> PersistentVec<T> {
     }
 }
 
+impl<T: Clone> FromIterator<T> for PersistentVec<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
+        let mut all = Self::default();
+        items.into_iter().for_each(|item| all.push(item));
+        all
+    }
+}
+
 impl<T: Clone> PersistentVec<T> {
     pub(crate) fn push(&mut self, item: T) {
         if self.len == WIDTH << (BITS * self.height) {
