@@ -3,9 +3,11 @@
 //! Registrations, openings and closings take their shard's lock; an event takes none.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -18,7 +20,7 @@ use crate::{
     limits::Limits,
     link::Link,
     metrics::{Counters, Metrics, SharedCounters},
-    notifier::Wake,
+    notifier::{self, Wake},
     payload::Payload,
     plan::{OperationName, Plan, Plans, Schema},
     policy::{
@@ -31,7 +33,7 @@ use crate::{
     shard::{
         Directory, Index, Parts, Registration, Shard, Subscribed,
         drive::Sleeper,
-        inbox::{self, Control, Inbox, Outlet, Publish, Refused},
+        inbox::{self, Control, Inbox, Outlet, Publish},
         log::Reload,
         receipt::Hold,
         resume::{Outcome, Resume},
@@ -63,6 +65,30 @@ pub enum PublishError {
     Wildcard,
     /// The engine is closed.
     Closed,
+}
+
+/// Why a batch was not accepted; nothing of it is delivered.
+#[derive(Debug)]
+pub enum PublishManyError {
+    /// A shard's inbox has no room; the events come back, those of one channel in their order.
+    Full(Vec<Event>),
+    /// `publish_many_max`, `channels_max`, or more events for one shard than its inbox can ever hold.
+    Limit(LimitExceeded),
+    /// See [`PublishError::Wildcard`].
+    Wildcard,
+    /// The engine is closed.
+    Closed,
+}
+
+impl From<PublishError> for PublishManyError {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Full(event) => Self::Full(vec![*event]),
+            PublishError::Limit(limit) => Self::Limit(limit),
+            PublishError::Wildcard => Self::Wildcard,
+            PublishError::Closed => Self::Closed,
+        }
+    }
 }
 
 /// Why a channel cannot be subscribed to.
@@ -313,26 +339,81 @@ impl ControlPlane {
         self.plans.plan(document, operation)
     }
 
+    /// Hands an event to its channel's home shard, once there is room; waits up to `wait` for that. Answers the home's
+    /// inbox, which is to be run or woken.
     pub(crate) fn offer(
         &self,
         event: Event,
         hold: Option<Hold>,
-        offer: impl FnOnce(&Inbox, Publish) -> Result<(), Refused>,
+        wait: Option<Duration>,
     ) -> Result<&Inbox, PublishError> {
         let _under_way = self.enter().ok_or(PublishError::Closed)?;
+        let channel = self.channel_of(&event)?;
+        let home = self.inbox(channel.home);
+        if !home.room().take(1) && !self.wait_for(&[(home, 1)], wait) {
+            self.counters.queue_full.add(1);
+            return Err(PublishError::Full(Box::new(event)));
+        }
+        if home.send(Publish { channel, event, hold }) { Ok(home) } else { Err(PublishError::Closed) }
+    }
+
+    /// The same for a batch: all of it, or nothing.
+    pub(crate) fn offer_many(
+        &self,
+        batch: Vec<(Event, Hold)>,
+        wait: Option<Duration>,
+    ) -> Result<Vec<&Inbox>, PublishManyError> {
+        let Some(_under_way) = self.enter() else { return Err(PublishManyError::Closed) };
+        LimitExceeded::check("publish_many_max", batch.len(), self.limits.publish_many_max)
+            .map_err(PublishManyError::Limit)?;
+        let mut homes: BTreeMap<u16, Vec<Publish>> = BTreeMap::new();
+        for (event, hold) in batch {
+            let channel = self.channel_of(&event)?;
+            homes.entry(channel.home.0).or_default().push(Publish { channel, event, hold: Some(hold) });
+        }
+        let needed: Vec<_> =
+            homes.iter().map(|(&home, events)| (self.inbox(ShardId(home)), events.len())).collect();
+        for &(_, count) in &needed {
+            LimitExceeded::check("inbox_commands_max", count, self.limits.inbox_commands_max)
+                .map_err(PublishManyError::Limit)?;
+        }
+        if !take_all(&needed) && !self.wait_for(&needed, wait) {
+            self.counters.queue_full.add(1);
+            let events = homes.into_values().flatten().map(|publish| publish.event).collect();
+            return Err(PublishManyError::Full(events));
+        }
+        let inboxes: Vec<_> = needed.iter().map(|&(inbox, _)| inbox).collect();
+        let at_once = self.limits.batch_commands_max;
+        let sent = homes.into_values().zip(&inboxes).map(|(events, home)| home.send_many(events, at_once));
+        // A shard that is lost takes nothing more; those that are not have got their part.
+        if sent.fold(true, |all, sent| all & sent) { Ok(inboxes) } else { Err(PublishManyError::Closed) }
+    }
+
+    fn channel_of(&self, event: &Event) -> Result<Arc<Channel>, PublishError> {
         if event.channel() == router::ANY {
             return Err(PublishError::Wildcard);
         }
-        let channel = self.router.channel(event.channel()).map_err(PublishError::Limit)?;
-        let home = self.inbox(channel.home);
-        let publish = Publish { channel, event, hold };
-        offer(home, publish).map(|()| home).map_err(|refused| match refused {
-            Refused::Full(event) => {
-                self.counters.queue_full.add(1);
-                PublishError::Full(event)
+        self.router.channel(event.channel()).map_err(PublishError::Limit)
+    }
+
+    /// Takes all the room that is needed; waits up to `wait` for it.
+    fn wait_for(&self, needed: &[(&Inbox, usize)], wait: Option<Duration>) -> bool {
+        let Some(wait) = wait else { return false };
+        let start = Instant::now();
+        loop {
+            for (inbox, _) in needed {
+                inbox.room().on_room(notifier::unparker());
+                inbox.wake();
             }
-            Refused::Closed => PublishError::Closed,
-        })
+            if take_all(needed) {
+                return true;
+            }
+            let left = wait.saturating_sub(start.elapsed());
+            if left.is_zero() || needed.iter().any(|(inbox, _)| inbox.berth().is_lost()) {
+                return false;
+            }
+            thread::park_timeout(left);
+        }
     }
 
     /// The home of the channel called `name`.
@@ -397,6 +478,17 @@ impl ControlPlane {
     }
 }
 
+/// Takes room in each inbox, or in none.
+fn take_all(needed: &[(&Inbox, usize)]) -> bool {
+    for (at, &(inbox, count)) in needed.iter().enumerate() {
+        if !inbox.room().take(count) {
+            needed[..at].iter().for_each(|&(inbox, count)| inbox.room().give(count));
+            return false;
+        }
+    }
+    true
+}
+
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -419,5 +511,17 @@ impl fmt::Display for PublishError {
     }
 }
 
+impl fmt::Display for PublishManyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(events) => write!(f, "no room for {} events: a shard's inbox is full", events.len()),
+            Self::Limit(error) => error.fmt(f),
+            Self::Wildcard => PublishError::Wildcard.fmt(f),
+            Self::Closed => PublishError::Closed.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PublishManyError {}
 impl std::error::Error for OpenError {}
 impl std::error::Error for PublishError {}

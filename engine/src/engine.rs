@@ -26,7 +26,7 @@ use crate::{
     value::Value,
 };
 
-pub use crate::control::{OpenError, PublishError};
+pub use crate::control::{OpenError, PublishError, PublishManyError};
 pub use crate::shard::{
     receipt::{Receipt, Report},
     resolve::{Job, Resolve},
@@ -339,12 +339,7 @@ impl Engine {
     /// # Errors
     /// See [`PublishError`]; nothing of the event is delivered.
     pub fn publish(&self, event: Event) -> Result<Receipt, PublishError> {
-        let (receipt, hold) = Receipt::new(RECEIPT_SPINS);
-        let wait = self.0.plane.limits().publish_wait_max;
-        let home =
-            self.0.plane.offer(event, Some(hold), |inbox, publish| inbox.offer_within(publish, wait))?;
-        home.run(|| receipt.is_dispatched());
-        Ok(receipt)
+        self.publish_until(event, self.patience())
     }
 
     /// The same, but where there is no room the event comes back at once.
@@ -352,10 +347,22 @@ impl Engine {
     /// # Errors
     /// See [`PublishError`].
     pub fn try_publish(&self, event: Event) -> Result<Receipt, PublishError> {
+        self.publish_until(event, None)
+    }
+
+    fn publish_until(&self, event: Event, wait: Option<Duration>) -> Result<Receipt, PublishError> {
         let (receipt, hold) = Receipt::new(RECEIPT_SPINS);
-        let home = self.0.plane.offer(event, Some(hold), Inbox::offer)?;
+        let home = self.0.plane.offer(event, Some(hold), wait)?;
         home.run(|| receipt.is_dispatched());
         Ok(receipt)
+    }
+
+    /// Publishes and waits until every delivery that needs no asynchronous resolver is readable (promise P7).
+    ///
+    /// # Errors
+    /// See [`PublishError`]; nothing of the event is delivered.
+    pub fn publish_blocking(&self, event: Event) -> Result<Report, PublishError> {
+        self.publish(event).map(|receipt| receipt.wait())
     }
 
     /// Accepts an event without a receipt; waits for room. The cheapest form.
@@ -363,9 +370,44 @@ impl Engine {
     /// # Errors
     /// See [`PublishError`].
     pub fn publish_nowait(&self, event: Event) -> Result<(), PublishError> {
-        let wait = self.0.plane.limits().publish_wait_max;
-        self.0.plane.offer(event, None, |inbox, publish| inbox.offer_within(publish, wait))?.wake();
+        self.0.plane.offer(event, None, self.patience())?.wake();
         Ok(())
+    }
+
+    /// Publishes a batch with one hand-over to each shard, in order; waits up to `publish_wait_max` for room. Answers a
+    /// receipt for each event.
+    ///
+    /// # Errors
+    /// See [`PublishManyError`]; nothing of the batch is delivered, unless a shard panicked (`Closed`).
+    pub fn publish_many(&self, events: Vec<Event>) -> Result<Vec<Receipt>, PublishManyError> {
+        self.publish_many_within(events, self.patience())
+    }
+
+    /// The same, but where there is no room the events come back at once.
+    ///
+    /// # Errors
+    /// See [`Engine::publish_many`].
+    pub fn try_publish_many(&self, events: Vec<Event>) -> Result<Vec<Receipt>, PublishManyError> {
+        self.publish_many_within(events, None)
+    }
+
+    fn publish_many_within(
+        &self,
+        events: Vec<Event>,
+        wait: Option<Duration>,
+    ) -> Result<Vec<Receipt>, PublishManyError> {
+        let (receipts, holds): (Vec<_>, Vec<_>) = events.iter().map(|_| Receipt::new(RECEIPT_SPINS)).unzip();
+        let batch = events.into_iter().zip(holds).collect();
+        let homes = self.0.plane.offer_many(batch, wait)?;
+        for home in homes {
+            home.run(|| receipts.last().is_none_or(Receipt::is_dispatched));
+        }
+        Ok(receipts)
+    }
+
+    /// How long a publish that finds no room waits for it.
+    fn patience(&self) -> Option<Duration> {
+        Some(self.0.plane.limits().publish_wait_max)
     }
 
     /// The compiled operation of a document, made once for each document and name.

@@ -170,13 +170,26 @@ impl World {
         }
     }
 
+    /// One event, or a batch that is taken in as a whole or not at all.
     fn publish(&mut self) {
-        let (channel, tenant) = (self.random.pick(&CHANNELS), self.random.pick(&TENANTS));
-        let key = self.random.below(4);
-        let document = format!(r#"{{"n":{},"k":{key}}}"#, self.published.len()).into_bytes();
-        let event = Event::new("e", channel, document, &Limits::default()).unwrap();
-        let offered = self.engine.try_publish(event.with_tenant(Identity::new(tenant)));
-        if offered.is_ok() {
+        let count = if self.random.below(4) > 0 { 1 } else { self.random.below(6) as usize };
+        let facts: Vec<_> = (0..count)
+            .map(|_| (self.random.pick(&CHANNELS), self.random.pick(&TENANTS), self.random.below(4)))
+            .collect();
+        let event = |(number, &(channel, tenant, key)): (usize, &(&'static str, &'static str, u64))| {
+            let document = format!(r#"{{"n":{},"k":{key}}}"#, self.published.len() + number).into_bytes();
+            let event = Event::new("e", channel, document, &Limits::default()).unwrap();
+            event.with_tenant(Identity::new(tenant))
+        };
+        let mut events: Vec<_> = facts.iter().enumerate().map(event).collect();
+        let accepted = match events.pop() {
+            Some(event) if events.is_empty() => self.engine.try_publish(event).is_ok(),
+            last => {
+                events.extend(last);
+                self.engine.try_publish_many(events).is_ok()
+            }
+        };
+        for (channel, tenant, key) in facts.into_iter().filter(|_| accepted) {
             let offset = self.offset_of(channel) + 1;
             self.published.push(Published { channel, tenant, key, offset });
         }

@@ -69,7 +69,7 @@ const STRANGERS: &[(&str, &str)] = &[
 const UNSAFE_PLACES: &[&str] = &["engine/src/ring/", "engine/src/payload.rs"];
 
 /// Bounds that nothing holds yet; one that is held must leave this list.
-const LIMITS_TO_COME: &[&str] = &["publish_many_max"];
+const LIMITS_TO_COME: &[&str] = &[];
 
 const FILE_LINES_MAX: usize = 800;
 

@@ -1,11 +1,10 @@
 //! What enters a shard: published events, events from peer shards, and control messages.
 //!
-//! Three queues, because they have three bounds. Publishes wait for room (back-pressure). Forwards come from peers,
+//! Three queues, because they have three bounds. Publishes wait for [`Room`] (back-pressure), one by one or a batch. Forwards come from peers,
 //! which must not wait for each other, so they are always taken. Control messages are bounded by what they are about
-//! (one per subscriber, one per resolver's job) and never wait. Why flume: its bounded queue is drained in one go,
-//! and a blocked publisher is woken by the drain.
+//! (one per subscriber, one per resolver's job) and never wait. Why flume: its bounded queue is drained in one go.
 
-use std::{fmt, sync::Arc, task::Waker, time::Duration};
+use std::{fmt, sync::Arc, task::Waker};
 
 use crossbeam::queue::SegQueue;
 
@@ -14,6 +13,7 @@ use super::{
     receipt::Hold,
     resolve::Answer,
     resume::{Replay, Resume},
+    room::Room,
 };
 use crate::{
     event::{Event, Stamped},
@@ -60,7 +60,8 @@ pub(crate) enum Control {
 /// The senders' side, one for each shard; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Inbox {
-    publishes: flume::Sender<Publish>,
+    publishes: flume::Sender<Published>,
+    room: Arc<Room>,
     forwards: flume::Sender<Forward>,
     control: Arc<SegQueue<Control>>,
     signal: Arc<Signal>,
@@ -70,7 +71,7 @@ pub(crate) struct Inbox {
 /// The shard's side.
 #[derive(Clone, Debug)]
 pub(crate) struct Outlet {
-    publishes: flume::Receiver<Publish>,
+    publishes: flume::Receiver<Published>,
     forwards: flume::Receiver<Forward>,
     inbox: Inbox,
 }
@@ -81,6 +82,7 @@ pub(crate) fn inbox(capacity: usize, waker: Waker) -> (Inbox, Outlet) {
     let (forwards, forwards_out) = flume::bounded(capacity);
     let inbox = Inbox {
         publishes,
+        room: Arc::new(Room::new(capacity)),
         forwards,
         control: Arc::new(SegQueue::new()),
         signal: Arc::new(Signal::new(waker)),
@@ -89,33 +91,33 @@ pub(crate) fn inbox(capacity: usize, waker: Waker) -> (Inbox, Outlet) {
     (inbox.clone(), Outlet { publishes: publishes_out, forwards: forwards_out, inbox })
 }
 
-/// Why a publish was not taken; a full inbox gives the event back.
-pub(crate) enum Refused {
-    Full(Box<Event>),
-    Closed,
+/// What one hand-over brings.
+pub(crate) enum Published {
+    One(Publish),
+    /// Events of one publisher, in order.
+    Many(Vec<Publish>),
 }
 
 impl Inbox {
-    /// Step 3 of the road: a bounded hand-over, or the event comes back. Call `run` or `wake` after it.
-    pub(crate) fn offer(&self, publish: Publish) -> Result<(), Refused> {
-        if self.berth.is_lost() {
-            return Err(Refused::Closed);
-        }
-        self.publishes.try_send(publish).map_err(|error| match error {
-            flume::TrySendError::Full(publish) => Refused::Full(Box::new(publish.event)),
-            flume::TrySendError::Disconnected(_) => Refused::Closed,
-        })
+    /// Room for the events that [`Inbox::send`] and [`Inbox::send_many`] bring.
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
     }
 
-    /// The same, but waits for room.
-    pub(crate) fn offer_within(&self, publish: Publish, wait: Duration) -> Result<(), Refused> {
-        if self.berth.is_lost() {
-            return Err(Refused::Closed);
+    /// Step 3 of the road: a hand-over for which room was taken. Call `run` or `wake` after it. `false` if the shard is
+    /// gone; then it is dropped.
+    pub(crate) fn send(&self, publish: Publish) -> bool {
+        // The queue is as long as there is room, so it is never full.
+        !self.berth.is_lost() && self.publishes.try_send(Published::One(publish)).is_ok()
+    }
+
+    /// The same for events of one publisher, in hand-overs of up to `at_once`.
+    pub(crate) fn send_many(&self, mut publishes: Vec<Publish>, at_once: usize) -> bool {
+        while publishes.len() > at_once {
+            let rest = publishes.split_off(at_once);
+            _ = self.publishes.try_send(Published::Many(std::mem::replace(&mut publishes, rest)));
         }
-        self.publishes.send_timeout(publish, wait).map_err(|error| match error {
-            flume::SendTimeoutError::Timeout(publish) => Refused::Full(Box::new(publish.event)),
-            flume::SendTimeoutError::Disconnected(_) => Refused::Closed,
-        })
+        !self.berth.is_lost() && self.publishes.try_send(Published::Many(publishes)).is_ok()
     }
 
     pub(crate) fn forward(&self, forward: Forward) -> Result<(), Forward> {
@@ -158,8 +160,21 @@ impl Inbox {
 }
 
 impl Outlet {
+    /// Up to `max` events, or what one hand-over more brings.
     pub(crate) fn take_publishes(&self, into: &mut Vec<Publish>, max: usize) {
-        take(&self.publishes, into, max);
+        let before = into.len();
+        for published in self.publishes.try_iter() {
+            match published {
+                Published::One(publish) => into.push(publish),
+                Published::Many(publishes) => into.extend(publishes),
+            }
+            if into.len() - before >= max {
+                break;
+            }
+        }
+        if into.len() > before {
+            self.inbox.room.give(into.len() - before);
+        }
     }
 
     pub(crate) fn take_forwards(&self, into: &mut Vec<Forward>, max: usize) {
@@ -185,7 +200,8 @@ impl Outlet {
 
     /// Drops all that waits: who waits for it is told by its hold.
     pub(crate) fn discard(&self) {
-        self.publishes.drain().for_each(drop);
+        let mut publishes = Vec::new();
+        self.take_publishes(&mut publishes, usize::MAX);
         self.forwards.drain().for_each(drop);
         while self.inbox.control.pop().is_some() {}
     }

@@ -26,6 +26,7 @@ pub(crate) mod receipt;
 mod render;
 pub(crate) mod resolve;
 pub(crate) mod resume;
+pub(crate) mod room;
 
 pub(crate) use directory::{Directory, Registration, Subscribed};
 pub(crate) use group::{Group, Member};
