@@ -285,7 +285,7 @@ class SubscriptionExecutor:
 
         Answer each one's deliveries.
 
-        All are read before the first is published, so bad data publishes nothing.
+        All of them are published or none: bad data, or no room for all, publishes nothing.
         """
     def next_event(self, subscription_id: str, connection_id: str | None = None) -> bytes | None:
         """Answer the next message of a subscription as JSON text, or `None`. Never waits.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use coulis::{
-    engine::{Engine, OpenError, PublishError, SubscribeError, SubscribeRequest},
+    engine::{Engine, OpenError, PublishError, PublishManyError, SubscribeError, SubscribeRequest},
     event::{Event, EventError},
     overflow::Overflow,
     security::SecurityContext,
@@ -196,6 +196,15 @@ pub(crate) fn publish_error(py: Python<'_>, error: PublishError) -> PyErr {
         PublishError::Limit(limit) => errors::limit(py, &limit),
         PublishError::Wildcard => value_error(error.to_string()),
         PublishError::Closed => closed(),
+    }
+}
+
+pub(crate) fn publish_many_error(py: Python<'_>, error: &PublishManyError) -> PyErr {
+    match error {
+        PublishManyError::Full(_) => QueueFull::new_err(error.to_string()),
+        PublishManyError::Limit(limit) => errors::limit(py, limit),
+        PublishManyError::Wildcard => value_error(error.to_string()),
+        PublishManyError::Closed => closed(),
     }
 }
 

@@ -19,7 +19,7 @@ use pyo3::{
 use crate::{
     config::EventBusConfig,
     context::SecurityContext,
-    core::{Core, Wish, open_error, publish_error, security, subscribe_error},
+    core::{Core, Wish, open_error, publish_error, publish_many_error, security, subscribe_error},
     direct,
     errors::{self, BusError, CoulisError, PolicyError, detached, guarded, value_error},
     forks::Native,
@@ -215,7 +215,7 @@ impl SubscriptionExecutor {
 
     /// Publishes `(event_type, channel, data)` triples, in order, and waits for all; answers each one's deliveries.
     ///
-    /// All are read before the first is published, so bad data publishes nothing.
+    /// All of them are published or none: bad data, or no room for all, publishes nothing.
     #[pyo3(signature = (events, *, tenant_id=None, user_id=None))]
     fn publish_many(
         &self,
@@ -235,13 +235,12 @@ impl SubscriptionExecutor {
         }
         let wait = !on_resolver_thread();
         let reports = detached(py, || {
-            let receipts =
-                ready.into_iter().map(|event| core.engine.publish(event)).collect::<Result<Vec<_>, _>>()?;
+            let receipts = core.engine.publish_many(ready)?;
             let report =
                 |receipt: &coulis::engine::Receipt| if wait { receipt.wait() } else { receipt.report() };
             Ok(receipts.iter().map(|receipt| report(receipt).delivered).collect())
         })?;
-        reports.map_err(|error| publish_error(py, error))
+        reports.map_err(|error| publish_many_error(py, &error))
     }
 
     /// The next message of a subscription as JSON text, or `None`. Never waits.

@@ -28,7 +28,12 @@ function client(t) {
   return { seen, iterate: (query, variables) => made.iterate({ query, variables }) };
 }
 
-const data = async (events) => (await events.next()).value;
+/** The next result without its cursor, which differs from event to event. */
+const data = async (events) => {
+  const { value } = await events.next();
+  if (value?.extensions?.coulis?.cursor) delete value.extensions;
+  return value;
+};
 
 test("events arrive in order, shaped by the selection set", PATIENCE, async (t) => {
   const events = client(t).iterate("subscription { shape { id customer: buyer { name } __typename } }");
@@ -115,4 +120,50 @@ test("a client that goes away leaves nothing behind", PATIENCE, async (t) => {
   await service.subscriptions("leaving", 1);
   await events.return();
   await service.subscriptions("leaving", 0);
+});
+
+test("a client that was cut off resumes by itself, with nothing but its extensions", PATIENCE, async (t) => {
+  const sockets = [];
+  const payload = { query: "subscription { shape { id } }", extensions: { coulis: { resume: null } } };
+  const made = createClient({
+    url: service.ws,
+    webSocketImpl: class extends WebSocket {
+      constructor(...given) {
+        super(...given);
+        sockets.push(this);
+      }
+    },
+    retryAttempts: 5,
+    retryWait: async () => {},
+    shouldRetry: () => true,
+    lazy: true,
+  });
+  t.after(() => made.dispose());
+  const [ids, resumed] = [[], []];
+  let wake = () => {};
+  const until = async (done) => { while (!done()) await new Promise((resolve) => { wake = resolve; }); };
+  const end = made.subscribe(payload, {
+    next: ({ data: result, extensions: { coulis } }) => {
+      payload.extensions.coulis.resume = coulis.cursor;
+      if (result) ids.push(result.shape.id);
+      else resumed.push(coulis.resumed);
+      wake();
+    },
+    error: (error) => t.assert.fail(error),
+    complete: () => {},
+  });
+  await until(() => resumed.length === 1);
+  const publish = (id) => service.publish("shape", { id });
+  for (let round = 0; round < 3; round += 1) {
+    const before = ids.length;
+    await publish(before);
+    await until(() => ids.length === before + 1);
+    sockets.at(-1).terminate();
+    // Nobody listens now, or a socket that is gone: these are missed.
+    for (let missed = 1; missed < 20; missed += 1) await publish(before + missed);
+    await until(() => ids.length === before + 20);
+  }
+  t.assert.deepEqual(ids, Array.from({ length: 60 }, (_, id) => id));
+  t.assert.deepEqual(resumed, [false, true, true, true]);
+  end();
 });

@@ -49,7 +49,7 @@ def messages(address: str, manager: Any, operations: list[str]) -> dict[str, Any
             pass
         assert httpx.post(f"http://{address}/orders/7/paid").json() == len(operations)
         came = [json.loads(client.recv(20)) for _ in operations]
-    return {message["id"]: message["payload"] for message in came}
+    return {message["id"]: {"data": message["payload"]["data"]} for message in came}
 
 
 @contextmanager

@@ -1,0 +1,298 @@
+//! Every bound that refuses, one below it, at it and one above: what it lets through, and what its refusal says.
+
+#![allow(clippy::unwrap_used, reason = "a test: what cannot be is a failure")]
+
+use std::sync::{Arc, Mutex};
+
+use coulis::{
+    engine::{Engine, Job, Resolve},
+    event::Event,
+    limits::Limits,
+    overflow::Overflow,
+    protocol::{Action, Machine},
+    subscriber::{Content, SubscriberOptions},
+    value::Value,
+};
+use coulis_tests::{build, event, reader, request};
+
+/// What came of an attempt of some size: accepted, or why not.
+type Attempt = Result<(), String>;
+
+/// A bound: how it is set, and an attempt of size `n`.
+struct Row {
+    name: &'static str,
+    at: usize,
+    set: fn(&mut Limits, usize),
+    attempt: fn(&Limits, usize) -> Attempt,
+}
+
+macro_rules! row {
+    ($name:ident = $at:expr, $attempt:expr) => {
+        Row { name: stringify!($name), at: $at, set: |limits, at| limits.$name = at, attempt: $attempt }
+    };
+}
+
+fn text<E: std::fmt::Display>(error: E) -> String {
+    error.to_string()
+}
+
+fn engine(limits: &Limits) -> Engine {
+    build(Engine::builder().shards(1).limits(limits.clone()))
+}
+
+fn subscribe(limits: &Limits, request: coulis::engine::SubscribeRequest) -> Attempt {
+    let engine = engine(limits);
+    let mut reader = engine.open(SubscriberOptions::default()).map_err(text)?;
+    engine.subscribe(&mut reader, request).map_err(text)
+}
+
+fn query(limits: &Limits, query: &str) -> Attempt {
+    subscribe(limits, request("s", query))
+}
+
+/// Publishes `n` events to a reader that reads nothing meanwhile; a loss is the refusal, and says `name`.
+fn unread(limits: &Limits, n: usize, overflow: Overflow, name: &str) -> Attempt {
+    let engine = engine(limits);
+    let mut reader = reader(
+        &engine,
+        [coulis::engine::SubscribeRequest { overflow, ..request("s", "subscription { c }") }],
+    );
+    (0..n).for_each(|number| _ = engine.publish_blocking(event("c", &number.to_string())).unwrap());
+    let mut lost = 0;
+    reader.drain(usize::MAX, |delivery| {
+        if let Content::Gap(gap) = delivery.content {
+            lost += gap.count;
+        }
+    });
+    assert_eq!(u64::from(lost), engine.metrics().dropped);
+    if lost == 0 { Ok(()) } else { Err(name.into()) }
+}
+
+/// Resumes from before the first of `n` events.
+fn resume(limits: &Limits, n: usize, name: &str) -> Attempt {
+    let engine = engine(limits);
+    let resuming = |resume: &str| coulis::engine::SubscribeRequest {
+        resume: Some(resume.into()),
+        ..request("s", "subscription { c }")
+    };
+    let start = |engine: &Engine, cursor: &str| {
+        let mut resumed = None;
+        reader(engine, [resuming(cursor)]).drain(usize::MAX, |delivery| {
+            if let Content::Resumed(told) = delivery.content {
+                resumed = Some(told);
+            }
+        });
+        resumed.unwrap()
+    };
+    let cursor = start(&engine, "").cursor.unwrap().to_string();
+    (0..n).for_each(|_| _ = engine.publish_blocking(event("c", "1")).unwrap());
+    start(&engine, &cursor).result.map_err(|_| name.into())
+}
+
+/// Keeps its jobs.
+#[derive(Debug, Default)]
+struct Silent(Mutex<Vec<Job>>);
+
+impl Resolve for Silent {
+    fn resolve(&self, job: Job) -> Result<(), Job> {
+        self.0.lock().unwrap().push(job);
+        Ok(())
+    }
+
+    fn is_async(&self) -> bool {
+        true
+    }
+}
+
+fn message(limits: &Limits, text: &str) -> Attempt {
+    let mut machine = Machine::new(limits);
+    match machine.receive(text) {
+        Action::Close(close) => Err(format!("{} {}", close.code(), close.reason())),
+        _ => Ok(()),
+    }
+}
+
+fn nested(open: &str, close: &str, n: usize) -> String {
+    open.repeat(n) + "1" + &close.repeat(n)
+}
+
+const ROWS: &[Row] = &[
+    row!(shards_max = 3, |limits, n| Engine::builder()
+        .limits(limits.clone())
+        .shards(n)
+        .build()
+        .map(drop)
+        .map_err(text)),
+    row!(channels_max = 3, |limits, n| {
+        let engine = engine(limits);
+        (0..n).try_for_each(|c| engine.publish(event(&format!("c{c}"), "1")).map(drop).map_err(text))
+    }),
+    row!(name_bytes_max = 9, |limits, n| Event::new("e", "c".repeat(n), b"1".into(), limits)
+        .map(drop)
+        .map_err(text)),
+    row!(event_bytes_max = 9, |limits, n| Event::new("e", "c", vec![b'1'; n], limits)
+        .map(drop)
+        .map_err(text)),
+    row!(event_depth_max = 9, |limits, n| {
+        Event::new("e", "c", nested("[", "]", n).into(), limits)
+            .map(drop)
+            .map_err(|error| format!("event_depth_max {error}"))
+    }),
+    row!(publish_many_max = 5, |limits, n| {
+        engine(limits).publish_many((0..n).map(|_| event("c", "1")).collect()).map(drop).map_err(text)
+    }),
+    row!(inbox_commands_max = 5, |limits, n| {
+        engine(limits).publish_many((0..n).map(|_| event("c", "1")).collect()).map(drop).map_err(text)
+    }),
+    row!(subscribers_max = 3, |limits, n| {
+        let engine = engine(limits);
+        let open = |_| engine.open(SubscriberOptions::default()).map_err(text);
+        (0..n).map(open).collect::<Result<Vec<_>, _>>().map(drop)
+    }),
+    row!(subscriptions_per_subscriber_max = 3, |limits, n| {
+        let engine = engine(limits);
+        let mut reader = engine.open(SubscriberOptions::default()).map_err(text)?;
+        (0..n).try_for_each(|id| {
+            engine.subscribe(&mut reader, request(&id.to_string(), "subscription { c }")).map_err(text)
+        })
+    }),
+    row!(channels_per_subscription_max = 3, |limits, n| {
+        let channels = (0..n).map(|c| format!("c{c}")).collect();
+        subscribe(limits, coulis::engine::SubscribeRequest { channels, ..request("s", "subscription { c }") })
+    }),
+    row!(subscription_id_bytes_max = 9, |limits, n| subscribe(
+        limits,
+        request(&"s".repeat(n), "subscription { c }")
+    )),
+    row!(query_bytes_max = 30, |limits, n| query(limits, &format!("{:1$}", "subscription { c }", n))),
+    row!(query_tokens_max = 8, |limits, n| query(
+        limits,
+        &format!("subscription {{ c {{ {} }} }}", "a ".repeat(n - 6))
+    )),
+    row!(query_depth_max = 5, |limits, n| query(
+        limits,
+        &format!("subscription {{ c {} }}", nested("{ a ", " }", n - 1).replace('1', ""))
+    )),
+    row!(query_fields_max = 5, |limits, n| {
+        let fields: String = (1..n).map(|field| format!("f{field} ")).collect();
+        query(limits, &format!("subscription {{ c {{ {fields} }} }}"))
+    }),
+    row!(variables_bytes_max = 40, |limits, n| {
+        let mut json = format!(r#"{{"v":"{}"}}"#, "x".repeat(n - 8)).into_bytes();
+        let variables = Value::parse(&mut json, 9).unwrap();
+        let query = "subscription ($v: String) { c(v: $v) }";
+        subscribe(limits, coulis::engine::SubscribeRequest { variables, ..request("s", query) })
+    }),
+    row!(ring_frames_max = 8, |limits, n| unread(limits, n, Overflow::DropNewest, "ring_frames_max")),
+    row!(ring_bytes_max = 20, |limits, n| {
+        // Two bodies of `{"data":{"c":…}}`: 15 bytes and what the digits take.
+        let limits =
+            Limits { log_events_max: 0, ring_bytes_max: limits.ring_bytes_max + 12, ..limits.clone() };
+        let engine = engine(&limits);
+        let mut reader = reader(&engine, [request("s", "subscription { c }")]);
+        engine.publish_blocking(event("c", "1")).unwrap();
+        engine.publish_blocking(event("c", &"1".repeat(n - 18))).unwrap();
+        let mut first = None;
+        reader.drain(usize::MAX, |delivery| {
+            _ = first.get_or_insert(matches!(delivery.content, Content::Result(_)))
+        });
+        if first == Some(true) { Ok(()) } else { Err("ring_bytes_max".into()) }
+    }),
+    row!(latest_keys_max = 4, |limits, n| unread(
+        &Limits { ring_frames_max: 8, ..limits.clone() },
+        8 + n,
+        Overflow::latest_per_key("none"),
+        "latest_keys_max"
+    )
+    .and_then(|()| {
+        // Each event is a key of its own.
+        let engine = engine(&Limits { ring_frames_max: 8, ..limits.clone() });
+        let overflow = Overflow::latest_per_key("k");
+        let _reader = reader(
+            &engine,
+            [coulis::engine::SubscribeRequest { overflow, ..request("s", "subscription { c { k } }") }],
+        );
+        (0..8 + n)
+            .for_each(|key| _ = engine.publish_blocking(event("c", &format!(r#"{{"k":{key}}}"#))).unwrap());
+        if engine.metrics().dropped == 0 { Ok(()) } else { Err("latest_keys_max".into()) }
+    })),
+    row!(log_events_max = 5, |limits, n| resume(limits, n, "log_events_max")),
+    row!(replay_events_max = 5, |limits, n| resume(limits, n, "replay_events_max")),
+    row!(resolver_pending_max = 4, |limits, n| {
+        let engine = engine(limits);
+        let resolver: Arc<dyn Resolve> = Arc::new(Silent::default());
+        let request = coulis::engine::SubscribeRequest {
+            resolver: Some(resolver),
+            ..request("s", "subscription { c }")
+        };
+        let _reader = reader(&engine, [request]);
+        (0..n).for_each(|_| _ = engine.publish_blocking(event("c", "1")).unwrap());
+        if engine.metrics().failed == 0 { Ok(()) } else { Err("resolver_pending_max".into()) }
+    }),
+    row!(body_bytes_max = 40, |limits, n| {
+        let engine = engine(&Limits { log_events_max: 0, ..limits.clone() });
+        let mut reader = reader(&engine, [request("s", "subscription { c }")]);
+        engine.publish_blocking(event("c", &"1".repeat(n - 14))).unwrap();
+        let mut body = String::new();
+        reader.drain(1, |delivery| {
+            if let Content::Result(payload) = delivery.content {
+                body = String::from_utf8(payload.body().to_vec()).unwrap();
+            }
+        });
+        if body.contains("errors") { Err(body) } else { Ok(()) }
+    }),
+    row!(message_bytes_max = 40, |limits, n| {
+        message(limits, &format!("{:1$}", r#"{"type":"connection_init"}"#, n))
+            .map_err(|error| format!("message_bytes_max {error}"))
+    }),
+    row!(message_depth_max = 5, |limits, n| {
+        let payload = nested(r#"{"a":"#, "}", n - 1);
+        message(limits, &format!(r#"{{"type":"connection_init","payload":{payload}}}"#))
+            .map_err(|error| format!("message_depth_max {error}"))
+    }),
+    row!(replies_max = 5, |limits, n| {
+        let mut machine = Machine::new(limits);
+        let pings = (0..n).map(|_| machine.receive(r#"{"type":"ping"}"#));
+        let closed = pings.filter(|action| matches!(action, Action::Close(_))).count() > 0;
+        if closed { Err("replies_max".into()) } else { Ok(()) }
+    }),
+];
+
+/// Bounds that refuse nothing: they pace, or they decide how much is kept for reuse.
+const PACES: &[&str] = &[
+    "batch_commands_max",
+    "publish_wait_max",
+    "plans_max",
+    "log_bytes_max",
+    "log_age_max",
+    "logs_bytes_max",
+];
+
+#[test]
+fn every_bound_lets_its_size_through_and_nothing_above() {
+    let mut wrong = Vec::new();
+    for Row { name, at, set, attempt } in ROWS {
+        let mut limits = Limits::default();
+        set(&mut limits, *at);
+        for n in [at - 1, *at] {
+            if let Err(error) = attempt(&limits, n) {
+                wrong.push(format!("{name} = {at} refuses {n}: {error}"));
+            }
+        }
+        match attempt(&limits, at + 1) {
+            Ok(()) => wrong.push(format!("{name} = {at} lets {} through", at + 1)),
+            Err(error) if !error.contains(name) => wrong.push(format!("{name} is not named by: {error}")),
+            Err(_) => {}
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_bound_is_here() {
+    let all = format!("{:?}", Limits::default());
+    let names = all.split(['{', ',']).skip(1).filter_map(|field| Some(field.split_once(':')?.0.trim()));
+    let known = |name: &&str| ROWS.iter().any(|row| row.name == *name) || PACES.contains(name);
+    let unknown: Vec<_> = names.filter(|name| !known(name)).collect();
+    assert!(unknown.is_empty(), "without a row: {unknown:?}");
+}
