@@ -160,15 +160,13 @@ fn number<S: serde::Serializer>(node: Node<'_>, serializer: S) -> Result<S::Ok, 
             return serializer.serialize_u64(number);
         }
     }
-    match node.as_f64().filter(|number| number.is_finite()) {
-        Some(number) => serializer.serialize_f64(number),
-        None => {
-            let shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
-            Err(S::Error::custom(format_args!(
-                "the number `{shown}` is beyond the doubles: read the JSON form, or publish it as a string"
-            )))
-        }
+    if let Some(number) = node.as_f64().filter(|number| number.is_finite()) {
+        return serializer.serialize_f64(number);
     }
+    let shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+    Err(S::Error::custom(format_args!(
+        "the number `{shown}` is beyond the doubles: read the JSON form, or publish it as a string"
+    )))
 }
 
 #[cfg(test)]

@@ -43,8 +43,8 @@ fn answer(job: Job) {
 fn main() -> Result<(), Box<dyn Error>> {
     let engine = Engine::builder().shards(1).build()?;
     let (sender, jobs) = sync_channel(1_024);
-    let (worker, resolver) =
-        (thread::spawn(|| jobs.into_iter().map(answer).count()), Arc::new(Worker(sender)));
+    let worker = thread::spawn(|| jobs.into_iter().map(answer).count());
+    let resolver: Arc<dyn Resolve> = Arc::new(Worker(sender));
 
     let mut reader = engine.open(SubscriberOptions::default())?;
     for id in ["a", "b"] {
@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             query: "subscription($rate: Float!) { quote(rate: $rate) { price } }".into(),
             variables: Value::Object(vec![("rate".into(), Value::Float(1.5))]),
             channels: vec!["quotes".into()],
-            resolver: Some(resolver.clone()),
+            resolver: Some(Arc::clone(&resolver)),
             ..SubscribeRequest::default()
         };
         engine.subscribe(&mut reader, request)?;
