@@ -1,8 +1,8 @@
 //! What a reader gets as `MessagePack`, for consumers that ask for it.
 //!
-//! A `next` message is a map of three entries, in this order: `"type"`, the str `"next"`; `"id"`, the subscription's id;
-//! `"payload"`, the execution result. The result is its JSON text value for value, keys in the order of the text, each in
-//! its shortest encoding:
+//! A `next` message is a map of three entries, in this order: `"type"`, the str `"next"`; `"id"`, the subscription's
+//! id; `"payload"`, the execution result. The result is its JSON text value for value, keys in the order of the text,
+//! each in its shortest encoding:
 //!
 //! | JSON | `MessagePack` |
 //! |---|---|

@@ -1,9 +1,10 @@
 //! What happens to a reader that is too slow, and how it is told.
 //!
 //! A ring is bounded by frames (`ring_frames_max`, 1,024 unless set otherwise; less for one reader with
-//! [`SubscriberOptions::ring_frames_max`](crate::subscriber::SubscriberOptions), which is rounded up to a power of two and
-//! is 8 at least) and by bytes of bodies (`ring_bytes_max`, 16 MiB). Both are shared by all subscriptions of the reader. What happens when there is no room is
-//! the choice of each subscription, [`Overflow`](crate::overflow::Overflow):
+//! [`SubscriberOptions::ring_frames_max`](crate::subscriber::SubscriberOptions), which is rounded up to a power of
+//! two and is 8 at least) and by bytes of bodies (`ring_bytes_max`, 16 MiB). Both are shared by all subscriptions of
+//! the reader. What happens when there is no room is the choice of each subscription,
+//! [`Overflow`](crate::overflow::Overflow):
 //!
 //! | policy | what is lost | for |
 //! |---|---|---|

@@ -7,12 +7,12 @@
 //! | [`publish_nowait`](crate::engine::Engine::publish_nowait) | as `publish` | nothing: the cheapest form |
 //!
 //! *Accepted* means: it has its place in the inbox of its channel's home shard, before everything that is accepted there
-//! later. Nothing but a crash of the process keeps it from being dispatched; closing the engine finishes it.
+//! later. Closing the engine finishes it. Only a process that ends, or a shard that panics, loses it.
 //!
 //! A [`Receipt`](crate::engine::Receipt) tells of the rest:
 //!
 //! - `wait` returns when every delivery is readable, except those of asynchronous resolvers. `wait_all` waits for
-//!   these, too. Both block the thread; they look for about 1 µs before they sleep.
+//!   these, too. Both block the thread: they spin about as long as a hand-over takes, then sleep.
 //! - `is_dispatched`, `is_done` and `report` look without waiting; `on_done` wakes a [`Waker`](std::task::Waker).
 //! - Dropping it cancels nothing.
 //!

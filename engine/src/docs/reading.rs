@@ -79,7 +79,8 @@
 //! [`Engine::close`](crate::engine::Engine::close) finishes what was accepted and wakes every reader. What is in a ring
 //! stays readable. After the last message `next_timeout` answers `None` at once, also where no time was given, and
 //! `poll_next` is `Ready(None)`. `next_timeout` answers `None` after the timeout, too;
-//! [`Engine::is_closed`](crate::engine::Engine::is_closed) tells the two apart.
+//! [`Engine::is_closed`](crate::engine::Engine::is_closed) tells the two apart. A mailbox names each of its readers once
+//! more.
 //!
 //! ```
 //! use std::{task::{Context, Poll, Waker}, time::Duration};
