@@ -85,6 +85,7 @@
 //! ```
 //! use std::{task::{Context, Poll, Waker}, time::Duration};
 //! use coulis::engine::Engine;
+//! use coulis::notifier::{Mailbox, Wake, unparker};
 //! use coulis::subscriber::SubscriberOptions;
 //!
 //! let engine = Engine::builder().shards(1).build()?;
@@ -94,6 +95,16 @@
 //! engine.close();
 //! assert!(matches!(reader.poll_next(&mut context), Poll::Ready(None)));
 //! assert!(reader.next_timeout(Duration::MAX).is_none());
+//!
+//! let engine = Engine::builder().shards(1).build()?;
+//! let mailbox = Mailbox::new(unparker());
+//! let wake = Wake::Mailbox(mailbox.clone(), 7);
+//! let _reader = engine.open(SubscriberOptions { wake, ..Default::default() })?;
+//! mailbox.ready(|_| unreachable!("nothing yet"));
+//! engine.close();
+//! let mut named = Vec::new();
+//! mailbox.ready(|token| named.push(token));
+//! assert_eq!(named, [7]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
