@@ -12,17 +12,17 @@ PROFILE := fast
 export PYO3_PYTHON := $(abspath $(BIN)/python)
 
 .PHONY: help test demo serve check bench wheel clean
-.PHONY: tools fmt lint lint-python rust models extension python clients
+.PHONY: tools fmt lint doc lint-python rust models extension python clients
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: tools fmt lint rust models lint-python python clients ## every check and every test
+test: tools fmt lint doc rust models lint-python python clients ## every check and every test
 demo: extension ## replay a week of real earthquakes to real clients, with a summary
 	@$(BIN)/python python/examples/earthquakes/demo.py
 serve: extension ## the same, kept running, with a page for the browser
 	@$(BIN)/python python/examples/earthquakes/demo.py --serve
-check: tools fmt lint lint-python ## formats, lints and types only
+check: tools fmt lint doc lint-python ## formats, lints, documentation and types only
 
 bench: PROFILE := release
 bench: extension ## the benchmarks of the engine and of the Python package
@@ -48,6 +48,10 @@ fmt:
 
 lint: $(STAMP)
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# The documentation of the crates: a broken link is an error.
+doc: $(STAMP)
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 # Without the bindings: they are a library for Python to load, and tested from there.
 rust:

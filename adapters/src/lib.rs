@@ -1,3 +1,4 @@
-//! Buses: carriers of events between processes, and the `MessagePack` form that events take on them.
+//! Buses: carriers of events between processes, and the `MessagePack` forms of events and of what readers get.
 
+pub mod frame;
 pub mod wire;

@@ -29,14 +29,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let document = br#"{"symbol": "ACME", "price": 12.5, "size": 300, "desk": "desk-1"}"#;
     let trade = Event::new("trade", "trades", document.to_vec(), engine.limits())?;
     let report = engine.publish(trade.with_tenant(Identity::new("desk-1")))?.wait();
-    println!("{report:?}");
+    assert_eq!((report.matched, report.delivered), (2, 2));
 
-    for reader in &mut readers {
-        reader.drain(usize::MAX, |delivery| {
-            let mut message = Vec::new();
-            delivery.write_next(&mut message);
-            println!("{}", String::from_utf8_lossy(&message));
-        });
+    let data = [
+        r#""data":{"trades":{"symbol":"ACME","price":12.5}}"#,
+        r#""data":{"t":{"symbol":"ACME","size":300}}"#,
+    ];
+    for (reader, data) in readers.iter_mut().zip(data) {
+        let mut message = Vec::new();
+        reader.drain(usize::MAX, |delivery| delivery.write_next(&mut message));
+        let message = String::from_utf8(message)?;
+        assert!(message.contains(data), "{message}");
+        println!("{message}");
     }
     Ok(())
 }

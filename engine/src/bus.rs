@@ -23,6 +23,84 @@ impl std::error::Error for BusError {}
 
 /// Carries events between processes. An adapter feeds what it receives to [`crate::engine::Engine::publish`]; a
 /// process's own events come back the same way, so that they are dispatched once, in the bus's order.
+///
+/// An engine does not know its bus: a program that has one publishes there, and never directly.
+///
+/// # A carrier of one's own
+///
+/// Two engines stand for two processes, and a channel for what lies between them. A real carrier sends bytes: the
+/// crate `coulis-adapters` has a versioned form of an event for that.
+///
+/// ```
+/// use std::{error::Error, sync::mpsc, thread};
+///
+/// use coulis::bus::{Bus, BusError};
+/// use coulis::engine::{Engine, SubscribeRequest};
+/// use coulis::event::Event;
+/// use coulis::id::Identity;
+/// use coulis::subscriber::{OwnedContent, SubscriberOptions};
+///
+/// /// What another process needs of an event: type, channel, JSON text, tenant, user.
+/// type Carried = (String, String, String, Option<Identity>, Option<Identity>);
+///
+/// #[derive(Debug)]
+/// struct Channel(mpsc::SyncSender<Carried>);
+///
+/// impl Bus for Channel {
+///     fn publish(&self, event: &Event) -> Result<(), BusError> {
+///         let (event_type, channel) = (event.event_type().into(), event.channel().into());
+///         let text = event.document().text().into();
+///         let carried = (event_type, channel, text, event.tenant().cloned(), event.user().cloned());
+///         self.0.try_send(carried).map_err(|error| {
+///             let transient = matches!(error, mpsc::TrySendError::Full(_));
+///             BusError { reason: error.to_string(), transient }
+///         })
+///     }
+/// }
+///
+/// /// What arrives is checked as any input is, against the bounds of this process.
+/// fn feed(engine: &Engine, (event_type, channel, text, tenant, user): &Carried) -> Result<(), Box<dyn Error>> {
+///     let event = Event::new(&**event_type, &**channel, text.clone().into(), engine.limits())?;
+///     engine.publish(event.with_tenant(tenant.clone()).with_user(user.clone()))?.wait();
+///     Ok(())
+/// }
+///
+/// let engines = [Engine::builder().shards(1).build()?, Engine::builder().shards(1).build()?];
+/// let mut readers = Vec::new();
+/// for engine in &engines {
+///     let mut reader = engine.open(SubscriberOptions::default())?;
+///     let (id, query) = ("s".into(), "subscription { orders { id } }".into());
+///     engine.subscribe(&mut reader, SubscribeRequest { id, query, ..Default::default() })?;
+///     readers.push(reader);
+/// }
+/// let (sender, carried) = mpsc::sync_channel(1_024);
+/// let (bus, nodes) = (Channel(sender), engines.clone());
+/// let carrier = thread::spawn(move || {
+///     for event in carried {
+///         for engine in &nodes {
+///             feed(engine, &event).unwrap_or_else(|error| eprintln!("refused: {error}"));
+///         }
+///     }
+/// });
+///
+/// // The first process has two orders. It gives them to the bus, and not to its engine.
+/// for document in [r#"{"id": 1}"#, r#"{"id": 2}"#] {
+///     bus.publish(&Event::new("added", "orders", document.into(), engines[0].limits())?)?;
+/// }
+/// drop(bus);
+/// carrier.join().expect("the carrier does not panic");
+///
+/// // They came back to it and reached the other one: once each, in one order.
+/// for reader in &mut readers {
+///     let mut offsets = Vec::new();
+///     while let Some(message) = reader.try_next() {
+///         let OwnedContent::Result(payload) = message.content else { panic!("{message:?}") };
+///         offsets.push(payload.offset().0);
+///     }
+///     assert_eq!(offsets, [1, 2]);
+/// }
+/// # Ok::<(), Box<dyn Error>>(())
+/// ```
 pub trait Bus: Send + Sync + fmt::Debug {
     /// Hands an event to the carrier; when this returns, the carrier has accepted it.
     ///

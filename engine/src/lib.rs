@@ -1,5 +1,7 @@
 //! Coulis gets events to GraphQL subscribers: publish, match, render, deliver.
 //!
+//! [`docs`] tells how it is used, page by page; whole programs are in `engine/examples/`.
+//!
 //! The engine starts no async runtime, does no I/O and knows no Python. The rooms below stand in reading order; a
 //! room imports only from rooms before it.
 

@@ -1,4 +1,4 @@
-//! Long-form documentation.
+//! Long-form documentation: this page is the whole way once, the modules below have a subject each.
 //!
 //! # From publish to bytes
 //!
@@ -26,53 +26,25 @@
 //!
 //! let mut message = Vec::new();
 //! reader.drain(1, |delivery| delivery.write_next(&mut message));
-//! assert_eq!(message, br#"{"type":"next","id":"1","payload":{"data":{"orders":{"id":7,"status":"paid"}}}}"#);
+//! // Then `"extensions"` with a cursor, from which a reader that was away resumes.
+//! assert!(message.starts_with(br#"{"type":"next","id":"1","payload":{"data":{"orders":{"id":7,"status":"paid"}}"#));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Sleeping until there is something to read
-//!
-//! A reader that should sleep brings a [`Mailbox`](crate::notifier::Mailbox) with the [`Waker`](std::task::Waker) of
-//! its thread or event loop; one mailbox serves any number of readers, and is woken once for a batch.
-//!
-//! ```
-//! use coulis::engine::{Engine, SubscribeRequest};
-//! use coulis::event::Event;
-//! use coulis::notifier::{Mailbox, Wake, unparker};
-//! use coulis::subscriber::SubscriberOptions;
-//!
-//! let engine = Engine::builder().shards(1).build()?;
-//! let mailbox = Mailbox::new(unparker());
-//! let mut reader = engine.open(SubscriberOptions { wake: Wake::Mailbox(mailbox.clone(), 0), ..Default::default() })?;
-//! let query = "subscription { ticks }".into();
-//! engine.subscribe(&mut reader, SubscribeRequest { id: "t".into(), query, ..Default::default() })?;
-//! engine.publish_nowait(Event::new("tick", "ticks", b"42".to_vec(), engine.limits())?)?;
-//!
-//! let mut seen = 0;
-//! while seen == 0 {
-//!     let mut ready = false;
-//!     mailbox.ready(|_token| ready = true);
-//!     if ready {
-//!         seen += reader.drain(64, |delivery| assert_eq!(delivery.id, "t"));
-//!     } else {
-//!         std::thread::park();
-//!     }
-//! }
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
-//!
-//! # What a reader is told
-//!
-//! A ring is bounded ([`Limits::ring_frames_max`](crate::limits::Limits)). A reader that is too slow loses its oldest
-//! frames, and the next thing it reads of that subscription is a [`Gap`](crate::subscriber::Gap): how many frames are
-//! missing, and between which offsets. On the wire it is a `next` message without data:
-//!
-//! ```json
-//! {"data": null, "extensions": {"coulis": {"gap": {"from": 1, "to": 12, "count": 12, "reason": "overflow"}}}}
-//! ```
+//! - [`publishing`]: the forms of publish, when each returns, and what it tells;
+//! - [`reading`]: as a thread, as a task, as an event loop; what each costs;
+//! - [`overflow`]: what a reader that is too slow loses, and how it is told;
+//! - [`resume`]: how a reader that was away gets what it missed;
+//! - [`resolving`]: results that need code.
 //!
 //! # Who sees what
 //!
 //! [`Isolation`](crate::policy::standard::Isolation) is compiled to predicate bytecode for each subscription: an event
 //! that names a tenant or an owner reaches that tenant or owner only. What is given at publish
 //! ([`Event::with_tenant`](crate::event::Event::with_tenant)) outranks the document's fields.
+
+pub mod overflow;
+pub mod publishing;
+pub mod reading;
+pub mod resolving;
+pub mod resume;
