@@ -345,12 +345,12 @@ impl ControlPlane {
         &self,
         event: Event,
         hold: Option<Hold>,
-        wait: Option<Duration>,
+        wait: Duration,
     ) -> Result<&Inbox, PublishError> {
         let _under_way = self.enter().ok_or(PublishError::Closed)?;
         let channel = self.channel_of(&event)?;
         let home = self.inbox(channel.home);
-        if !home.room().take(1) && !self.wait_for(&[(home, 1)], wait) {
+        if !home.room().take(1) && !wait_for(&[(home, 1)], wait) {
             self.counters.queue_full.add(1);
             return Err(PublishError::Full(Box::new(event)));
         }
@@ -361,7 +361,7 @@ impl ControlPlane {
     pub(crate) fn offer_many(
         &self,
         batch: Vec<(Event, Hold)>,
-        wait: Option<Duration>,
+        wait: Duration,
     ) -> Result<Vec<&Inbox>, PublishManyError> {
         let Some(_under_way) = self.enter() else { return Err(PublishManyError::Closed) };
         LimitExceeded::check("publish_many_max", batch.len(), self.limits.publish_many_max)
@@ -377,7 +377,7 @@ impl ControlPlane {
             LimitExceeded::check("inbox_commands_max", count, self.limits.inbox_commands_max)
                 .map_err(PublishManyError::Limit)?;
         }
-        if !take_all(&needed) && !self.wait_for(&needed, wait) {
+        if !take_all(&needed) && !wait_for(&needed, wait) {
             self.counters.queue_full.add(1);
             let events = homes.into_values().flatten().map(|publish| publish.event).collect();
             return Err(PublishManyError::Full(events));
@@ -394,26 +394,6 @@ impl ControlPlane {
             return Err(PublishError::Wildcard);
         }
         self.router.channel(event.channel()).map_err(PublishError::Limit)
-    }
-
-    /// Takes all the room that is needed; waits up to `wait` for it.
-    fn wait_for(&self, needed: &[(&Inbox, usize)], wait: Option<Duration>) -> bool {
-        let Some(wait) = wait else { return false };
-        let start = Instant::now();
-        loop {
-            for (inbox, _) in needed {
-                inbox.room().on_room(notifier::unparker());
-                inbox.wake();
-            }
-            if take_all(needed) {
-                return true;
-            }
-            let left = wait.saturating_sub(start.elapsed());
-            if left.is_zero() || needed.iter().any(|(inbox, _)| inbox.berth().is_lost()) {
-                return false;
-            }
-            thread::park_timeout(left);
-        }
     }
 
     /// The home of the channel called `name`.
@@ -475,6 +455,28 @@ impl ControlPlane {
         if discarded > 0 {
             self.counters.discarded.add(discarded);
         }
+    }
+}
+
+/// Takes all the room that is needed; waits up to `wait` for it.
+fn wait_for(needed: &[(&Inbox, usize)], wait: Duration) -> bool {
+    if wait.is_zero() {
+        return false;
+    }
+    let start = Instant::now();
+    loop {
+        for (inbox, _) in needed {
+            inbox.room().on_room(notifier::unparker());
+            inbox.wake();
+        }
+        if take_all(needed) {
+            return true;
+        }
+        let left = wait.saturating_sub(start.elapsed());
+        if left.is_zero() || needed.iter().any(|(inbox, _)| inbox.berth().is_lost()) {
+            return false;
+        }
+        thread::park_timeout(left);
     }
 }
 

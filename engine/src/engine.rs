@@ -21,7 +21,7 @@ use crate::{
     policy::{Predicate, ProgramError, standard::Isolation},
     router::{self, Channel},
     security::SecurityContext,
-    shard::{Member, Resolver, Subscribed, drive::Driver, inbox::Inbox, resume::Outcome},
+    shard::{Member, Resolver, Subscribed, drive::Driver, resume::Outcome},
     subscriber::{Kept, Reload, Resumed, Subscriber, SubscriberOptions},
     value::Value,
 };
@@ -31,6 +31,9 @@ pub use crate::shard::{
     receipt::{Receipt, Report},
     resolve::{Job, Resolve},
 };
+
+/// Frames of a ring that any setting can ask for: its indexes and its memory have an end.
+const RING_FRAMES_MAX: usize = 1 << 24;
 
 /// Looks at a receipt before its publisher sleeps: about as long as a hand-over to a shard that is awake.
 const RECEIPT_SPINS: u32 = 2_000;
@@ -169,7 +172,8 @@ impl EngineBuilder {
     /// Starts the engine.
     ///
     /// # Errors
-    /// `BuildError::Limit` for no shards or more than `shards_max` (64 at most), `BuildError::Thread` from the system.
+    /// `BuildError::Limit` for no shards or more than `shards_max` (64 at most) and for rings beyond 2²⁴ frames,
+    /// `BuildError::Thread` from the system.
     pub fn build(self) -> Result<Engine, BuildError> {
         let cores = self.pin.then(core_affinity::get_core_ids).flatten().unwrap_or_default();
         let spins =
@@ -196,6 +200,8 @@ impl EngineBuilder {
         let count = self.shards.unwrap_or(cores.saturating_sub(1)).max(1);
         let max = self.settings.limits.shards_max.min(64);
         LimitExceeded::check("shards_max", count, max).map_err(BuildError::Limit)?;
+        let frames = self.settings.limits.ring_frames_max;
+        LimitExceeded::check("ring_frames_max", frames, RING_FRAMES_MAX).map_err(BuildError::Limit)?;
         let (plane, shards) = ControlPlane::new(self.settings, count as u16).map_err(BuildError::Policy)?;
         Ok((Engine(Arc::new(Owner { plane: Arc::new(plane), threads: Locked::default() })), shards))
     }
@@ -347,10 +353,10 @@ impl Engine {
     /// # Errors
     /// See [`PublishError`].
     pub fn try_publish(&self, event: Event) -> Result<Receipt, PublishError> {
-        self.publish_until(event, None)
+        self.publish_until(event, Duration::ZERO)
     }
 
-    fn publish_until(&self, event: Event, wait: Option<Duration>) -> Result<Receipt, PublishError> {
+    fn publish_until(&self, event: Event, wait: Duration) -> Result<Receipt, PublishError> {
         let (receipt, hold) = Receipt::new(RECEIPT_SPINS);
         let home = self.0.plane.offer(event, Some(hold), wait)?;
         home.run(|| receipt.is_dispatched());
@@ -388,13 +394,13 @@ impl Engine {
     /// # Errors
     /// See [`Engine::publish_many`].
     pub fn try_publish_many(&self, events: Vec<Event>) -> Result<Vec<Receipt>, PublishManyError> {
-        self.publish_many_within(events, None)
+        self.publish_many_within(events, Duration::ZERO)
     }
 
     fn publish_many_within(
         &self,
         events: Vec<Event>,
-        wait: Option<Duration>,
+        wait: Duration,
     ) -> Result<Vec<Receipt>, PublishManyError> {
         let (receipts, holds): (Vec<_>, Vec<_>) = events.iter().map(|_| Receipt::new(RECEIPT_SPINS)).unzip();
         let batch = events.into_iter().zip(holds).collect();
@@ -406,8 +412,8 @@ impl Engine {
     }
 
     /// How long a publish that finds no room waits for it.
-    fn patience(&self) -> Option<Duration> {
-        Some(self.0.plane.limits().publish_wait_max)
+    fn patience(&self) -> Duration {
+        self.0.plane.limits().publish_wait_max
     }
 
     /// The compiled operation of a document, made once for each document and name.

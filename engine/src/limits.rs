@@ -52,7 +52,7 @@ pub struct Limits {
     pub subscription_id_bytes_max: usize,
     /// Bytes of a GraphQL document.
     pub query_bytes_max: usize,
-    /// Tokens of a GraphQL document.
+    /// Tokens of a GraphQL document, with white space, commas and the end.
     pub query_tokens_max: usize,
     /// Nesting of a GraphQL document's selections, fragments followed.
     pub query_depth_max: usize,

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test: what cannot be is a failure")]
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use coulis::{
-    engine::{Engine, Job, Resolve},
+    engine::{Engine, Resolve},
     event::Event,
     limits::Limits,
     overflow::Overflow,
@@ -13,7 +13,7 @@ use coulis::{
     subscriber::{Content, SubscriberOptions},
     value::Value,
 };
-use coulis_tests::{build, event, reader, request};
+use coulis_tests::{Kept, build, event, reader, request};
 
 /// What came of an attempt of some size: accepted, or why not.
 type Attempt = Result<(), String>;
@@ -89,21 +89,6 @@ fn resume(limits: &Limits, n: usize, name: &str) -> Attempt {
     start(&engine, &cursor).result.map_err(|_| name.into())
 }
 
-/// Keeps its jobs.
-#[derive(Debug, Default)]
-struct Silent(Mutex<Vec<Job>>);
-
-impl Resolve for Silent {
-    fn resolve(&self, job: Job) -> Result<(), Job> {
-        self.0.lock().unwrap().push(job);
-        Ok(())
-    }
-
-    fn is_async(&self) -> bool {
-        true
-    }
-}
-
 fn message(limits: &Limits, text: &str) -> Attempt {
     let mut machine = Machine::new(limits);
     match machine.receive(text) {
@@ -165,9 +150,9 @@ const ROWS: &[Row] = &[
         request(&"s".repeat(n), "subscription { c }")
     )),
     row!(query_bytes_max = 30, |limits, n| query(limits, &format!("{:1$}", "subscription { c }", n))),
-    row!(query_tokens_max = 8, |limits, n| query(
+    row!(query_tokens_max = 10, |limits, n| query(
         limits,
-        &format!("subscription {{ c {{ {} }} }}", "a ".repeat(n - 6))
+        &format!("subscription{{c{{a{}}}}}", ",".repeat(n - 8))
     )),
     row!(query_depth_max = 5, |limits, n| query(
         limits,
@@ -184,14 +169,13 @@ const ROWS: &[Row] = &[
         subscribe(limits, coulis::engine::SubscribeRequest { variables, ..request("s", query) })
     }),
     row!(ring_frames_max = 8, |limits, n| unread(limits, n, Overflow::DropNewest, "ring_frames_max")),
-    row!(ring_bytes_max = 20, |limits, n| {
-        // Two bodies of `{"data":{"c":…}}`: 15 bytes and what the digits take.
-        let limits =
-            Limits { log_events_max: 0, ring_bytes_max: limits.ring_bytes_max + 12, ..limits.clone() };
+    row!(ring_bytes_max = 40, |limits, n| {
+        // Two bodies of `{"data":{"c":…}}`: 15 bytes each, and what the digits take.
+        let limits = Limits { log_events_max: 0, ..limits.clone() };
         let engine = engine(&limits);
         let mut reader = reader(&engine, [request("s", "subscription { c }")]);
         engine.publish_blocking(event("c", "1")).unwrap();
-        engine.publish_blocking(event("c", &"1".repeat(n - 18))).unwrap();
+        engine.publish_blocking(event("c", &"1".repeat(n - 31))).unwrap();
         let mut first = None;
         reader.drain(usize::MAX, |delivery| {
             _ = first.get_or_insert(matches!(delivery.content, Content::Result(_)))
@@ -220,7 +204,7 @@ const ROWS: &[Row] = &[
     row!(replay_events_max = 5, |limits, n| resume(limits, n, "replay_events_max")),
     row!(resolver_pending_max = 4, |limits, n| {
         let engine = engine(limits);
-        let resolver: Arc<dyn Resolve> = Arc::new(Silent::default());
+        let resolver: Arc<dyn Resolve> = Arc::new(Kept::default());
         let request = coulis::engine::SubscribeRequest {
             resolver: Some(resolver),
             ..request("s", "subscription { c }")
@@ -232,7 +216,7 @@ const ROWS: &[Row] = &[
     row!(body_bytes_max = 40, |limits, n| {
         let engine = engine(&Limits { log_events_max: 0, ..limits.clone() });
         let mut reader = reader(&engine, [request("s", "subscription { c }")]);
-        engine.publish_blocking(event("c", &"1".repeat(n - 14))).unwrap();
+        engine.publish_blocking(event("c", &"1".repeat(n - 15))).unwrap();
         let mut body = String::new();
         reader.drain(1, |delivery| {
             if let Content::Result(payload) = delivery.content {

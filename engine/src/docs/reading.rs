@@ -12,8 +12,8 @@
 //! | [`poll_next`](crate::subscriber::Subscriber::poll_next) | a task of any async runtime | the task | the same, and a swap of a flag |
 //! | [`Mailbox`](crate::notifier::Mailbox) | one thread or event loop with many readers | by its waker | one wake for a batch, whatever the number of readers |
 //!
-//! `next_timeout` and `poll_next` are `try_next` with a sleep. Where a notice stands before a result, these three hold the
-//! result for the next call, and `drain` does not see it: use either `drain` or them on one reader, not both.
+//! `next_timeout` and `poll_next` are `try_next` with a sleep. Where a notice stands before a result, these three hold
+//! the result for the next call; a `drain` in between hands it out first.
 //!
 //! How a reader is woken is decided when it is opened, by [`Wake`](crate::notifier::Wake):
 //!

@@ -19,6 +19,9 @@ use crate::{
 /// Hashes the values of keys; seeded at random, because the values come from outside.
 type Hashes = foldhash::fast::RandomState;
 
+/// Values of the keys that an event must have.
+type Values = Box<[Identity]>;
+
 /// Numbers of groups.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Postings {
@@ -39,7 +42,7 @@ pub(super) struct Cluster {
     groups: u64,
     hashes: Hashes,
     /// By the values of the keys that an event must have.
-    buckets: PersistentMap<Box<[Identity]>, Arc<Bucket>>,
+    buckets: PersistentMap<Values, Arc<Bucket>>,
 }
 
 /// Groups with equal values of the keys that an event must have.
@@ -97,7 +100,7 @@ impl Cluster {
         for (at, _) in self.required() {
             hash = self.hashes.hash_one((hash, known[at].text()?));
         }
-        let is = |values: &Box<[Identity]>| {
+        let is = |values: &Values| {
             self.required().zip(values).all(|((at, _), value)| known[at].text() == Some(value.as_str()))
         };
         let bucket = self.buckets.get(hash, is)?;
@@ -130,13 +133,13 @@ impl Cluster {
     fn each_list(&mut self, predicate: &Predicate, make: bool, change: impl Fn(&mut Postings)) {
         let value = |key: &Key| predicate.constant(key.constant);
         // A reader without a value that an event must equal sees nothing: it stands in no list.
-        let values: Option<Box<[Identity]>> = self.required().map(|(_, key)| value(key).cloned()).collect();
+        let values: Option<Values> = self.required().map(|(_, key)| value(key).cloned()).collect();
         let Some(values) = values else { return };
         let hash = self.hash(values.iter().map(Identity::as_str));
         let optional: Vec<_> = self.optional().map(|(_, key)| value(key).cloned()).collect();
         let hashes: Vec<_> =
             optional.iter().map(|value| self.hash(value.iter().map(Identity::as_str))).collect();
-        let is = |other: &Box<[Identity]>| *other == values;
+        let is = |other: &Values| *other == values;
         if !make && self.buckets.get(hash, is).is_none() {
             return;
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{envelope, id::Offset, payload::Payload, shard::resume::Resumed};
+use crate::{envelope, id::Offset, payload::Payload, shard::resume::Resumed, value::quote};
 
 /// Frames that a reader did not get, because it or its resolver was too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,25 @@ impl Content<'_> {
             Self::Resumed(resumed) => OwnedContent::Resumed(resumed),
             Self::Ended(gap) => OwnedContent::Ended(gap),
         }
+    }
+}
+
+impl OwnedContent {
+    pub(super) fn borrow(&self) -> Content<'_> {
+        match self {
+            Self::Result(payload) => Content::Result(payload),
+            Self::Gap(gap) => Content::Gap(*gap),
+            Self::Resumed(resumed) => Content::Resumed(*resumed),
+            Self::Ended(gap) => Content::Ended(*gap),
+        }
+    }
+}
+
+impl Message {
+    /// Appends this as a `next` message with the subscription's id.
+    pub fn write_next(&self, out: &mut Vec<u8>) {
+        let Self { id, content } = self;
+        Delivery { id, id_json: &quote(id), content: content.borrow() }.write_next(out);
     }
 }
 

@@ -28,6 +28,7 @@ use crate::{
     ring::Consumer,
     router::Channel,
     shard::{Member, Registration, resume::Outcome},
+    value::quote,
 };
 use active::Active;
 
@@ -38,7 +39,7 @@ pub use crate::shard::{log::Reload, resume::Resumed};
 pub struct SubscriberOptions {
     /// How the reader learns of its frames.
     pub wake: Wake,
-    /// Frames that may wait, instead of `Limits::ring_frames_max`.
+    /// Frames that may wait, if that is less than `Limits::ring_frames_max`; rounded up to a power of two, 8 at least.
     pub ring_frames_max: Option<usize>,
 }
 
@@ -99,6 +100,21 @@ impl Subscriber {
     /// Hands up to `max` results, oldest first, to `take`; answers how many. Notices of gaps, resumptions and ends
     /// come between and are not counted. Never waits.
     pub fn drain(&mut self, max: usize, mut take: impl FnMut(Delivery<'_>)) -> usize {
+        let held = self.hand_out_messages(&mut take);
+        held + self.drain_ring(max.saturating_sub(held), take)
+    }
+
+    /// What [`Subscriber::try_next`] took out of the ring and has not handed out; answers how many results.
+    fn hand_out_messages(&mut self, take: &mut impl FnMut(Delivery<'_>)) -> usize {
+        let mut results = 0;
+        for Message { id, content } in std::mem::take(&mut self.messages) {
+            results += usize::from(matches!(content, OwnedContent::Result(_)));
+            take(Delivery { id: &id, id_json: &quote(&id), content: content.borrow() });
+        }
+        results
+    }
+
+    fn drain_ring(&mut self, max: usize, mut take: impl FnMut(Delivery<'_>)) -> usize {
         self.link.doorbell.answer();
         self.notices(&mut take);
         let Self { ring, subscriptions, .. } = self;
@@ -158,7 +174,7 @@ impl Subscriber {
     pub fn try_next(&mut self) -> Option<Message> {
         if self.messages.is_empty() {
             let mut messages = std::mem::take(&mut self.messages);
-            self.drain(1, |delivery| {
+            self.drain_ring(1, |delivery| {
                 let id = Arc::from(delivery.id);
                 messages.push_back(Message { id, content: delivery.content.to_owned() });
             });

@@ -1,5 +1,7 @@
 //! The index against the plain words of what it does: every group is asked.
 
+#![allow(clippy::unwrap_used, reason = "a test: what cannot be is a failure")]
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
