@@ -187,7 +187,11 @@ impl Outlet {
     pub(crate) fn discard(&self) {
         self.publishes.drain().for_each(drop);
         self.forwards.drain().for_each(drop);
-        while self.inbox.control.pop().is_some() {}
+        while let Some(control) = self.inbox.control.pop() {
+            if let Control::Open { link, .. } = control {
+                link.end();
+            }
+        }
     }
 }
 
