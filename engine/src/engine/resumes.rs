@@ -81,7 +81,8 @@ impl Bench {
     /// Some text to resume channel `at` from, and the offset that it means there, if it means one.
     fn cursor(&mut self, at: usize) -> (String, Result<u64, Option<Reload>>) {
         let last = self.last[at];
-        let of = |at: usize| self.engine.0.plane.channel(NAMES[at], &SecurityContext::default()).unwrap().0.id;
+        let of =
+            |at: usize| self.engine.0.plane.channel(NAMES[at], &SecurityContext::default()).unwrap().0.id;
         let text = |epoch, channel, offset| Cursor { epoch, channel, offset: Offset(offset) }.to_string();
         let other = (at + 1) % NAMES.len();
         match self.random.below(12) {
@@ -445,6 +446,6 @@ fn threads_that_resume_miss_nothing() {
     for seed in first..first + number("COULIS_RUNS", 6).min(10_000) {
         let outcome = std::panic::catch_unwind(|| round(seed));
         resumes += outcome.unwrap_or_else(|_| panic!("seen with COULIS_SEED={seed} COULIS_RUNS=1"));
+        println!("seed {seed}: {resumes} resumes so far");
     }
-    println!("{resumes} resumes");
 }

@@ -3,6 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
+use crate::{
+    notifier::Wake,
+    subscriber::{Content, OwnedContent},
+};
 
 #[test]
 fn an_event_that_finds_its_shard_taken_is_left_to_the_shards_thread() {
@@ -86,4 +90,221 @@ fn closing_ends_whoever_else_is_there() {
         engine.close();
         assert!(late.join().unwrap().berth().unmoor().is_none(), "a shard was left behind");
     }
+}
+
+fn subscribe(engine: &Engine, reader: &mut Subscriber, id: &str, more: SubscribeRequest) {
+    let query = "subscription { x }".into();
+    engine.subscribe(reader, SubscribeRequest { id: id.into(), query, ..more }).unwrap();
+}
+
+/// A resolver whose jobs are taken by hand.
+#[derive(Debug)]
+struct Handed(flume::Sender<Job>);
+
+impl Resolve for Handed {
+    fn resolve(&self, job: Job) -> Result<(), Job> {
+        self.0.send(job).map_err(|unsent| unsent.0)
+    }
+
+    fn is_async(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_panic_of_a_resolvers_thread_harms_no_shard() {
+    let engine = Engine::builder().shards(1).build().unwrap();
+    let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+    let (jobs, work) = flume::unbounded();
+    let resolver: Option<Arc<dyn Resolve>> = Some(Arc::new(Handed(jobs)));
+    let channels = vec!["c".into()];
+    subscribe(&engine, &mut reader, "s", SubscribeRequest { channels, resolver, ..Default::default() });
+    for _ in 0..100 {
+        engine.publish(event(&engine, "c")).unwrap();
+        let job = work.recv().unwrap();
+        let hand = thread::spawn(move || {
+            let _job = job;
+            panic!("the user's code, on purpose");
+        });
+        assert!(hand.join().is_err());
+        let message = reader.next_timeout(Duration::from_secs(5)).expect("the error is told");
+        let OwnedContent::Result(payload) = message.content else { panic!("{message:?}") };
+        assert!(String::from_utf8_lossy(payload.body()).contains("errors"));
+    }
+}
+
+#[test]
+fn a_wish_to_resume_that_is_answered_at_once_is_told_to_a_mailbox() {
+    let engine = Engine::builder().shards(1).build().unwrap();
+    let mailbox = crate::notifier::Mailbox::new(crate::notifier::unparker());
+    let wake = Wake::Mailbox(Arc::clone(&mailbox), 7);
+    let mut reader = engine.open(SubscriberOptions { wake, ring_frames_max: None }).unwrap();
+    let (channels, resume) = (vec!["a".into(), "b".into()], Some(String::new()));
+    subscribe(&engine, &mut reader, "s", SubscribeRequest { channels, resume, ..Default::default() });
+    let mut listed = 0;
+    mailbox.ready(|_| listed += 1);
+    assert_eq!(listed, 1, "nobody reads the answer");
+}
+
+#[test]
+fn a_reader_of_a_lost_shard_does_not_wait_for_ever() {
+    let engine = Engine::builder().shards(1).build().unwrap();
+    let inbox = engine.0.plane.inboxes()[0].clone();
+    lose(&inbox, || {});
+    inbox.wake();
+    let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+    engine.close();
+    let start = std::time::Instant::now();
+    assert!(reader.next_timeout(Duration::from_secs(3)).is_none());
+    assert!(start.elapsed() < Duration::from_secs(2), "nothing can come, but it waits");
+}
+
+/// Refuses every job: what it would have made is lost, by frames without a body.
+#[derive(Debug)]
+struct Refusing;
+
+impl Resolve for Refusing {
+    fn resolve(&self, job: Job) -> Result<(), Job> {
+        Err(job)
+    }
+
+    fn is_async(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_reader_that_resumes_again_and_again_and_never_reads_is_bounded() {
+    let limits = Limits { ring_frames_max: 8, replay_events_max: 100, ..Limits::default() };
+    let engine = Engine::builder().shards(1).limits(limits).build().unwrap();
+    let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+    let options = |resume| SubscribeRequest {
+        channels: vec!["c".into()],
+        resolver: Some(Arc::new(Refusing)),
+        resume: Some(resume),
+        ..Default::default()
+    };
+    subscribe(&engine, &mut reader, "first", options(String::new()));
+    let mut start = None;
+    reader.drain(1, |delivery| {
+        if let Content::Resumed(resumed) = delivery.content {
+            start = resumed.cursor;
+        }
+    });
+    reader.cancel("first");
+    (0..100).for_each(|_| _ = engine.publish(event(&engine, "c")).unwrap().wait());
+    for _ in 0..100 {
+        subscribe(&engine, &mut reader, "s", options(start.unwrap().to_string()));
+        reader.cancel("s");
+    }
+    engine.close();
+    let mut waiting = 0;
+    let ring = reader.ring_for_tests();
+    while ring.take(usize::MAX, |_, _| waiting += 1) > 0 {}
+    assert!(waiting <= 8 + 100, "{waiting} frames wait for a reader of 8, and 100 to replay");
+}
+
+#[test]
+fn what_latest_per_key_keeps_aside_is_bounded_in_bytes() {
+    let limits = Limits { ring_bytes_max: 10_000, ..Limits::default() };
+    let engine = Engine::builder().shards(1).limits(limits).build().unwrap();
+    let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+    let (query, overflow) = ("subscription { x { k t } }".into(), Overflow::latest_per_key("k"));
+    let request = SubscribeRequest {
+        id: "s".into(),
+        query,
+        channels: vec!["c".into()],
+        overflow,
+        ..Default::default()
+    };
+    engine.subscribe(&mut reader, request).unwrap();
+    for key in 0..500 {
+        let document = format!(r#"{{"k":{key},"t":"{}"}}"#, "x".repeat(5_000)).into_bytes();
+        let event = Event::new("e", "c", document, engine.limits()).unwrap();
+        engine.publish(event).unwrap().wait();
+    }
+    let metrics = engine.metrics();
+    let waiting = metrics.pending();
+    assert!(waiting <= 10, "{waiting} bodies of 5,000 bytes wait where 10,000 bytes may: {metrics:?}");
+}
+
+#[test]
+fn what_was_handed_out_leaves_room() {
+    let limits = Limits { ring_bytes_max: 10_000, ..Limits::default() };
+    let engine = Engine::builder().shards(1).limits(limits).build().unwrap();
+    let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+    let (channels, overflow) = (vec!["c".into()], Overflow::Disconnect);
+    subscribe(&engine, &mut reader, "s", SubscribeRequest { channels, overflow, ..Default::default() });
+    engine.publish(event(&engine, "c")).unwrap().wait();
+    let mut got = 0;
+    reader.drain(1_000, |delivery| {
+        assert!(matches!(delivery.content, Content::Result(_)), "{delivery:?}: it never had more than one");
+        got += 1;
+        if got < 1_000 {
+            engine.publish(event(&engine, "c")).unwrap().wait();
+        }
+    });
+    assert_eq!(got, 1_000);
+}
+
+/// A place that is used again must not lead to what another document selects (promise P5).
+#[test]
+fn bodies_of_many_documents_stay_apart() {
+    let engine = Engine::builder().shards(1).build().unwrap();
+    let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+    let mut alive = std::collections::VecDeque::new();
+    for number in 0..300 {
+        let (id, query) = (format!("s{number}"), format!("subscription {{ x {{ f{number}: n }} }}"));
+        let request =
+            SubscribeRequest { id: id.clone(), query, channels: vec!["c".into()], ..Default::default() };
+        engine.subscribe(&mut reader, request).unwrap();
+        alive.push_back(id);
+        if number % 3 == 0 || alive.len() > 20 {
+            let gone = alive.remove(number * 7 % alive.len()).unwrap();
+            assert!(reader.cancel(&gone));
+        }
+        let event = Event::new("e", "c", br#"{"n":1}"#.to_vec(), engine.limits()).unwrap();
+        engine.publish(event).unwrap().wait();
+        let mut seen = 0;
+        reader.drain(usize::MAX, |delivery| {
+            let Content::Result(payload) = delivery.content else { panic!("{delivery:?}") };
+            let wanted = format!(r#"{{"data":{{"x":{{"f{}":1}}}}"#, &delivery.id[1..]);
+            let body = String::from_utf8_lossy(payload.body());
+            assert!(body.starts_with(&wanted), "{} got {body}", delivery.id);
+            seen += 1;
+        });
+        assert_eq!(seen, alive.len());
+    }
+}
+
+#[test]
+fn a_replay_brings_only_the_event_types_that_are_wanted() {
+    let engine = Engine::builder().shards(1).build().unwrap();
+    let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+    let options = |resume: String| SubscribeRequest {
+        channels: vec!["c".into()],
+        events: vec!["wanted".into()],
+        resume: Some(resume),
+        ..Default::default()
+    };
+    subscribe(&engine, &mut reader, "first", options(String::new()));
+    let mut start = None;
+    reader.drain(1, |delivery| {
+        if let Content::Resumed(resumed) = delivery.content {
+            start = resumed.cursor;
+        }
+    });
+    reader.cancel("first");
+    for kind in ["wanted", "other", "wanted"] {
+        let event = Event::new(kind, "c", b"1".to_vec(), engine.limits()).unwrap();
+        engine.publish(event).unwrap().wait();
+    }
+    subscribe(&engine, &mut reader, "s", options(start.unwrap().to_string()));
+    let mut offsets = Vec::new();
+    reader.drain(10, |delivery| {
+        if let Content::Result(payload) = delivery.content {
+            offsets.push(payload.offset().0);
+        }
+    });
+    assert_eq!(offsets, [1, 3]);
 }
