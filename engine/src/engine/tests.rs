@@ -308,3 +308,149 @@ fn a_replay_brings_only_the_event_types_that_are_wanted() {
     });
     assert_eq!(offsets, [1, 3]);
 }
+
+#[test]
+fn a_mailbox_is_reminded_of_what_was_left() {
+    let engine = Engine::builder().shards(1).build().unwrap();
+    let mailbox = crate::notifier::Mailbox::new(crate::notifier::unparker());
+    let wake = Wake::Mailbox(Arc::clone(&mailbox), 7);
+    let mut reader = engine.open(SubscriberOptions { wake, ring_frames_max: None }).unwrap();
+    subscribe(
+        &engine,
+        &mut reader,
+        "s",
+        SubscribeRequest { channels: vec!["c".into()], ..Default::default() },
+    );
+    (0..3).for_each(|_| _ = engine.publish(event(&engine, "c")).unwrap().wait());
+    for left in [2, 1, 0] {
+        let mut listed = 0;
+        mailbox.ready(|_| listed += 1);
+        assert_eq!((listed, reader.drain(1, |_| {})), (1, 1), "{left} left");
+    }
+}
+
+#[test]
+fn what_was_kept_for_a_cancelled_subscription_is_discarded() {
+    let limits = Limits { ring_frames_max: 8, ..Limits::default() };
+    let engine = Engine::builder().shards(1).limits(limits).build().unwrap();
+    let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+    let (channels, overflow) = (vec!["c".into()], Overflow::latest_per_key("k"));
+    subscribe(&engine, &mut reader, "s", SubscribeRequest { channels, overflow, ..Default::default() });
+    (0..20).for_each(|_| _ = engine.publish(event(&engine, "c")).unwrap().wait());
+    assert_eq!(engine.metrics().pending(), 9);
+    reader.cancel("s");
+    for _ in 0..100 {
+        reader.drain(usize::MAX, |delivery| panic!("{delivery:?}"));
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(engine.metrics().pending(), 0, "{:?}", engine.metrics());
+}
+
+#[test]
+fn a_small_result_does_not_overtake_one_that_is_kept() {
+    let limits = Limits { ring_bytes_max: 1_000, log_events_max: 0, ..Limits::default() };
+    let engine = Engine::builder().shards(1).limits(limits).build().unwrap();
+    let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+    for channel in ["a", "b"] {
+        let (query, overflow) = ("subscription { x { k t } }".into(), Overflow::latest_per_key("k"));
+        let channels = vec![channel.into()];
+        let request =
+            SubscribeRequest { id: channel.into(), query, channels, overflow, ..Default::default() };
+        engine.subscribe(&mut reader, request).unwrap();
+    }
+    let publish = |channel, key: u32, bytes| {
+        let document = format!(r#"{{"k":{key},"t":"{}"}}"#, "x".repeat(bytes)).into_bytes();
+        engine.publish(Event::new("e", channel, document, engine.limits()).unwrap()).unwrap().wait();
+    };
+    // Of 1,000 bytes four results of 240 fit, or three and none of 300.
+    (0..3).for_each(|key| publish("b", key, 209));
+    publish("a", 0, 269);
+    (3..5).for_each(|key| publish("b", key, 209));
+    let mut offsets = Vec::new();
+    let mut take = |reader: &mut Subscriber, max| {
+        reader.drain(max, |delivery| match delivery.content {
+            Content::Result(payload) if delivery.id == "b" => offsets.push(payload.offset().0),
+            Content::Result(_) => {}
+            _ => panic!("{delivery:?}"),
+        })
+    };
+    take(&mut reader, 1);
+    publish("b", 5, 209);
+    for _ in 0..100 {
+        take(&mut reader, 10);
+        // The shard's thread refills.
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(offsets, [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn a_replay_that_is_too_much_for_its_resolver_is_refused() {
+    let limits = Limits { resolver_pending_max: 4, ..Limits::default() };
+    let engine = Engine::builder().shards(1).limits(limits).build().unwrap();
+    let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+    let (jobs, _work) = flume::unbounded();
+    let resolver: Arc<dyn Resolve> = Arc::new(Handed(jobs));
+    let options = |resume: String| SubscribeRequest {
+        channels: vec!["c".into()],
+        resolver: Some(Arc::clone(&resolver)),
+        resume: Some(resume),
+        ..Default::default()
+    };
+    let told = |reader: &mut Subscriber| {
+        let mut told = None;
+        reader.drain(1, |delivery| match delivery.content {
+            Content::Resumed(resumed) => told = Some(resumed),
+            _ => panic!("{delivery:?}"),
+        });
+        told.unwrap()
+    };
+    subscribe(&engine, &mut reader, "first", options(String::new()));
+    let start = told(&mut reader).cursor.unwrap();
+    reader.cancel("first");
+    (0..5).for_each(|_| _ = engine.publish(event(&engine, "c")).unwrap().wait());
+    subscribe(&engine, &mut reader, "five", options(start.to_string()));
+    assert_eq!(told(&mut reader).result, Err(Reload::Trimmed));
+    let start = Cursor { offset: crate::id::Offset(1), ..start };
+    subscribe(&engine, &mut reader, "four", options(start.to_string()));
+    assert_eq!(told(&mut reader).result, Ok(()));
+}
+
+/// Another subscription's kept results must not take the room that was made for a replay (promise P6).
+#[test]
+fn a_replay_that_coalesces_is_complete_too() {
+    let limits = Limits { ring_frames_max: 8, ..Limits::default() };
+    let engine = Engine::builder().shards(1).limits(limits).build().unwrap();
+    let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+    let options = |channel: &str, key: &str, resume: Option<String>| SubscribeRequest {
+        channels: vec![channel.into()],
+        overflow: Overflow::latest_per_key(key),
+        resume,
+        ..Default::default()
+    };
+    subscribe(&engine, &mut reader, "first", options("c", "none", Some(String::new())));
+    let mut start = None;
+    reader.drain(1, |delivery| {
+        if let Content::Resumed(resumed) = delivery.content {
+            start = resumed.cursor;
+        }
+    });
+    reader.cancel("first");
+    (0..20).for_each(|_| _ = engine.publish(event(&engine, "c")).unwrap().wait());
+    subscribe(&engine, &mut reader, "busy", options("busy", "k", None));
+    for key in 0..30 {
+        let document = format!(r#"{{"k":{key}}}"#).into_bytes();
+        engine.publish(Event::new("e", "busy", document, engine.limits()).unwrap()).unwrap().wait();
+    }
+    subscribe(&engine, &mut reader, "s", options("c", "none", start.map(|cursor| cursor.to_string())));
+    let (mut complete, mut offsets) = (false, Vec::new());
+    for _ in 0..50 {
+        reader.drain(usize::MAX, |delivery| match delivery.content {
+            Content::Resumed(resumed) => complete = resumed.result.is_ok(),
+            Content::Result(payload) if delivery.id == "s" => offsets.push(payload.offset().0),
+            _ => {}
+        });
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(!complete || offsets.iter().copied().eq(1..=20), "said to be complete: {offsets:?}");
+}

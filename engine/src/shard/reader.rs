@@ -142,9 +142,13 @@ impl Reader {
         }
     }
 
-    /// Makes room for `frames` that come at once, beyond the ring's bound. Answers whether `bytes` fit, too.
+    /// Makes room for `frames` that come at once, beyond the ring's bound. Answers whether `bytes` fit, too. What is
+    /// kept aside has room then, as well: it may go first.
     pub(super) fn reserve(&mut self, frames: usize, bytes: u64) -> bool {
-        let fits = self.fits(bytes) && self.ring.len() + frames <= self.frames_max;
+        let frames = frames + self.kept.values().map(|kept| kept.results.len()).sum::<usize>();
+        self.read = self.link.read();
+        let fits = self.bytes - self.read + bytes + self.kept_bytes <= self.bytes_max
+            && self.ring.len() + frames <= self.frames_max;
         if fits {
             self.ring.reserve(frames);
         }

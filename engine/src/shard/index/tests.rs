@@ -113,6 +113,9 @@ proptest! {
         for (kind, tenant, user) in (1..3).flat_map(|k| (0..4).flat_map(move |t| (0..4).map(move |u| (k, t, u)))) {
             let event = event(kind, tenant, user);
             let mut found = Vec::new();
+            for postings in groups.clusters.iter().filter_map(|cluster| cluster.candidates(&event)) {
+                postings.for_each(|number| assert!(groups.get(number).is_some(), "{number} has gone"));
+            }
             let members = index.matching(&event, |group| {
                 if group.predicate.admits(&event) {
                     found.push(Arc::as_ptr(group));
