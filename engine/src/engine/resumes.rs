@@ -199,6 +199,8 @@ struct Round {
     engine: Engine,
     /// Events accepted, by channel.
     accepted: [AtomicU64; NAMES.len()],
+    /// Everything was published: nobody subscribes any more, else resolvers would never be done.
+    published: AtomicBool,
     over: AtomicBool,
     resolver: Arc<dyn Resolve>,
     ample: bool,
@@ -252,7 +254,7 @@ impl Round {
             let mut watched: HashMap<String, Watched> = HashMap::new();
             loop {
                 match random.below(40) {
-                    0..3 if watched.len() < 4 && !self.engine.is_closed() => {
+                    0..3 if watched.len() < 4 && !self.published.load(SeqCst) => {
                         let id = format!("s{resumes}");
                         match self.subscribe(&mut reader, &id, &seen, &mut random) {
                             Some(new) => _ = watched.insert(id, new),
@@ -266,7 +268,7 @@ impl Round {
                             watched.remove(&id);
                         }
                     }
-                    4 if random.below(10) == 0 && !self.engine.is_closed() => continue 'open,
+                    4 if random.below(10) == 0 && !self.published.load(SeqCst) => continue 'open,
                     _ => {}
                 }
                 // Read before it looks: what was accepted before the end is there then.
@@ -391,8 +393,8 @@ fn round(seed: u64) -> u64 {
     let engine = Engine::builder().shards(1 + (seed % 4) as usize).limits(limits).build().unwrap();
     let (jobs, work) = flume::unbounded::<Job>();
     let resolver: Arc<dyn Resolve> = Arc::new(Hands(jobs));
-    let (accepted, over) = (Default::default(), AtomicBool::new(false));
-    let round = Arc::new(Round { engine, accepted, over, resolver, ample });
+    let (accepted, published, over) = (Default::default(), AtomicBool::new(false), AtomicBool::new(false));
+    let round = Arc::new(Round { engine, accepted, published, over, resolver, ample });
     let hands: Vec<_> = (0..2)
         .map(|_| {
             let (work, round) = (work.clone(), Arc::clone(&round));
@@ -422,6 +424,7 @@ fn round(seed: u64) -> u64 {
         round.engine.close();
     }
     publishers.into_iter().for_each(|publisher| publisher.join().unwrap());
+    round.published.store(true, SeqCst);
     // The answers of resolvers come before the end, where they are exact.
     while seed % 3 != 0 && round.engine.metrics().resolver_calls > 0 && !work.is_empty() {
         thread::yield_now();
