@@ -522,4 +522,6 @@ impl fmt::Debug for Engine {
 }
 
 #[cfg(all(test, not(coulis_loom)))]
+mod resumes;
+#[cfg(all(test, not(coulis_loom)))]
 mod tests;

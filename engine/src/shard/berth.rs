@@ -12,7 +12,7 @@ use std::{fmt, time::Instant};
 use super::Shard;
 use crate::{
     id::Millis,
-    sync::{AtomicBool, AtomicCell, Ordering, thread},
+    sync::{AtomicBool, AtomicCell, Ordering},
 };
 
 /// Batches that a publisher works for others at most; then the pinned thread takes over.
@@ -75,15 +75,18 @@ impl<S> fmt::Debug for Berth<S> {
 struct Taken<'a, S> {
     berth: &'a Berth<S>,
     shard: Option<Box<S>>,
+    /// The work has come back. Asking whether this thread panics would not do: work is done while a thread unwinds,
+    /// too, such as the answer of a resolver's job that is dropped then.
+    done: bool,
 }
 
 impl<S> Drop for Taken<'_, S> {
     fn drop(&mut self) {
         let shard = self.shard.take();
-        if thread::panicking() {
-            self.berth.lost.store(true, Ordering::Release);
-        } else if shard.is_some() {
+        if self.done {
             self.berth.shard.store(shard);
+        } else {
+            self.berth.lost.store(true, Ordering::Release);
         }
     }
 }
@@ -97,8 +100,10 @@ impl<S: Work> Berth<S> {
     /// Lets `work` have the shard, if nobody else has it.
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut S) -> R) -> Option<R> {
         let shard = self.shard.take()?;
-        let mut taken = Taken { berth: self, shard: Some(shard) };
-        taken.shard.as_deref_mut().map(work)
+        let mut taken = Taken { berth: self, shard: Some(shard), done: false };
+        let result = taken.shard.as_deref_mut().map(work);
+        taken.done = true;
+        result
     }
 
     /// Takes the shard out for good, if nobody has it.

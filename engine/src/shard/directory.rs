@@ -149,9 +149,12 @@ impl Directory {
             if let Some(moved) = here.leave(number, seat) {
                 self.seats.insert((channel, number, moved.reader, moved.subscription), seat);
             }
-            index.set(channel, Arc::clone(&here.groups));
             if here.groups.is_empty() {
+                // The snapshot, too, lets the list of the groups' numbers go.
+                index.set(channel, Arc::default());
                 self.channels.remove(&channel);
+            } else {
+                index.set(channel, Arc::clone(&here.groups));
             }
         }
         self.index.store(Arc::new(index));

@@ -203,7 +203,11 @@ impl Outlet {
         let mut publishes = Vec::new();
         self.take_publishes(&mut publishes, usize::MAX);
         self.forwards.drain().for_each(drop);
-        while self.inbox.control.pop().is_some() {}
+        while let Some(control) = self.inbox.control.pop() {
+            if let Control::Open { link, .. } = control {
+                link.end();
+            }
+        }
     }
 }
 

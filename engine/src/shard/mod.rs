@@ -288,8 +288,10 @@ impl Shard {
         }
         let asked =
             self.asked.get(&render.serial).filter(|_| render.resolver.is_some()).map_or(0, Asked::len);
-        let reader =
-            group.members.get(0).and_then(|member| self.readers.get_mut(member.slot as usize)?.as_mut());
+        let reader = group.members.get(0).and_then(|member| {
+            let reader = self.readers.get_mut(member.slot as usize)?.as_mut()?;
+            (reader.serial == member.reader).then_some(reader)
+        });
         let has_room = asked + missed.len() <= self.limits.resolver_pending_max || render.resolver.is_none();
         if has_room && reader.is_none_or(|reader| reader.reserve(missed.len(), bytes as u64)) {
             Ok((missed, tally))

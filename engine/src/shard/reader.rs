@@ -36,9 +36,13 @@ pub(super) struct Reader {
     /// How many of them the reader had read when this side last looked.
     read: u64,
     bytes_max: u64,
+    /// Frames that wait at most, with those of a replay.
+    frames_max: usize,
     keys_max: usize,
     /// What subscriptions that coalesce have waiting for room.
     kept: BTreeMap<u32, Kept>,
+    /// Bytes of all that is kept, with the keys.
+    kept_bytes: u64,
 }
 
 /// One subscription of a reader.
@@ -90,8 +94,10 @@ impl Reader {
             bytes: 0,
             read: 0,
             bytes_max: limits.ring_bytes_max as u64,
+            frames_max: limits.ring_frames_max.saturating_add(limits.replay_events_max),
             keys_max: limits.latest_keys_max,
             kept: BTreeMap::new(),
+            kept_bytes: 0,
         }
     }
 
@@ -177,9 +183,13 @@ impl Reader {
         }
     }
 
-    /// Makes room for `frames` that come at once, beyond the ring's bound. Answers whether `bytes` fit, too.
+    /// Makes room for `frames` that come at once, beyond the ring's bound. Answers whether `bytes` fit, too. What is
+    /// kept aside has room then, as well: it may go first.
     pub(super) fn reserve(&mut self, frames: usize, bytes: u64) -> bool {
-        let fits = self.fits(bytes);
+        let frames = frames + self.kept.values().map(|kept| kept.results.len()).sum::<usize>();
+        self.read = self.link.read();
+        let fits = self.bytes - self.read + bytes + self.kept_bytes <= self.bytes_max
+            && self.ring.len() + frames <= self.frames_max;
         if fits {
             self.ring.reserve(frames);
         }
@@ -222,12 +232,24 @@ impl Reader {
         let key = path.iter().try_fold(event.event.document().root(), |node, key| node.get(key));
         let kept = self.kept.entry(member.subscription);
         let kept = kept.or_insert_with(|| Kept::new(*member));
-        let key = (event.channel, key.map_or("", |node| node.raw()).into());
-        pushed.coalesced += u64::from(kept.put(key, payload));
-        if let Some(oldest) = (kept.results.len() > self.keys_max).then(|| kept.pop()).flatten() {
+        let key: Key = (event.channel, key.map_or("", |node| node.raw()).into());
+        self.kept_bytes += size(&key, &payload);
+        if let Some((key, replaced)) = kept.put(key, payload) {
+            self.kept_bytes -= size(&key, &replaced);
+            pushed.coalesced += 1;
+        }
+        while let Some((key, oldest)) = self.kept_beyond_bounds(member.subscription) {
+            self.kept_bytes -= size(&key, &oldest);
             pushed.dropped += self.refuse(member, &oldest);
         }
         self.refill(pushed);
+    }
+
+    /// The oldest result kept for `subscription`, if too much is kept; the newest one stays.
+    fn kept_beyond_bounds(&mut self, subscription: u32) -> Option<(Key, Payload)> {
+        let kept = self.kept.get_mut(&subscription)?;
+        let bytes = self.kept_bytes > self.bytes_max && kept.results.len() > 1;
+        (bytes || kept.results.len() > self.keys_max).then(|| kept.pop()).flatten()
     }
 
     /// Pushes what was kept, while there is room; the reader tells when there is more.
@@ -249,13 +271,18 @@ impl Reader {
                 Some((at, (key, payload)))
                     if self.is_live(&Member { resumed: false, ..member }, payload.offset()) =>
                 {
+                    let bytes = size(&key, &payload);
                     if let Err(payload) = self.try_push(&member, payload) {
                         entry.get_mut().results.insert(at, (key, payload));
                         break;
                     }
+                    self.kept_bytes -= bytes;
                     entry.get_mut().places.remove(&key);
                 }
-                Some(_) => pushed.discarded += 1,
+                Some((_, (key, payload))) => {
+                    self.kept_bytes -= size(&key, &payload);
+                    pushed.discarded += 1;
+                }
             }
         }
         self.kept = kept;
@@ -336,17 +363,21 @@ impl Kept {
         Self { member, next: 0, places: HashMap::new(), results: BTreeMap::new() }
     }
 
-    /// Puts a result at the end; answers whether it replaced an older one of its key.
-    fn put(&mut self, key: Key, payload: Payload) -> bool {
+    /// Puts a result at the end; answers the older one of its key that it replaced.
+    fn put(&mut self, key: Key, payload: Payload) -> Option<(Key, Payload)> {
         self.next += 1;
         let before = self.places.insert(key.clone(), self.next).and_then(|at| self.results.remove(&at));
         self.results.insert(self.next, (key, payload));
-        before.is_some()
+        before
     }
 
-    fn pop(&mut self) -> Option<Payload> {
+    fn pop(&mut self) -> Option<(Key, Payload)> {
         let (_, (key, payload)) = self.results.pop_first()?;
         self.places.remove(&key);
-        Some(payload)
+        Some((key, payload))
     }
+}
+
+fn size(key: &Key, payload: &Payload) -> u64 {
+    (key.1.len() + payload.body().len()) as u64
 }

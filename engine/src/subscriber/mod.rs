@@ -117,9 +117,10 @@ impl Subscriber {
     fn drain_ring(&mut self, max: usize, mut take: impl FnMut(Delivery<'_>)) -> usize {
         self.link.doorbell.answer();
         self.notices(&mut take);
-        let Self { ring, subscriptions, .. } = self;
-        let (mut delivered, mut discarded, mut bytes, mut taken) = (0, 0, 0, 1);
+        let Self { ring, subscriptions, link, .. } = self;
+        let (mut delivered, mut discarded, mut taken) = (0, 0, 1);
         while delivered < max && taken > 0 {
+            let mut bytes = 0;
             taken = ring.take(max - delivered, |payload, bits| {
                 let address = Address::from_bits(bits);
                 bytes += payload.body().len() as u64;
@@ -128,8 +129,8 @@ impl Subscriber {
                 delivered += usize::from(done);
                 discarded += u64::from(!done && !payload.is_lost());
             });
+            link.count_read(bytes);
         }
-        self.link.count_read(bytes);
         if taken > 0 {
             self.link.doorbell.remind();
         } else {
@@ -234,6 +235,12 @@ impl Subscriber {
         }
     }
 
+    /// The ring itself.
+    #[cfg(test)]
+    pub(crate) fn ring_for_tests(&mut self) -> &mut Consumer<Payload> {
+        &mut self.ring
+    }
+
     /// Whether there is a subscription `id`.
     pub fn has(&self, id: &str) -> bool {
         self.subscriptions.iter().any(|active| &*active.id == id)
@@ -270,6 +277,10 @@ impl Subscriber {
         Kept { id, registration, channels, resolved, overflow, outcome }: Kept<'_>,
     ) {
         self.resuming |= outcome.is_some();
+        if outcome.as_ref().is_some_and(|outcome| outcome.get().is_some()) {
+            // Answered before any shard saw it: nobody else rings.
+            self.link.doorbell.remind();
+        }
         self.coalesces |= matches!(overflow, Overflow::LatestPerKey(_));
         if self.subscriptions.is_empty() {
             // Most readers of the direct API have one; a vector would start with room for four.

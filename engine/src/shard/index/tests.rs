@@ -118,6 +118,9 @@ proptest! {
         for (kind, tenant, user) in (1..3).flat_map(|k| (0..4).flat_map(move |t| (0..4).map(move |u| (k, t, u)))) {
             let event = event(kind, tenant, user);
             let mut found = Vec::new();
+            for (postings, _) in groups.clusters.iter().filter_map(|cluster| cluster.candidates(&event)) {
+                postings.for_each(|number| assert!(groups.get(number).is_some(), "{number} has gone"));
+            }
             let members = index.matching(&event, |group, sure| {
                 let admits = group.predicate.admits(&event);
                 assert!(admits || !sure, "sure of {group:?}");
