@@ -118,7 +118,7 @@ impl Resolve for Handed {
 fn a_panic_of_a_resolvers_thread_harms_no_shard() {
     let engine = Engine::builder().shards(1).build().unwrap();
     let mut reader = engine.open(SubscriberOptions::default()).unwrap();
-    let (jobs, work) = flume::unbounded();
+    let (jobs, work) = flume::bounded(1 << 10);
     let resolver: Option<Arc<dyn Resolve>> = Some(Arc::new(Handed(jobs)));
     let channels = vec!["c".into()];
     subscribe(&engine, &mut reader, "s", SubscribeRequest { channels, resolver, ..Default::default() });
@@ -394,7 +394,7 @@ fn a_replay_that_is_too_much_for_its_resolver_is_refused() {
     let limits = Limits { resolver_pending_max: 4, ..Limits::default() };
     let engine = Engine::builder().shards(1).limits(limits).build().unwrap();
     let mut reader = engine.open(SubscriberOptions::default()).unwrap();
-    let (jobs, _work) = flume::unbounded();
+    let (jobs, _work) = flume::bounded(1 << 10);
     let resolver: Arc<dyn Resolve> = Arc::new(Handed(jobs));
     let options = |resume: String| SubscribeRequest {
         channels: vec!["c".into()],

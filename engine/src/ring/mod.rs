@@ -48,26 +48,20 @@ pub unsafe trait Pointer: Send {
     unsafe fn from_raw(raw: *mut ()) -> Self;
 }
 
-/// Has the cache lines of `item` fetched, where the processor can be asked to.
-#[inline]
-pub fn prefetch<T>(item: &T) {
-    lines(ptr::from_ref(item).cast(), size_of::<T>());
-}
-
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+/// Has the first `lines` cache lines at `item` fetched, where the processor can be asked to. Any address will do: this
+/// is a hint.
 #[allow(unsafe_code, reason = "an intrinsic of the processor")]
 #[inline]
-fn lines(start: *const i8, bytes: usize) {
-    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    for at in (0..bytes).step_by(64) {
-        // SAFETY: a prefetch is a hint; it reads nothing and cannot fault, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(at)) };
+pub fn prefetch<T>(item: *const T, lines: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    for line in 0..lines {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing and cannot fault, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(item.cast::<i8>().wrapping_add(64 * line)) };
     }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = (item, lines);
 }
-
-#[cfg(not(all(target_arch = "x86_64", not(miri))))]
-#[inline]
-fn lines(_: *const i8, _: usize) {}
 
 /// A full ring, and the item that found no room.
 #[derive(Debug)]
@@ -131,7 +125,18 @@ pub fn ring<P: Pointer>(capacity: usize) -> (Producer<P>, Consumer<P>) {
     });
     let capacity = capacity.next_power_of_two().max(FIRST_SLOTS);
     let consumer = Consumer { shared: Arc::clone(&shared), head: 0, tail_seen: 0, evicted: 0 };
-    (Producer { shared, tail: 0, head_seen: 0, slots: 0, capacity, buffer: ptr::null_mut() }, consumer)
+    (
+        Producer {
+            shared,
+            tail: 0,
+            head_seen: 0,
+            slots: 0,
+            capacity,
+            buffer: ptr::null_mut(),
+            first: ptr::null(),
+        },
+        consumer,
+    )
 }
 
 /// The shard's side.
@@ -143,6 +148,8 @@ pub struct Producer<P: Pointer> {
     slots: usize,
     capacity: usize,
     buffer: *mut Buffer,
+    /// The buffer's first slot: a push does not read the buffer's head.
+    first: *const Slot,
 }
 
 /// The reader's side.
@@ -204,14 +211,10 @@ impl<P: Pointer> Producer<P> {
     }
 
     /// Has the slot of the next item fetched, and what is written beside it.
-    #[allow(unsafe_code, reason = "the current buffer is reached through its raw pointer")]
     #[inline]
     pub fn prefetch(&self) {
-        prefetch(&self.shared.back);
-        if !self.buffer.is_null() {
-            // SAFETY: R4: the buffer lives as long as `shared`.
-            prefetch(unsafe { &*self.buffer }.slot(self.tail));
-        }
+        prefetch(ptr::from_ref(&self.shared.back), 1);
+        prefetch(self.first.wrapping_add(self.tail as usize & self.slots.wrapping_sub(1)), 1);
     }
 
     /// Whether [`Producer::push`] would find room.
@@ -275,6 +278,8 @@ impl<P: Pointer> Producer<P> {
         }
         self.shared.back.0.buffer.store(larger, Ordering::Release);
         self.buffer = larger;
+        // SAFETY: `larger` was just made, and lives as long as `shared` (R4).
+        self.first = unsafe { &*larger }.slots.as_ptr();
         self.slots = slots;
     }
 
@@ -304,8 +309,9 @@ impl<P: Pointer> Producer<P> {
     #[allow(unsafe_code, reason = "the current buffer is reached through its raw pointer")]
     #[inline]
     fn write(&mut self, item: P, tag: u64) {
-        // SAFETY: there is room, so there is a buffer (R4), and the slot at `tail` is not in use (R3).
-        let slot = unsafe { &*self.buffer }.slot(self.tail);
+        // SAFETY: there is room, so there is a buffer (R4) of `slots` slots, a power of two, and the one at `tail` is
+        // not in use (R3).
+        let slot = unsafe { &*self.first.add(self.tail as usize & (self.slots - 1)) };
         slot.item.store(item.into_raw(), Ordering::Relaxed);
         slot.tag.store(tag, Ordering::Relaxed);
         self.tail += 1;

@@ -331,11 +331,11 @@ impl Shard {
     /// Has the memory of the readers to come fetched meanwhile: first each reader, then its ring's next slot.
     #[inline]
     fn prefetch(&self, members: &[Member], at: usize) {
-        let reader = |ahead: usize| self.readers.get(members.get(at + ahead)?.slot as usize)?.as_ref();
-        if let Some(reader) = reader(8) {
-            ring::prefetch(reader);
+        let place = |ahead: usize| self.readers.get(members.get(at + ahead)?.slot as usize);
+        if let Some(place) = place(12) {
+            ring::prefetch(place, size_of::<Reader>().div_ceil(64));
         }
-        if let Some(reader) = reader(4) {
+        if let Some(Some(reader)) = place(6) {
             reader.prefetch();
         }
     }
