@@ -3,10 +3,10 @@
 use std::{sync::Arc, thread};
 
 use coulis::{
-    engine::{Engine, PublishError, SubscribeError},
+    engine::{Engine, PublishError, SubscribeError, SubscribeRequest},
     limits::Limits,
     policy::standard::{Isolation, Tenancy},
-    subscriber::SubscriberOptions,
+    subscriber::{Subscriber, SubscriberOptions},
 };
 use coulis_tests::{Kept, build, engine, event, event_for, publish, read, reader, request, request_for};
 
@@ -267,5 +267,44 @@ fn publishers_on_many_threads_lose_nothing() {
             }
         }
         assert_eq!((engine.metrics().pending(), engine.metrics().subscriptions), (0, 4));
+    }
+}
+
+/// What each reader gets, for some channels, tenants and readers, on so many shards.
+fn heard(shards: usize, pin: bool) -> Vec<Vec<String>> {
+    let engine = build(Engine::builder().shards(shards).pin(pin));
+    let tenants = ["", "red", "blue", "green"];
+    let requests = |number: usize| {
+        let own = request_for("own", "subscription { x }", tenants[number % 4], "");
+        let some = request_for("some", "subscription { x }", tenants[number % 3], "");
+        let own = SubscribeRequest { channels: vec![format!("c{}", number % 7)], ..own };
+        [own, SubscribeRequest { channels: vec![format!("c{}", number % 5), "c6".into()], ..some }]
+    };
+    let mut readers: Vec<_> = (0..24).map(|number| reader(&engine, requests(number))).collect();
+    let event = |number: usize| {
+        event_for(&format!("c{}", number % 7), &format!(r#"{{"x":{number}}}"#), tenants[number % 4], "")
+    };
+    let (one_by_one, batch): (Vec<_>, Vec<_>) = (0..200).partition(|number| number % 40 < 20);
+    for number in one_by_one {
+        publish(&engine, event(number));
+    }
+    for receipt in engine.publish_many(batch.into_iter().map(event).collect()).expect("room") {
+        receipt.wait();
+    }
+    let sorted = |reader: &mut Subscriber| {
+        let mut lines = read(reader);
+        // Offsets order a channel, nothing orders channels.
+        lines.sort();
+        lines
+    };
+    readers.iter_mut().map(sorted).collect()
+}
+
+#[test]
+fn the_results_do_not_depend_on_the_number_of_shards() {
+    let one = heard(1, false);
+    assert!(one.iter().all(|lines| !lines.is_empty()));
+    for (shards, pin) in [(1, true), (2, false), (2, true), (4, false), (8, false), (8, true)] {
+        assert_eq!(heard(shards, pin), one, "{shards} shards, pinned: {pin}");
     }
 }
