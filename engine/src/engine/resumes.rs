@@ -1,6 +1,7 @@
 //! Resumes in great numbers: at random cursors against plain arithmetic, and among real threads.
 //!
-//! `COULIS_RUNS` makes a campaign of either: so many resumes, so many rounds. `COULIS_SEED` is the first seed.
+//! `COULIS_RUNS` makes a campaign of either: so many resumes, so many rounds, of `COULIS_EVENTS` from each publisher.
+//! `COULIS_SEED` is the first seed.
 
 #![allow(clippy::unwrap_used, reason = "a test: what cannot be is a failure")]
 
@@ -380,6 +381,7 @@ impl Round {
 
 /// Publishers, readers that resume all the time and a resolver's threads, each a real thread, until the engine closes.
 fn round(seed: u64) -> u64 {
+    let events = number("COULIS_EVENTS", 1_500);
     let ample = seed % 2 == 1;
     let limits = Limits {
         ring_frames_max: if ample { 1 << 20 } else { 16 },
@@ -411,7 +413,7 @@ fn round(seed: u64) -> u64 {
     let publishers: Vec<_> = (0..3)
         .map(|number| {
             let round = Arc::clone(&round);
-            thread::spawn(move || round.publish(seed * 31 + number, 8_000))
+            thread::spawn(move || round.publish(seed * 31 + number, events))
         })
         .collect();
     let readers: Vec<_> = (0..4)
@@ -421,7 +423,7 @@ fn round(seed: u64) -> u64 {
         })
         .collect();
     if seed.is_multiple_of(3) {
-        while round.engine.metrics().published < 6_000 {
+        while round.engine.metrics().published < events {
             thread::yield_now();
         }
         round.engine.close();
@@ -450,7 +452,7 @@ fn round(seed: u64) -> u64 {
 fn threads_that_resume_miss_nothing() {
     let first = number("COULIS_SEED", 1);
     let mut resumes = 0;
-    for seed in first..first + number("COULIS_RUNS", 1).min(10_000) {
+    for seed in first..first + number("COULIS_RUNS", 3).min(10_000) {
         let outcome = std::panic::catch_unwind(|| round(seed));
         resumes += outcome.unwrap_or_else(|_| panic!("seen with COULIS_SEED={seed} COULIS_RUNS=1"));
         println!("seed {seed}: {resumes} resumes so far");
