@@ -204,7 +204,7 @@ const ROWS: &[Row] = &[
     row!(replay_events_max = 5, |limits, n| resume(limits, n, "replay_events_max")),
     row!(resolver_pending_max = 4, |limits, n| {
         let engine = engine(limits);
-        let resolver: Arc<dyn Resolve> = Arc::new(Kept::default());
+        let resolver: Arc<dyn Resolve> = Kept::asynchronous();
         let request = coulis::engine::SubscribeRequest {
             resolver: Some(resolver),
             ..request("s", "subscription { c }")
