@@ -241,6 +241,11 @@ class SubscriptionExecutor:
         with `per_subscription=True`. `wake` is a `LoopReader` and a token that it names when messages are
         ready.
 
+        `resume` is the last cursor that was seen (`extensions.coulis.cursor` of a message), or `""` for the
+        present position: the first message then tells whether all that was missed follows. `overflow` says
+        what happens when too many messages wait: `"drop_oldest"` (the default), `"drop_newest"`,
+        `"disconnect"` or `"latest_per_key(path)"`.
+
         Raises `InvalidQuery`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, `EngineClosed`, and
         `TypeError` or `ValueError` for bad arguments.
         """

@@ -98,13 +98,15 @@ class SubscriptionManager:
         events: str | Iterable[str] | None = None,
         per_subscription: bool = False,
         context: SecurityContext | None = None,
+        resume: str | None = None,
+        overflow: str | None = None,
         **refused: object,
     ) -> None:
         """Register a subscription; it is active when this returns.
 
         Without `resolver_fn` the resolver declared for the root field serves it, and without that one the
         event's own data, shaped by the selection set. `channel` defaults to the declaration's, then to the
-        root field.
+        root field. `resume` and `overflow` are those of `SubscriptionExecutor.register_subscription`.
 
         Raises `InvalidQuery`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, and `TypeError` or
         `ValueError` for bad arguments.
@@ -135,6 +137,8 @@ class SubscriptionManager:
                 resolver=resolver_fn,
                 per_subscription=per_subscription,
                 context=context,
+                resume=resume,
+                overflow=overflow,
                 wake=(bridge.reader, data._token),
                 **refused,
             )
