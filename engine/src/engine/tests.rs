@@ -394,7 +394,7 @@ fn a_replay_that_is_too_much_for_its_resolver_is_refused() {
     let limits = Limits { resolver_pending_max: 4, ..Limits::default() };
     let engine = Engine::builder().shards(1).limits(limits).build().unwrap();
     let mut reader = engine.open(SubscriberOptions::default()).unwrap();
-    let (jobs, _work) = flume::bounded(1 << 10);
+    let (jobs, work) = flume::bounded(1 << 10);
     let resolver: Arc<dyn Resolve> = Arc::new(Handed(jobs));
     let options = |resume: String| SubscribeRequest {
         channels: vec!["c".into()],
@@ -422,6 +422,8 @@ fn a_replay_that_is_too_much_for_its_resolver_is_refused() {
     let start = Cursor { offset: crate::id::Offset(1), ..start };
     subscribe(&engine, &mut reader, "four", options(start.to_string()));
     assert_eq!(told(&mut reader).result, Ok(()));
+    // Jobs know their resolver, which knows the queue.
+    work.drain().for_each(drop);
 }
 
 /// Another subscription's kept results must not take the room that was made for a replay (promise P6).
