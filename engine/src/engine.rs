@@ -345,7 +345,7 @@ impl Engine {
     /// # Errors
     /// See [`PublishError`]; nothing of the event is delivered.
     pub fn publish(&self, event: Event) -> Result<Receipt, PublishError> {
-        self.publish_until(event, self.patience())
+        self.publish_within(event, self.patience())
     }
 
     /// The same, but where there is no room the event comes back at once.
@@ -353,10 +353,10 @@ impl Engine {
     /// # Errors
     /// See [`PublishError`].
     pub fn try_publish(&self, event: Event) -> Result<Receipt, PublishError> {
-        self.publish_until(event, Duration::ZERO)
+        self.publish_within(event, Duration::ZERO)
     }
 
-    fn publish_until(&self, event: Event, wait: Duration) -> Result<Receipt, PublishError> {
+    fn publish_within(&self, event: Event, wait: Duration) -> Result<Receipt, PublishError> {
         let (receipt, hold) = Receipt::new(RECEIPT_SPINS);
         let home = self.0.plane.offer(event, Some(hold), wait)?;
         home.run(|| receipt.is_dispatched());

@@ -5,6 +5,8 @@
 //! The engine starts no async runtime, does no I/O and knows no Python. The rooms below stand in reading order; a
 //! room imports only from rooms before it.
 
+#[cfg(all(test, not(coulis_loom)))]
+mod random;
 mod sync;
 
 pub mod cursor;

@@ -25,6 +25,7 @@ use crate::{
     limits::Limits,
     notifier::Wake,
     overflow::Overflow,
+    random::{Random, number},
     security::SecurityContext,
     shard::Shard,
     subscriber::{Content, Delivery, Gap, Reload, Resumed, Subscriber, SubscriberOptions},
@@ -35,23 +36,6 @@ const TENANTS: [&str; 3] = ["", "t1", "t2"];
 const READERS: u64 = 6;
 /// Jobs that wait in the resolver; more are refused.
 const JOBS_MAX: usize = 6;
-
-/// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014, doi:10.1145/2660193.2660195).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % bound
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
-    }
-}
 
 /// A resolver whose answers the scheduler gives, in any order.
 #[derive(Debug, Default)]
@@ -528,8 +512,6 @@ fn run(seed: u64, steps: usize) -> u64 {
 /// `COULIS_SEED`, `COULIS_RUNS` and `COULIS_STEPS` make this a campaign, or repeat the one run that failed.
 #[test]
 fn no_schedule_breaks_a_promise() {
-    let number =
-        |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (first, runs) = (number("COULIS_SEED", 1), number("COULIS_RUNS", 1_000));
     let steps = number("COULIS_STEPS", 400) as usize;
     for seed in first..first + runs {

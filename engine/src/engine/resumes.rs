@@ -19,26 +19,10 @@ use crate::{
     cursor::Epoch,
     id::{Millis, Offset},
     notifier::Wake,
+    random::{Random, number},
     shard::Shard,
     subscriber::{Content, Gap, Message, OwnedContent},
 };
-
-/// SplitMix64, as in `simulation`.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % bound
-    }
-}
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 fn event(channel: &str, number: u64) -> Event {
     let document = format!(r#"{{"n":{number}}}"#).into_bytes();

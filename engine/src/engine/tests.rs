@@ -100,6 +100,19 @@ fn subscribe(engine: &Engine, reader: &mut Subscriber, id: &str, more: Subscribe
     engine.subscribe(reader, SubscribeRequest { id: id.into(), query, ..more }).unwrap();
 }
 
+/// The answer to a wish to resume, which is the first thing that is told.
+fn told(reader: &mut Subscriber) -> Resumed {
+    let mut told = None;
+    // The pinned thread may have the shard for a moment.
+    while told.is_none() {
+        reader.drain(1, |delivery| match delivery.content {
+            Content::Resumed(resumed) => told = Some(resumed),
+            _ => panic!("{delivery:?}"),
+        });
+    }
+    told.unwrap()
+}
+
 /// A resolver whose jobs are taken by hand.
 #[derive(Debug)]
 struct Handed(flume::Sender<Job>);
@@ -188,12 +201,7 @@ fn a_reader_that_resumes_again_and_again_and_never_reads_is_bounded() {
         ..Default::default()
     };
     subscribe(&engine, &mut reader, "first", options(String::new()));
-    let mut start = None;
-    reader.drain(1, |delivery| {
-        if let Content::Resumed(resumed) = delivery.content {
-            start = resumed.cursor;
-        }
-    });
+    let start = told(&mut reader).cursor;
     reader.cancel("first");
     (0..100).for_each(|_| _ = engine.publish(event(&engine, "c")).unwrap().wait());
     for _ in 0..100 {
@@ -291,12 +299,7 @@ fn a_replay_brings_only_the_event_types_that_are_wanted() {
         ..Default::default()
     };
     subscribe(&engine, &mut reader, "first", options(String::new()));
-    let mut start = None;
-    reader.drain(1, |delivery| {
-        if let Content::Resumed(resumed) = delivery.content {
-            start = resumed.cursor;
-        }
-    });
+    let start = told(&mut reader).cursor;
     reader.cancel("first");
     for kind in ["wanted", "other", "wanted"] {
         let event = Event::new(kind, "c", b"1".to_vec(), engine.limits()).unwrap();
@@ -402,17 +405,6 @@ fn a_replay_that_is_too_much_for_its_resolver_is_refused() {
         resume: Some(resume),
         ..Default::default()
     };
-    let told = |reader: &mut Subscriber| {
-        let mut told = None;
-        // The pinned thread may have the shard for a moment.
-        while told.is_none() {
-            reader.drain(1, |delivery| match delivery.content {
-                Content::Resumed(resumed) => told = Some(resumed),
-                _ => panic!("{delivery:?}"),
-            });
-        }
-        told.unwrap()
-    };
     subscribe(&engine, &mut reader, "first", options(String::new()));
     let start = told(&mut reader).cursor.unwrap();
     reader.cancel("first");
@@ -439,12 +431,7 @@ fn a_replay_that_coalesces_is_complete_too() {
         ..Default::default()
     };
     subscribe(&engine, &mut reader, "first", options("c", "none", Some(String::new())));
-    let mut start = None;
-    reader.drain(1, |delivery| {
-        if let Content::Resumed(resumed) = delivery.content {
-            start = resumed.cursor;
-        }
-    });
+    let start = told(&mut reader).cursor;
     reader.cancel("first");
     (0..20).for_each(|_| _ = engine.publish(event(&engine, "c")).unwrap().wait());
     subscribe(&engine, &mut reader, "busy", options("busy", "k", None));
