@@ -23,10 +23,7 @@ use crate::{
     notifier::{self, Wake},
     payload::Payload,
     plan::{OperationName, Plan, Plans, Schema},
-    policy::{
-        Predicate, ProgramError, Verified,
-        standard::{self, Isolation},
-    },
+    policy::{Budget, Constant, Part, Policy, PolicyError, Predicate, standard::Isolation},
     ring::{self, Consumer},
     router::{self, Channel, Router},
     security::SecurityContext,
@@ -97,7 +94,7 @@ pub(crate) enum ChannelError {
     /// `channels_max`.
     Limit(LimitExceeded),
     /// Its policy cannot be applied.
-    Policy(ProgramError),
+    Policy(PolicyError),
 }
 
 /// A reader's place: its shard, its slot there, and its serial, which is never used twice.
@@ -137,8 +134,8 @@ pub(crate) struct ControlPlane {
     router: Router,
     plans: Plans,
     shards: Vec<ShardHandle>,
-    isolation: Arc<Verified>,
-    channel_isolation: HashMap<String, Arc<Verified>>,
+    isolation: Arc<Policy>,
+    channel_isolation: HashMap<String, Arc<Policy>>,
     counters: SharedCounters,
     next_reader: AtomicU64,
     closed: AtomicBool,
@@ -173,10 +170,10 @@ impl Drop for UnderWay<'_> {
 
 impl ControlPlane {
     /// A plane for `count` shards, and what their threads need: who has the shards steps them.
-    pub(crate) fn new(settings: Settings, count: u16) -> Result<(Self, Assembled), ProgramError> {
+    pub(crate) fn new(settings: Settings, count: u16) -> Result<(Self, Assembled), PolicyError> {
         let Settings { limits, schema, isolation, channels, epoch } = settings;
         let epoch = epoch.unwrap_or_else(Epoch::random);
-        let channels = channels.iter().map(|(name, rules)| Ok((name.clone(), rules.compile()?)));
+        let channels = channels.iter().map(|(name, rules)| Ok((name.clone(), isolated(rules)?)));
         let sleepers: Vec<_> = (0..count).map(|_| Arc::new(Sleeper::default())).collect();
         let inbox = |sleeper: &Arc<Sleeper>| inbox::inbox(limits.inbox_commands_max, sleeper.waker());
         let (inboxes, outlets): (Vec<_>, Vec<_>) = sleepers.iter().map(inbox).unzip();
@@ -184,8 +181,8 @@ impl ControlPlane {
             router: Router::new(count, limits.channels_max),
             plans: Plans::new(schema, &limits),
             shards: inboxes.iter().map(ShardHandle::new).collect(),
-            isolation: isolation.compile()?,
-            channel_isolation: channels.collect::<Result<_, ProgramError>>()?,
+            isolation: isolated(&isolation)?,
+            channel_isolation: channels.collect::<Result<_, PolicyError>>()?,
             counters: SharedCounters::default(),
             next_reader: AtomicU64::new(1),
             closed: AtomicBool::new(false),
@@ -408,8 +405,9 @@ impl ControlPlane {
         name: &str,
         context: &SecurityContext,
     ) -> Result<(Arc<Channel>, Predicate), ChannelError> {
-        let program = self.channel_isolation.get(name).unwrap_or(&self.isolation);
-        let predicate = standard::isolate(Arc::clone(program), context.user.clone(), context.tenant.clone())
+        let policy = self.channel_isolation.get(name).unwrap_or(&self.isolation);
+        let predicate = policy
+            .specialise(&context.constant(), &Constant::Null, &Constant::Null)
             .map_err(ChannelError::Policy)?;
         Ok((self.router.channel(name).map_err(ChannelError::Limit)?, predicate))
     }
@@ -456,6 +454,10 @@ impl ControlPlane {
             self.counters.discarded.add(discarded);
         }
     }
+}
+
+fn isolated(rules: &Isolation) -> Result<Arc<Policy>, PolicyError> {
+    Policy::new(&[Part::Isolation(rules)], Budget::default()).map(Arc::new)
 }
 
 /// Takes all the room that is needed; waits up to `wait` for it.

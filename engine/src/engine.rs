@@ -18,7 +18,7 @@ use crate::{
     metrics::Metrics,
     overflow::Overflow,
     plan::{OperationName, Plan, Schema},
-    policy::{Predicate, ProgramError, standard::Isolation},
+    policy::{PolicyError, Predicate, standard::Isolation},
     router::{self, Channel},
     security::SecurityContext,
     shard::{Member, Resolver, Subscribed, drive::Driver, resume::Outcome},
@@ -47,7 +47,7 @@ pub enum BuildError {
     /// A bound that cannot be.
     Limit(LimitExceeded),
     /// The rules of isolation do not compile.
-    Policy(ProgramError),
+    Policy(PolicyError),
     /// The system gives no thread.
     Thread(std::io::Error),
 }

@@ -55,8 +55,19 @@ pub struct Event {
     event_type: Box<str>,
     channel: Box<str>,
     document: Document,
+    before: Option<Document>,
     tenant: Option<Identity>,
     user: Option<Identity>,
+    federation: Option<Box<Federation>>,
+}
+
+/// Where an event belongs in a federation of services.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Federation {
+    /// The service.
+    pub service: Option<Identity>,
+    /// The id in that service.
+    pub id: Option<Identity>,
 }
 
 impl Event {
@@ -81,7 +92,7 @@ impl Event {
         LimitExceeded::check("event_bytes_max", document.len(), limits.event_bytes_max)?;
         let document =
             Document::parse_bytes(document, limits.event_depth_max).map_err(EventError::Document)?;
-        Ok(Self { event_type, channel, document, tenant: None, user: None })
+        Ok(Self { event_type, channel, document, before: None, tenant: None, user: None, federation: None })
     }
 
     /// Sets the tenant; it outranks a tenant field in the document.
@@ -94,6 +105,22 @@ impl Event {
     #[must_use]
     pub fn with_user(self, user: Option<Identity>) -> Self {
         Self { user, ..self }
+    }
+
+    /// Sets where the event belongs in a federation.
+    #[must_use]
+    pub fn with_federation(self, federation: Federation) -> Self {
+        Self { federation: (federation != Federation::default()).then(|| federation.into()), ..self }
+    }
+
+    /// Adds the document as it was before the change that the event tells of.
+    ///
+    /// # Errors
+    /// As [`Event::new`] for the document.
+    pub fn with_before(self, before: Vec<u8>, limits: &Limits) -> Result<Self, EventError> {
+        LimitExceeded::check("event_bytes_max", before.len(), limits.event_bytes_max)?;
+        let before = Document::parse_bytes(before, limits.event_depth_max).map_err(EventError::Document)?;
+        Ok(Self { before: Some(before), ..self })
     }
 
     /// The kind of event, such as `orderCreated`.
@@ -109,6 +136,16 @@ impl Event {
     /// The indexed document.
     pub fn document(&self) -> &Document {
         &self.document
+    }
+
+    /// The document before the change, where the publisher gave it.
+    pub fn before(&self) -> Option<&Document> {
+        self.before.as_ref()
+    }
+
+    /// Where the event belongs in a federation.
+    pub fn federation(&self) -> Option<&Federation> {
+        self.federation.as_deref()
     }
 
     /// The tenant given at publish.

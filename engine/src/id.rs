@@ -47,6 +47,11 @@ impl Identity {
         (!text.is_empty()).then(|| Self(text.into()))
     }
 
+    /// The canonical text, shared.
+    pub(crate) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+
     /// The canonical text.
     pub fn as_str(&self) -> &str {
         &self.0

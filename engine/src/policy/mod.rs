@@ -1,53 +1,343 @@
-//! Who may see an event: predicates compiled to bytecode.
+//! Who may see an event: policies in the Common Expression Language, compiled to bytecode.
 //!
-//! A program is compiled once and shared; each subscription brings a row of constants (its user, its tenant).
-//! Whatever goes wrong while a program runs is a no. This room knows values and names of fields, not events, plans
-//! or shards: what a field holds comes through [`Facts`].
+//! A policy's text goes through this once: [`parse`](mod@parse) (names), [`check`](mod@check) (types),
+//! [`split`] (what is known when a subscription comes is taken out), [`emit`](mod@emit) (bytecode), and the verifier.
+//! A subscription then brings its row: the values of what was taken out. Subscriptions whose values are of the same
+//! kinds share a program, so a condition on the reader's roles costs nothing when an event comes.
+//!
+//! Whatever goes wrong is a no: a text that cannot be compiled refuses the subscription, and a run without a value
+//! does not admit. This room knows values and names of fields, not events, plans or shards: what a field holds comes
+//! through [`Facts`].
 
+mod check;
+mod constant;
+mod emit;
+mod evaluate;
+mod function;
+mod ir;
+mod parse;
 mod program;
+mod scalar;
+mod scope;
+mod split;
 pub mod standard;
+mod tagged;
+#[cfg(all(test, not(coulis_loom)))]
+mod tests;
+mod time;
+mod tree;
+mod val;
 mod vm;
 
-pub use program::{Field, KEYS_MAX, Key, Op, Program, ProgramError, Verified};
-pub use vm::{Fact, Facts};
+pub use constant::{Constant, Pattern};
+pub use evaluate::{Expression, evaluate};
+pub use ir::Position;
+pub use program::{Attribute, Field, KEYS_MAX, Key, Op, Operand, Program, Root, Unverified, Verified};
+pub use scalar::Scalar;
+pub use tagged::evaluate_tagged;
+pub use time::{Span, Time};
+pub use val::{Problem, Val};
+pub use vm::{Facts, Reading};
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use crate::id::Identity;
+use bumpalo::Bump;
 
-/// A program with one subscription's constants.
+use self::{
+    function::Work,
+    ir::{Expr, Kind},
+    scope::Scope,
+    split::{Class, Known},
+};
+use crate::value::Value;
+
+/// Programs that one policy keeps, one for each combination of kinds of known values; more share a general one.
+const VARIANTS_MAX: usize = 64;
+
+/// Why a policy is refused: what is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyError {
+    /// Where in its text.
+    pub at: Position,
+    /// What is wrong.
+    pub message: Box<str>,
+}
+
+impl PolicyError {
+    fn new(at: Position, message: impl Into<String>) -> Self {
+        Self { at, message: message.into().into() }
+    }
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Position { line, column, .. } = self.at;
+        if line > 0 { write!(f, "{line}:{column}: {}", self.message) } else { f.write_str(&self.message) }
+    }
+}
+
+impl std::error::Error for PolicyError {}
+
+/// What one run may spend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Turns of loops, in instructions, and bytes that are looked at, in 64.
+    pub steps: u32,
+    /// Bytes of texts and lists that are made.
+    pub bytes: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { steps: 100_000, bytes: 1 << 20 }
+    }
+}
+
+/// One of the parts of a policy, which must all hold.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
+    /// An expression as text.
+    Text(&'a str),
+    /// An expression as a tree, such as `{"eq": ["event.room", "vars.room"]}`.
+    Tree(&'a Value),
+    /// User and tenant isolation.
+    Isolation(&'a standard::Isolation),
+}
+
+/// A compiled policy: what admits an event, for any reader. Made once for its text, used by many subscriptions.
+#[derive(Debug)]
+pub struct Policy {
+    scope: Scope,
+    residual: Expr,
+    known: Box<[(Verified, bool)]>,
+    variants: papaya::HashMap<Box<[Class]>, Arc<Variant>>,
+    budget: Budget,
+}
+
+/// The program for one combination of kinds of known values.
+#[derive(Debug)]
+struct Variant {
+    program: Arc<Verified>,
+    /// The known values that the program uses, in the order of its row.
+    used: Box<[u16]>,
+}
+
+/// Values of bindings, by number.
+struct Bindings<'a>(&'a [Constant]);
+
+impl Facts for Bindings<'_> {
+    fn root<'a>(&'a self, root: &Root, _arena: &'a Bump) -> Val<'a> {
+        match root {
+            Root::Named(number) => self.0.get(usize::from(*number)).map_or(Val::Null, Constant::val),
+            _ => Val::Error(Problem::UnknownName),
+        }
+    }
+
+    fn attribute(&self, _attribute: Attribute) -> Option<Val<'_>> {
+        None
+    }
+}
+
+impl Policy {
+    /// Compiles a policy of which all parts must hold; without parts it admits everything.
+    ///
+    /// # Errors
+    /// The first part that cannot be read, names what is not there, or can never be a bool.
+    pub fn new(parts: &[Part<'_>], budget: Budget) -> Result<Self, PolicyError> {
+        let mut scope = Scope::policy();
+        let mut all = Vec::with_capacity(parts.len());
+        for (number, part) in parts.iter().enumerate() {
+            let number = number as u16;
+            let mut expr = match part {
+                Part::Text(text) => parse::parse(text, number, &scope)?,
+                Part::Tree(tree) => tree::read(tree, number, &scope)?,
+                Part::Isolation(rules) => rules.expr(number, &mut scope),
+            };
+            split::patterns(&mut expr);
+            check::check(&expr, &scope)?;
+            all.push(expr);
+        }
+        Self::of(parse::logic(true, all, Position::default()), scope, budget)
+    }
+
+    fn of(mut residual: Expr, scope: Scope, budget: Budget) -> Result<Self, PolicyError> {
+        let mut known = Vec::new();
+        split::hoist(&mut residual, &scope, &mut known)?;
+        let known = known
+            .into_iter()
+            .map(|Known { expr, pattern }| Ok((emit::emit(&expr, &[], &scope)?, pattern)))
+            .collect::<Result<_, PolicyError>>()?;
+        Ok(Self { scope, residual, known, variants: papaya::HashMap::new(), budget })
+    }
+
+    /// The predicate of a reader with this context (see [`SecurityContext`](crate::security::SecurityContext)), these
+    /// arguments of its root field and these variables.
+    ///
+    /// # Errors
+    /// What the context and the variables alone decide has no value, so that no event could ever be admitted.
+    pub fn specialise(&self, context: &Constant, arguments: &Constant, variables: &Constant) -> Result<Predicate, PolicyError> {
+        let predicate = self.bind(&[context.clone(), arguments.clone(), variables.clone()])?;
+        match &*predicate.program.program.code {
+            [Op::Return { value: Operand::Literal(literal) }] => match predicate.program.literal(*literal) {
+                Some(Constant::Error(problem)) => {
+                    Err(PolicyError::new(predicate.program.position(0), problem.to_string()))
+                }
+                _ => Ok(predicate),
+            },
+            _ => Ok(predicate),
+        }
+    }
+
+    fn bind(&self, bindings: &[Constant]) -> Result<Predicate, PolicyError> {
+        let bindings = Bindings(bindings);
+        let mut arena = Bump::new();
+        let row: Vec<_> = self
+            .known
+            .iter()
+            .map(|(program, pattern)| {
+                let mut constant = value_of(program, &[], &bindings, &arena, self.budget);
+                arena.reset();
+                if *pattern {
+                    split::compile(&mut constant);
+                }
+                constant
+            })
+            .collect();
+        let variant = self.variant(row.iter().map(Class::of).collect())?;
+        let row = variant.used.iter().map(|place| row[usize::from(*place)].clone()).collect();
+        Ok(Predicate { program: Arc::clone(&variant.program), row, budget: self.budget })
+    }
+
+    fn variant(&self, classes: Box<[Class]>) -> Result<Arc<Variant>, PolicyError> {
+        let variants = self.variants.pin();
+        if let Some(variant) = variants.get(&classes) {
+            return Ok(Arc::clone(variant));
+        }
+        // Too many: what the values are is then asked when an event comes.
+        let general = variants.len() >= VARIANTS_MAX;
+        let classes = if general { classes.iter().map(|_| Class::Other).collect() } else { classes };
+        let variant = Arc::new(self.specialised(&classes)?);
+        Ok(Arc::clone(variants.get_or_insert(classes, variant)))
+    }
+
+    fn specialised(&self, classes: &[Class]) -> Result<Variant, PolicyError> {
+        let mut expr = split::fold(&self.residual, classes);
+        let keys = split::keys(&mut expr, &self.scope, classes);
+        let mut used = Vec::new();
+        let mut keys = keys;
+        renumber(&mut expr, &mut used);
+        keys.iter_mut().for_each(|key| renumber(&mut key.value, &mut used));
+        let program = Arc::new(emit::emit(&expr, &keys, &self.scope)?);
+        Ok(Variant { program, used: used.into() })
+    }
+}
+
+/// Gives the places of a row that are used new numbers, without holes: readers who differ in others share a group.
+fn renumber(expr: &mut Expr, used: &mut Vec<u16>) {
+    if let Kind::Known(place) = &mut expr.kind {
+        let number = used.iter().position(|known| known == place).unwrap_or_else(|| {
+            used.push(*place);
+            used.len() - 1
+        });
+        *place = number as u16;
+    }
+    expr.parts_mut().into_iter().for_each(|part| renumber(part, used));
+}
+
+/// Runs a program to its end and keeps the value.
+fn value_of(program: &Verified, row: &[Constant], facts: &impl Facts, arena: &Bump, budget: Budget) -> Constant {
+    arena.set_allocation_limit(Some(budget.bytes));
+    let mut reading = Reading::new(program, facts, arena);
+    let mut work = Work { arena, steps: budget.steps };
+    let value = vm::run(program, 0, row, &mut reading, &mut work);
+    arena.set_allocation_limit(None);
+    Constant::keep(value, arena)
+}
+
+/// Where runs put what they make. One for a thread, used again and again: a run that makes nothing allocates nothing.
+#[derive(Debug, Default)]
+pub struct Scratch(Bump);
+
+/// Why an event is not admitted, or that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The reader may see it.
+    Admitted,
+    /// The reader may not.
+    Denied,
+    /// There is no answer, which is a no.
+    Error(Problem),
+}
+
+/// A program with one subscription's row.
 ///
-/// Equal predicates admit the same events: they have equal programs and equal constants.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// Equal predicates admit the same events: they have equal programs and equal rows.
+#[derive(Clone, Debug)]
 pub struct Predicate {
     program: Arc<Verified>,
-    constants: Arc<[Option<Identity>]>,
+    row: Arc<[Constant]>,
+    budget: Budget,
+}
+
+impl PartialEq for Predicate {
+    fn eq(&self, other: &Self) -> bool {
+        (Arc::ptr_eq(&self.program, &other.program) || self.program == other.program) && self.row == other.row
+    }
+}
+
+impl Eq for Predicate {}
+
+impl std::hash::Hash for Predicate {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        // The program's code is much alike among programs of one policy; the fields and the row tell more.
+        self.program.program.code.len().hash(state);
+        self.program.program.fields.hash(state);
+        self.row.hash(state);
+    }
 }
 
 impl Predicate {
-    /// Binds `constants` to a program.
-    ///
-    /// # Errors
-    /// `ProgramError` if the program reads a constant that is not there.
-    pub fn new(program: Arc<Verified>, constants: Arc<[Option<Identity>]>) -> Result<Self, ProgramError> {
-        if program.constants() > constants.len() {
-            return Err(ProgramError::Constants { needed: program.constants(), given: constants.len() });
-        }
-        Ok(Self { program, constants })
-    }
-
     /// The program, which many predicates share.
     pub fn program(&self) -> &Arc<Verified> {
         &self.program
     }
 
-    /// The constant with this number, if there is one and it has a value.
-    pub fn constant(&self, number: u16) -> Option<&Identity> {
-        self.constants.get(usize::from(number))?.as_ref()
+    /// The literal or the constant of this row at `operand`.
+    pub fn constant(&self, operand: Operand) -> Option<&Constant> {
+        match operand {
+            Operand::Literal(number) => self.program.literal(number),
+            Operand::Row(number) => self.row.get(usize::from(number)),
+            Operand::Field(_) | Operand::Register(_) => None,
+        }
     }
 
     /// Whether the event with these facts may be seen.
     pub fn admits(&self, facts: &impl Facts) -> bool {
-        vm::run(&self.program, &self.constants, facts)
+        let arena = Bump::new();
+        self.decide(&mut Reading::new(&self.program, facts, &arena), &mut Scratch::default(), false)
+            == Decision::Admitted
+    }
+
+    /// The same for one of many candidates: `reading` is of this program and shared among them, and so is `scratch`.
+    /// `after_keys`: all keys are known to hold.
+    pub fn decide<F: Facts>(
+        &self,
+        reading: &mut Reading<'_, F>,
+        Scratch(arena): &mut Scratch,
+        after_keys: bool,
+    ) -> Decision {
+        arena.set_allocation_limit(Some(self.budget.bytes));
+        let from = if after_keys { usize::from(self.program.program.after_keys) } else { 0 };
+        let mut work = Work { arena, steps: self.budget.steps };
+        let decision = match vm::run(&self.program, from, &self.row, reading, &mut work) {
+            Val::Bool(true) => Decision::Admitted,
+            Val::Bool(false) => Decision::Denied,
+            Val::Error(problem) => Decision::Error(problem),
+            _ => Decision::Error(Problem::NoSuchOverload),
+        };
+        if arena.allocated_bytes() > 0 {
+            arena.reset();
+        }
+        decision
     }
 }

@@ -3,13 +3,13 @@
 //! An event that names an owner is seen by that user only; an event that names a tenant is seen by that tenant
 //! only. What an event does not name is the difference between the two modes of [`Tenancy`].
 
-use std::sync::Arc;
-
 use super::{
-    Predicate,
-    program::{Field, Op, Program, ProgramError, Verified},
+    constant::Constant,
+    function::Function,
+    ir::{Expr, Kind, Position},
+    program::Root,
+    scope::{KNOWN, Scope},
 };
-use crate::id::Identity;
 
 /// What an event without a tenant means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -39,92 +39,32 @@ impl Default for Isolation {
     }
 }
 
-const TENANT: u16 = 0;
-const USER: u16 = 1;
-
 impl Isolation {
-    /// The rules as a program; its constants are `[tenant, user]`.
-    ///
-    /// # Errors
-    /// None in practice: the verifier checks what is emitted here as it checks any program.
-    pub fn compile(&self) -> Result<Arc<Verified>, ProgramError> {
-        let mut program =
-            Program { fields: vec![Field::Tenant(self.tenant.clone())], code: vec![Op::Load(0)] };
-        if self.tenancy == Tenancy::Permissive {
-            program.code.push(Op::SkipIfAbsent(3));
-        }
-        program.code.push(Op::DenyUnlessEqual(TENANT));
+    /// The rules as an expression; `scope` gets the roots that they read.
+    pub(super) fn expr(&self, part: u16, scope: &mut Scope) -> Expr {
+        let at = Position { part, ..Position::default() };
+        let mut clauses = Vec::new();
+        let tenant = scope.hidden(Root::Tenant(self.tenant.clone()));
+        clauses.extend(belongs(tenant, "tenant_id", self.tenancy == Tenancy::Permissive, at, scope));
         if let Some(owner) = &self.owner {
-            program.fields.push(Field::User(owner.clone()));
-            let end = program.code.len() as u16 + 3;
-            program.code.extend([Op::Load(1), Op::SkipIfAbsent(end), Op::DenyUnlessEqual(USER)]);
+            let user = scope.hidden(Root::User(owner.clone()));
+            clauses.extend(belongs(user, "user_id", true, at, scope));
         }
-        program.code.push(Op::Allow);
-        program.verify().map(Arc::new)
+        Expr::new(Kind::And(clauses), at)
     }
 }
 
-/// The predicate of a reader with this user and tenant, under compiled [`Isolation`].
-///
-/// # Errors
-/// `ProgramError` if `program` is not one of isolation.
-pub fn isolate(
-    program: Arc<Verified>,
-    user: Option<Identity>,
-    tenant: Option<Identity>,
-) -> Result<Predicate, ProgramError> {
-    Predicate::new(program, Arc::new([tenant, user]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::policy::{Fact, Facts};
-
-    struct Given(Fact<'static>, Fact<'static>);
-    impl Facts for Given {
-        fn fact(&self, field: &Field) -> Fact<'_> {
-            match field {
-                Field::Tenant(_) => self.0.clone(),
-                Field::User(_) => self.1.clone(),
-            }
-        }
-    }
-
-    fn is(text: &'static str) -> Fact<'static> {
-        Fact::Is(text.into())
-    }
-
-    #[test]
-    fn events_reach_their_tenant_and_their_owner_only() {
-        use Fact::{Absent, Incomparable};
-        let permissive = Isolation::default();
-        let strict = Isolation { tenancy: Tenancy::Strict, ..Isolation::default() };
-        let ownerless = Isolation { owner: None, ..Isolation::default() };
-        let row =
-            |rules: &Isolation, event: (Fact<'static>, Fact<'static>), reader: (&str, &str), seen: bool| {
-                let [tenant, user] = [reader.0, reader.1].map(Identity::new);
-                let predicate = isolate(rules.compile().unwrap(), user, tenant).unwrap();
-                assert_eq!(
-                    predicate.admits(&Given(event.0.clone(), event.1.clone())),
-                    seen,
-                    "{rules:?} {event:?} {reader:?}"
-                );
-            };
-        row(&permissive, (Absent, Absent), ("t", "u"), true);
-        row(&permissive, (Absent, Absent), ("", ""), true);
-        row(&permissive, (is("t"), Absent), ("t", "u"), true);
-        row(&permissive, (is("t"), Absent), ("x", "u"), false);
-        row(&permissive, (is("t"), Absent), ("", ""), false);
-        row(&permissive, (is("t"), is("u")), ("t", "u"), true);
-        row(&permissive, (is("t"), is("u")), ("t", "x"), false);
-        row(&permissive, (Absent, is("u")), ("t", ""), false);
-        row(&permissive, (Incomparable, Absent), ("t", "u"), false);
-        row(&permissive, (Absent, Incomparable), ("t", "u"), false);
-        row(&strict, (Absent, Absent), ("t", "u"), false);
-        row(&strict, (Absent, Absent), ("", ""), false);
-        row(&strict, (is("t"), Absent), ("t", "u"), true);
-        row(&strict, (is("t"), is("x")), ("t", "u"), false);
-        row(&ownerless, (is("t"), is("x")), ("t", "u"), true);
+/// The event's `root` is the context's `field`; where it is absent, `permissive` decides.
+fn belongs(root: u16, field: &str, permissive: bool, at: Position, scope: &Scope) -> Vec<Expr> {
+    let null = || Expr::literal(Constant::Null, at);
+    let found = Expr::new(Kind::Root(root), at);
+    let context = Expr::new(Kind::Root(scope.root(KNOWN[0]).unwrap_or(0)), at);
+    let own = Expr::new(Kind::Select(Box::new(context), field.into()), at);
+    let is_own = Expr::call(Function::Equal, vec![found.clone(), own.clone()], at);
+    if permissive {
+        vec![Expr::new(Kind::Or(vec![Expr::call(Function::Equal, vec![found, null()], at), is_own]), at)]
+    } else {
+        // Both absent are not equal: no tenant is not a tenant.
+        vec![Expr::call(Function::NotEqual, vec![own, null()], at), is_own]
     }
 }

@@ -10,17 +10,19 @@
 
 use std::{hash::BuildHasher as _, sync::Arc};
 
+use bumpalo::Bump;
+
 use super::persistent::PersistentMap;
-use crate::{
-    id::Identity,
-    policy::{Fact, Facts, KEYS_MAX, Key, Predicate, Verified},
-};
+use crate::policy::{Facts, KEYS_MAX, Key, Predicate, Reading, Scalar, Verified};
 
 /// Hashes the values of keys; seeded at random, because the values come from outside.
 type Hashes = foldhash::fast::RandomState;
 
+/// What one key lets through.
+type Value = Scalar<Arc<str>>;
+
 /// Values of the keys that an event must have.
-type Values = Box<[Identity]>;
+type Values = Box<[Value]>;
 
 /// Numbers of groups.
 #[derive(Clone, Debug, Default)]
@@ -49,8 +51,8 @@ pub(super) struct Cluster {
 #[derive(Clone, Debug)]
 struct Bucket {
     all: Postings,
-    /// For each key that an event may lack: the groups by value.
-    by_value: Box<[PersistentMap<Identity, Postings>]>,
+    /// For each of the other keys: the groups by value.
+    by_value: Box<[PersistentMap<Value, Postings>]>,
 }
 
 impl Cluster {
@@ -75,39 +77,44 @@ impl Cluster {
         self.groups == 0
     }
 
+    /// Keys that lead to one bucket: the event must have one value.
     fn required(&self) -> impl Iterator<Item = (usize, &Key)> {
-        self.program.keys().iter().enumerate().filter(|(_, key)| !key.optional)
+        self.program.keys().iter().enumerate().filter(|(_, key)| !has_lists(key))
     }
 
-    fn optional(&self) -> impl Iterator<Item = (usize, &Key)> {
-        self.program.keys().iter().enumerate().filter(|(_, key)| key.optional)
+    /// Keys that lead to lists: the event may lack the field, or have one of several values.
+    fn listed(&self) -> impl Iterator<Item = (usize, &Key)> {
+        self.program.keys().iter().enumerate().filter(|(_, key)| has_lists(key))
     }
 
-    fn hash<'a>(&self, values: impl IntoIterator<Item = &'a str>) -> u64 {
+    fn hash<'a>(&self, values: impl IntoIterator<Item = Scalar<&'a str>>) -> u64 {
         values.into_iter().fold(0, |hash, value| self.hashes.hash_one((hash, value)))
     }
 
+    pub(super) fn program(&self) -> &Arc<Verified> {
+        &self.program
+    }
+
     /// The groups that may admit an event, and whether it is sure that they do; `None`: none does.
-    pub(super) fn candidates(&self, facts: &impl Facts) -> Option<(&Postings, bool)> {
-        let mut known: [Fact<'_>; KEYS_MAX] = [const { Fact::Absent }; KEYS_MAX];
+    pub(super) fn candidates<'a, F: Facts>(
+        &self,
+        reading: &mut Reading<'a, F>,
+        arena: &'a Bump,
+    ) -> Option<(&Postings, bool)> {
+        let mut known: [Option<Scalar<&str>>; KEYS_MAX] = [None; KEYS_MAX];
         for (key, known) in self.program.keys().iter().zip(&mut known) {
-            *known = facts.fact(self.program.field(key.field)?);
-            if *known == Fact::Incomparable {
-                return None;
+            let value = reading.field(key.field);
+            if !self.program.passes_absent(key, &value) {
+                *known = Some(Scalar::of(value, key.identity, arena)?);
             }
         }
-        let mut hash = 0;
-        for (at, _) in self.required() {
-            hash = self.hashes.hash_one((hash, known[at].text()?));
-        }
-        let is = |values: &Values| {
-            self.required().zip(values).all(|((at, _), value)| known[at].text() == Some(value.as_str()))
-        };
+        let hash = self.hash(self.required().filter_map(|(at, _)| known[at]));
+        let is = |values: &Values| self.required().zip(values).all(|((at, _), value)| known[at] == Some(value.borrow()));
         let bucket = self.buckets.get(hash, is)?;
         let (mut shortest, mut lists_asked) = (&bucket.all, 0);
-        for ((at, _), lists) in self.optional().zip(&bucket.by_value) {
-            let Some(text) = known[at].text() else { continue };
-            let list = lists.get(self.hash([text]), |value| value.as_str() == text)?;
+        for ((at, _), lists) in self.listed().zip(&bucket.by_value) {
+            let Some(value) = known[at] else { continue };
+            let list = lists.get(self.hash([value]), |other| other.borrow() == value)?;
             lists_asked += 1;
             if list.len() < shortest.len() {
                 shortest = list;
@@ -131,37 +138,45 @@ impl Cluster {
 
     /// Lets `change` have each list that a group stands in; lists and buckets that are empty then go.
     fn each_list(&mut self, predicate: &Predicate, make: bool, change: impl Fn(&mut Postings)) {
-        let value = |key: &Key| predicate.constant(key.constant);
         // A reader without a value that an event must equal sees nothing: it stands in no list.
-        let values: Option<Values> = self.required().map(|(_, key)| value(key).cloned()).collect();
+        let values: Option<Values> = self.required().map(|(_, key)| predicate.scalars(key).pop()).collect();
         let Some(values) = values else { return };
-        let hash = self.hash(values.iter().map(Identity::as_str));
-        let optional: Vec<_> = self.optional().map(|(_, key)| value(key).cloned()).collect();
-        let hashes: Vec<_> =
-            optional.iter().map(|value| self.hash(value.iter().map(Identity::as_str))).collect();
+        let hash = self.hash(values.iter().map(Value::borrow));
+        let listed: Vec<Vec<(u64, Value)>> = self
+            .listed()
+            .map(|(_, key)| {
+                let hashed = |value: Value| (self.hash([value.borrow()]), value);
+                predicate.scalars(key).into_iter().map(hashed).collect()
+            })
+            .collect();
         let is = |other: &Values| *other == values;
         if !make && self.buckets.get(hash, is).is_none() {
             return;
         }
         let new = || {
-            let by_value = optional.iter().map(|_| PersistentMap::default()).collect();
+            let by_value = listed.iter().map(|_| PersistentMap::default()).collect();
             (values.clone(), Arc::new(Bucket { all: Postings::None, by_value }))
         };
         let bucket = Arc::make_mut(self.buckets.get_or_insert(hash, is, new));
         change(&mut bucket.all);
-        for ((value, hash), lists) in optional.iter().zip(hashes).zip(&mut bucket.by_value) {
-            let Some(value) = value else { continue };
-            let is = |other: &Identity| other == value;
-            let list = lists.get_or_insert(hash, is, || (value.clone(), Postings::None));
-            change(list);
-            if list.len() == 0 {
-                lists.remove(hash, is);
+        for (values, lists) in listed.iter().zip(&mut bucket.by_value) {
+            for (hash, value) in values {
+                let is = |other: &Value| other == value;
+                let list = lists.get_or_insert(*hash, is, || (value.clone(), Postings::None));
+                change(list);
+                if list.len() == 0 {
+                    lists.remove(*hash, is);
+                }
             }
         }
         if bucket.all.len() == 0 {
             self.buckets.remove(hash, is);
         }
     }
+}
+
+fn has_lists(key: &Key) -> bool {
+    key.optional || key.list
 }
 
 impl Postings {

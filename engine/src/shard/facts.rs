@@ -1,38 +1,51 @@
-//! What predicates may know of an event.
+//! What policies may know of an event.
 
-use std::borrow::Cow;
+use bumpalo::Bump;
 
 use crate::{
     event::Stamped,
     id::Identity,
-    policy::{Fact, Facts, Field},
-    value::{Kind, Node},
+    policy::{Attribute, Facts, Problem, Root, Val},
 };
 
 impl Facts for Stamped {
-    fn fact(&self, field: &Field) -> Fact<'_> {
-        let (attribute, key) = match field {
-            Field::Tenant(key) => (self.event.tenant(), key),
-            Field::User(key) => (self.event.user(), key),
-        };
-        attribute.map_or_else(|| in_document(self.event.document().root().get(key)), is)
+    fn root<'a>(&'a self, root: &Root, arena: &'a Bump) -> Val<'a> {
+        let event = &self.event;
+        match root {
+            Root::Event | Root::Attribute(_) => Val::of(event.document().root(), arena),
+            Root::Before => event.before().map_or(Val::Null, |before| Val::of(before.root(), arena)),
+            Root::Tenant(key) => self.identity(event.tenant(), key, arena),
+            Root::User(key) => self.identity(event.user(), key, arena),
+            Root::Named(_) => Val::Error(Problem::UnknownName),
+        }
+    }
+
+    fn attribute(&self, attribute: Attribute) -> Option<Val<'_>> {
+        let event = &self.event;
+        match attribute {
+            Attribute::Type => Some(Val::Text(event.event_type())),
+            Attribute::Channel => Some(Val::Text(event.channel())),
+            Attribute::Tenant => event.tenant().map(id),
+            Attribute::User => event.user().map(id),
+            Attribute::FederationId => event.federation()?.id.as_ref().map(id),
+            Attribute::FederationService => event.federation()?.service.as_ref().map(id),
+        }
     }
 }
 
-fn is(identity: &Identity) -> Fact<'_> {
-    Fact::Is(Cow::Borrowed(identity.as_str()))
+fn id(identity: &Identity) -> Val<'_> {
+    Val::Id(identity.as_str())
 }
 
-/// An identity is a string or an integer; an empty string is none, like `null`.
-fn in_document(value: Option<Node<'_>>) -> Fact<'_> {
-    let Some(value) = value else { return Fact::Absent };
-    match value.kind() {
-        Kind::Null => Fact::Absent,
-        Kind::Integer => Fact::Is(Cow::Borrowed(value.raw())),
-        Kind::String => match value.as_str() {
-            Some(text) if !text.is_empty() => Fact::Is(text),
-            _ => Fact::Absent,
-        },
-        Kind::True | Kind::False | Kind::Float | Kind::Array | Kind::Object => Fact::Incomparable,
+impl Stamped {
+    /// The attribute, or else what the document has under `key`; an empty text is no identity, like `null`.
+    fn identity<'a>(&'a self, attribute: Option<&'a Identity>, key: &str, arena: &'a Bump) -> Val<'a> {
+        if let Some(identity) = attribute {
+            return id(identity);
+        }
+        match self.event.document().root().get(key).map(|value| Val::of(value, arena)) {
+            None | Some(Val::Text("")) => Val::Null,
+            Some(value) => value,
+        }
     }
 }

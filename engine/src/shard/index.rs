@@ -5,8 +5,14 @@ mod tests;
 
 use std::sync::Arc;
 
+use bumpalo::Bump;
+
 use super::{cluster::Cluster, group::Group, persistent::PersistentVec};
-use crate::{event::Stamped, id::ChannelId};
+use crate::{
+    event::Stamped,
+    id::ChannelId,
+    policy::{Decision, Reading, Scratch},
+};
 
 /// The groups of one channel, by number, and the ways to find them.
 #[derive(Clone, Debug, Default)]
@@ -23,19 +29,20 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Step 5 of the road: hands each group that may admit an event to `each`, those of its own channel first, then
-    /// those of `"*"`, and whether it is sure that it does. Answers how many subscriptions want events of this type there, admitted or not.
-    pub(crate) fn matching(&self, event: &Stamped, mut each: impl FnMut(&Arc<Group>, bool)) -> u64 {
+    /// Steps 5 and 6 of the road: hands each group that admits an event to `each`, those of its own channel first, then
+    /// those of `"*"`. Answers how many subscriptions want events of this type there, admitted or not.
+    pub(crate) fn matching(&self, event: &Stamped, judge: &mut Judge, mut each: impl FnMut(&Arc<Group>)) -> u64 {
         let mut members = 0;
         for channel in [event.channel, ChannelId::ANY] {
             let Some(groups) = self.channels.get(channel.0 as usize) else { continue };
             for cluster in &groups.clusters {
                 if wants(&cluster.events, event.event.event_type()) {
                     members += cluster.members;
-                    groups.candidates(cluster, event, &mut each);
+                    groups.admitting(cluster, event, judge, &mut each);
                 }
             }
         }
+        judge.facts.reset();
         members
     }
 
@@ -47,6 +54,16 @@ impl Index {
         }
         self.channels.set(at, groups);
     }
+}
+
+/// What predicates need to decide, used again for each event.
+#[derive(Debug, Default)]
+pub(crate) struct Judge {
+    /// What was read of the event.
+    facts: Bump,
+    scratch: Scratch,
+    /// Members for which there was no answer.
+    pub(crate) errors: u64,
 }
 
 /// Whether `event_type` is among those that are wanted; an empty list wants all.
@@ -67,10 +84,19 @@ impl Groups {
         self.clusters.is_empty()
     }
 
-    fn candidates(&self, cluster: &Cluster, event: &Stamped, each: &mut impl FnMut(&Arc<Group>, bool)) {
-        if let Some((postings, sure)) = cluster.candidates(event) {
-            postings.for_each(|number| self.get(number).into_iter().for_each(|group| each(group, sure)));
-        }
+    /// The groups of one cluster: its fields are read once for all of them.
+    fn admitting(&self, cluster: &Cluster, event: &Stamped, judge: &mut Judge, each: &mut impl FnMut(&Arc<Group>)) {
+        let Judge { facts, scratch, errors } = judge;
+        let mut reading = Reading::new(cluster.program(), event, facts);
+        let Some((postings, sure)) = cluster.candidates(&mut reading, facts) else { return };
+        postings.for_each(|number| {
+            let Some(group) = self.get(number) else { return };
+            match if sure { Decision::Admitted } else { group.predicate.decide(&mut reading, scratch, false) } {
+                Decision::Admitted => each(group),
+                Decision::Denied => {}
+                Decision::Error(_) => *errors += group.members.len() as u64,
+            }
+        });
     }
 
     /// A number that no group has: the next one, where `free` has none.

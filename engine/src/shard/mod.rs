@@ -31,6 +31,7 @@ pub(crate) mod room;
 pub(crate) use directory::{Directory, Registration, Subscribed};
 pub(crate) use group::{Group, Member};
 pub(crate) use index::Index;
+use index::Judge;
 pub(crate) use render::Resolver;
 
 use std::{
@@ -87,6 +88,7 @@ pub(crate) struct Shard {
     readers: Vec<Option<Reader>>,
     touched: Vec<u32>,
     bodies: Bodies,
+    judge: Judge,
     asked: BTreeMap<u64, Asked>,
     counters: Arc<Counters>,
     publishes: Vec<Publish>,
@@ -136,6 +138,7 @@ impl Shard {
             readers: Vec::new(),
             touched: Vec::new(),
             bodies: Bodies::new(epoch, &limits),
+            judge: Judge::default(),
             asked: BTreeMap::new(),
             counters,
             publishes: Vec::new(),
@@ -192,12 +195,12 @@ impl Shard {
     fn dispatch(&mut self, index: &Index, event: &Arc<Stamped>, hold: Option<&Hold>) {
         let (mut tally, mut admitted) = (Tally::default(), 0);
         self.bodies.next_event();
-        tally.matched = index.matching(event, |group, sure| {
-            if sure || group.predicate.admits(&**event) {
-                admitted += group.members.len() as u64;
-                self.deliver_to(group, event, hold, &mut tally);
-            }
+        let mut judge = std::mem::take(&mut self.judge);
+        tally.matched = index.matching(event, &mut judge, |group| {
+            admitted += group.members.len() as u64;
+            self.deliver_to(group, event, hold, &mut tally);
         });
+        self.judge = judge;
         tally.denied = tally.matched - admitted;
         self.count(&tally, hold);
     }

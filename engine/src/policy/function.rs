@@ -1,0 +1,515 @@
+//! The functions and operators of the language, by the types of their values.
+//!
+//! Specification: github.com/google/cel-spec, doc/langdef.md, "List of Standard Definitions". All take one or two
+//! values. An argument that is no value is the result.
+
+use std::fmt::Write as _;
+
+use bumpalo::{Bump, collections::String as ArenaText};
+
+use super::{
+    constant::Pattern,
+    time::{Part, Span, Time},
+    val::{Problem, Val, compare, copy_text, equal},
+};
+
+/// Bytes that cost one step where a function looks at all of them.
+const BYTES_A_STEP: usize = 64;
+
+/// A function or operator; strict: an argument without a value makes it have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "each is named as in the language")]
+pub enum Function {
+    Equal,
+    NotEqual,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+    In,
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
+    Negate,
+    Not,
+    Index,
+    Size,
+    StartsWith,
+    EndsWith,
+    Contains,
+    Matches,
+    Bool,
+    Bytes,
+    Double,
+    Duration,
+    Dyn,
+    Int,
+    String,
+    Timestamp,
+    Type,
+    Uint,
+    Get(Part),
+}
+
+/// What a run may still spend, and where it puts what it makes.
+#[derive(Debug)]
+pub(super) struct Work<'a> {
+    /// Takes texts and lists.
+    pub(super) arena: &'a Bump,
+    /// Steps that are left.
+    pub(super) steps: u32,
+}
+
+impl<'a> Work<'a> {
+    /// Spends steps for `bytes` that are looked at.
+    fn look_at(&mut self, bytes: usize) -> Result<(), Problem> {
+        self.spend((bytes / BYTES_A_STEP) as u32)
+    }
+
+    /// Spends `steps`.
+    pub(super) fn spend(&mut self, steps: u32) -> Result<(), Problem> {
+        self.steps = self.steps.checked_sub(steps).ok_or(Problem::Steps)?;
+        Ok(())
+    }
+
+    fn text(&self, text: &str) -> Val<'a> {
+        copy_text(self.arena, text)
+    }
+
+    /// Puts values into the arena.
+    pub(super) fn list(&self, values: impl ExactSizeIterator<Item = Val<'a>>) -> Result<&'a [Val<'a>], Problem> {
+        let room = self.arena.try_alloc_slice_fill_copy(values.len(), Val::Null).map_err(|_| Problem::Memory)?;
+        room.iter_mut().zip(values).for_each(|(place, value)| *place = value);
+        Ok(room)
+    }
+}
+
+impl Function {
+    /// The function called `name` with `arguments`, the receiver counted where there is one.
+    pub(super) fn named(name: &str, receiver: bool, arguments: usize) -> Option<Self> {
+        Some(match (name, receiver, arguments) {
+            ("_==_", false, 2) => Self::Equal,
+            ("_!=_", false, 2) => Self::NotEqual,
+            ("_<_", false, 2) => Self::Less,
+            ("_<=_", false, 2) => Self::LessEqual,
+            ("_>_", false, 2) => Self::Greater,
+            ("_>=_", false, 2) => Self::GreaterEqual,
+            ("@in", false, 2) => Self::In,
+            ("_+_", false, 2) => Self::Add,
+            ("_-_", false, 2) => Self::Subtract,
+            ("_*_", false, 2) => Self::Multiply,
+            ("_/_", false, 2) => Self::Divide,
+            ("_%_", false, 2) => Self::Remainder,
+            ("-_", false, 1) => Self::Negate,
+            ("!_", false, 1) => Self::Not,
+            ("_[_]", false, 2) => Self::Index,
+            ("size", _, 1) => Self::Size,
+            ("startsWith", true, 2) => Self::StartsWith,
+            ("endsWith", true, 2) => Self::EndsWith,
+            ("contains", true, 2) => Self::Contains,
+            ("matches", _, 2) => Self::Matches,
+            ("bool", false, 1) => Self::Bool,
+            ("bytes", false, 1) => Self::Bytes,
+            ("double", false, 1) => Self::Double,
+            ("duration", false, 1) => Self::Duration,
+            ("dyn", false, 1) => Self::Dyn,
+            ("int", false, 1) => Self::Int,
+            ("string", false, 1) => Self::String,
+            ("timestamp", false, 1) => Self::Timestamp,
+            ("type", false, 1) => Self::Type,
+            ("uint", false, 1) => Self::Uint,
+            (name, true, 1 | 2) => Self::Get(part(name)?),
+            _ => return None,
+        })
+    }
+
+    /// How the function is written, for messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Equal => "==",
+            Self::NotEqual => "!=",
+            Self::Less => "<",
+            Self::LessEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterEqual => ">=",
+            Self::In => "in",
+            Self::Add => "+",
+            Self::Subtract | Self::Negate => "-",
+            Self::Multiply => "*",
+            Self::Divide => "/",
+            Self::Remainder => "%",
+            Self::Not => "!",
+            Self::Index => "[]",
+            Self::Size => "size",
+            Self::StartsWith => "startsWith",
+            Self::EndsWith => "endsWith",
+            Self::Contains => "contains",
+            Self::Matches => "matches",
+            Self::Bool => "bool",
+            Self::Bytes => "bytes",
+            Self::Double => "double",
+            Self::Duration => "duration",
+            Self::Dyn => "dyn",
+            Self::Int => "int",
+            Self::String => "string",
+            Self::Timestamp => "timestamp",
+            Self::Type => "type",
+            Self::Uint => "uint",
+            Self::Get(_) => "get…",
+        }
+    }
+
+    /// The result for one argument.
+    pub(super) fn unary<'a>(self, a: Val<'a>, work: &mut Work<'a>) -> Val<'a> {
+        if let Val::Error(_) = a {
+            return a;
+        }
+        self.try_unary(a, work).unwrap_or_else(Val::Error)
+    }
+
+    /// The result for two arguments.
+    #[inline]
+    pub(super) fn binary<'a>(self, a: Val<'a>, b: Val<'a>, work: &mut Work<'a>) -> Val<'a> {
+        match (a, b) {
+            (Val::Error(_), _) => a,
+            (_, Val::Error(_)) => b,
+            _ => self.try_binary(a, b, work).unwrap_or_else(Val::Error),
+        }
+    }
+
+    fn try_unary<'a>(self, a: Val<'a>, work: &mut Work<'a>) -> Result<Val<'a>, Problem> {
+        Ok(match self {
+            Self::Not => match a {
+                Val::Bool(truth) => Val::Bool(!truth),
+                _ => return Err(Problem::NoSuchOverload),
+            },
+            Self::Negate => match a {
+                Val::Int(number) => Val::Int(number.checked_neg().ok_or(Problem::Overflow)?),
+                Val::Double(number) => Val::Double(-number),
+                _ => return Err(Problem::NoSuchOverload),
+            },
+            Self::Size => Val::Int(size(a, work)? as i64),
+            Self::Dyn => a,
+            Self::Type => Val::Type(a.type_name()),
+            Self::Bool => to_bool(a)?,
+            Self::Bytes => match (a, a.text()) {
+                (Val::Bytes(_), _) => a,
+                (_, Some(text)) => Val::Bytes(text.as_bytes()),
+                _ => return Err(Problem::NoSuchOverload),
+            },
+            Self::Int => Val::Int(to_int(a)?),
+            Self::Uint => Val::Uint(to_uint(a)?),
+            Self::Double => Val::Double(to_double(a)?),
+            Self::String => to_text(a, work)?,
+            Self::Timestamp => Val::Time(match (a, a.text()) {
+                (Val::Time(time), _) => time,
+                (Val::Int(seconds), _) => Time::from_nanos(i128::from(seconds) * 1_000_000_000)?,
+                (_, Some(text)) => Time::parse(text)?,
+                _ => return Err(Problem::NoSuchOverload),
+            }),
+            Self::Duration => Val::Span(match (a, a.text()) {
+                (Val::Span(span), _) => span,
+                (_, Some(text)) => Span::parse(text)?,
+                _ => return Err(Problem::NoSuchOverload),
+            }),
+            Self::Get(part) => Val::Int(match a {
+                Val::Time(time) => time.part(part, None)?,
+                Val::Span(span) => span.part(part)?,
+                _ => return Err(Problem::NoSuchOverload),
+            }),
+            _ => return Err(Problem::NoSuchOverload),
+        })
+    }
+
+    #[inline]
+    fn try_binary<'a>(self, a: Val<'a>, b: Val<'a>, work: &mut Work<'a>) -> Result<Val<'a>, Problem> {
+        use std::cmp::Ordering::{Greater, Less};
+        let order = || compare(a, b).map_or_else(|| unordered(a, b), |order| Ok(Some(order)));
+        Ok(Val::Bool(match self {
+            Self::Equal => self.equal(a, b, work)?,
+            Self::NotEqual => !self.equal(a, b, work)?,
+            Self::Less => order()? == Some(Less),
+            Self::LessEqual => order()?.is_some_and(|order| order != Greater),
+            Self::Greater => order()? == Some(Greater),
+            Self::GreaterEqual => order()?.is_some_and(|order| order != Less),
+            Self::In => is_in(a, b, work)?,
+            Self::StartsWith | Self::EndsWith | Self::Contains => self.texts(a, b, work)?,
+            Self::Matches => matches(a, b, work)?,
+            Self::Index => return index(a, b, work),
+            Self::Get(part) => match (a, b.text()) {
+                (Val::Time(time), Some(zone)) => return time.part(part, Some(zone)).map(Val::Int),
+                _ => return Err(Problem::NoSuchOverload),
+            },
+            _ => return self.arithmetic(a, b, work),
+        }))
+    }
+
+    fn equal(self, a: Val<'_>, b: Val<'_>, work: &mut Work<'_>) -> Result<bool, Problem> {
+        if let (Some(a), Some(b)) = (a.text(), b.text()) {
+            return Ok(a == b);
+        }
+        if let (Some(a), Some(b)) = (a.len(), b.len()) {
+            work.spend(a.max(b) as u32)?;
+        }
+        Ok(equal(a, b, work.arena))
+    }
+
+    fn texts(self, a: Val<'_>, b: Val<'_>, work: &mut Work<'_>) -> Result<bool, Problem> {
+        let (Some(text), Some(part)) = (a.text(), b.text()) else { return Err(Problem::NoSuchOverload) };
+        Ok(match self {
+            Self::StartsWith => text.starts_with(part),
+            Self::EndsWith => text.ends_with(part),
+            _ => {
+                work.look_at(text.len())?;
+                text.contains(part)
+            }
+        })
+    }
+
+    fn arithmetic<'a>(self, a: Val<'a>, b: Val<'a>, work: &mut Work<'a>) -> Result<Val<'a>, Problem> {
+        use Val::{Double, Int, Span as Length, Time as Moment, Uint};
+        let zero = matches!(self, Self::Divide | Self::Remainder) && matches!(b, Int(0) | Uint(0));
+        match (a, b) {
+            (Int(_), Int(_)) | (Uint(_), Uint(_)) if zero => Err(Problem::DivisionByZero),
+            (Int(a), Int(b)) => match self {
+                Self::Add => a.checked_add(b),
+                Self::Subtract => a.checked_sub(b),
+                Self::Multiply => a.checked_mul(b),
+                Self::Divide => a.checked_div(b),
+                _ => a.checked_rem(b),
+            }
+            .map(Int)
+            .ok_or(Problem::Overflow),
+            (Uint(a), Uint(b)) => match self {
+                Self::Add => a.checked_add(b),
+                Self::Subtract => a.checked_sub(b),
+                Self::Multiply => a.checked_mul(b),
+                Self::Divide => a.checked_div(b),
+                _ => a.checked_rem(b),
+            }
+            .map(Uint)
+            .ok_or(Problem::Overflow),
+            (Double(a), Double(b)) => match self {
+                Self::Add => Ok(Double(a + b)),
+                Self::Subtract => Ok(Double(a - b)),
+                Self::Multiply => Ok(Double(a * b)),
+                Self::Divide => Ok(Double(a / b)),
+                _ => Err(Problem::NoSuchOverload),
+            },
+            (Moment(time), Length(span)) => match self {
+                Self::Add => Time::from_nanos(time.nanos() + span.nanos()).map(Moment),
+                Self::Subtract => Time::from_nanos(time.nanos() - span.nanos()).map(Moment),
+                _ => Err(Problem::NoSuchOverload),
+            },
+            (Length(span), Moment(time)) if self == Self::Add => {
+                Time::from_nanos(time.nanos() + span.nanos()).map(Moment)
+            }
+            (Moment(a), Moment(b)) if self == Self::Subtract => Span::from_nanos(a.nanos() - b.nanos()).map(Length),
+            (Length(a), Length(b)) => match self {
+                Self::Add => Span::from_nanos(a.nanos() + b.nanos()).map(Length),
+                Self::Subtract => Span::from_nanos(a.nanos() - b.nanos()).map(Length),
+                _ => Err(Problem::NoSuchOverload),
+            },
+            _ if self == Self::Add => concatenate(a, b, work),
+            _ => Err(Problem::NoSuchOverload),
+        }
+    }
+}
+
+/// The part of a time or span that a method gets.
+fn part(name: &str) -> Option<Part> {
+    Some(match name {
+        "getFullYear" => Part::FullYear,
+        "getMonth" => Part::Month,
+        "getDate" => Part::Date,
+        "getDayOfMonth" => Part::DayOfMonth,
+        "getDayOfWeek" => Part::DayOfWeek,
+        "getDayOfYear" => Part::DayOfYear,
+        "getHours" => Part::Hours,
+        "getMinutes" => Part::Minutes,
+        "getSeconds" => Part::Seconds,
+        "getMilliseconds" => Part::Milliseconds,
+        _ => return None,
+    })
+}
+
+/// Values without an order: a NaN compares with no number; everything else has no such overload.
+fn unordered(a: Val<'_>, b: Val<'_>) -> Result<Option<std::cmp::Ordering>, Problem> {
+    let is_number = |value| matches!(value, Val::Int(_) | Val::Uint(_) | Val::Double(_));
+    if is_number(a) && is_number(b) { Ok(None) } else { Err(Problem::NoSuchOverload) }
+}
+
+fn size(a: Val<'_>, work: &mut Work<'_>) -> Result<usize, Problem> {
+    if let Some(text) = a.text() {
+        work.look_at(text.len())?;
+        return Ok(text.chars().count());
+    }
+    match a {
+        Val::Bytes(bytes) => Ok(bytes.len()),
+        _ => a.len().ok_or(Problem::NoSuchOverload),
+    }
+}
+
+fn is_in<'a>(a: Val<'a>, b: Val<'a>, work: &mut Work<'a>) -> Result<bool, Problem> {
+    if let Some(mut elements) = b.elements() {
+        while let Some(element) = elements.next(work.arena) {
+            work.spend(1)?;
+            if equal(a, element, work.arena) {
+                return Ok(true);
+            }
+        }
+        return Ok(false);
+    }
+    if b.entries().is_none() {
+        return Err(Problem::NoSuchOverload);
+    }
+    work.spend(b.len().unwrap_or(0) as u32)?;
+    Ok(b.get(a, work.arena).is_some())
+}
+
+fn matches(a: Val<'_>, b: Val<'_>, work: &mut Work<'_>) -> Result<bool, Problem> {
+    let Some(text) = a.text() else { return Err(Problem::NoSuchOverload) };
+    work.look_at(text.len())?;
+    match (b, b.text()) {
+        (Val::Pattern(pattern), _) => Ok(pattern.is_match(text)),
+        // A pattern that is not known before the event: compiled for this once.
+        (_, Some(pattern)) => {
+            work.spend(1_000)?;
+            Pattern::new(pattern).map(|pattern| pattern.is_match(text))
+        }
+        _ => Err(Problem::NoSuchOverload),
+    }
+}
+
+fn index<'a>(a: Val<'a>, b: Val<'a>, work: &mut Work<'a>) -> Result<Val<'a>, Problem> {
+    if a.entries().is_some() {
+        work.spend(a.len().unwrap_or(0) as u32)?;
+        return a.get(b, work.arena).ok_or(Problem::NoSuchKey);
+    }
+    let Some(mut elements) = a.elements() else { return Err(Problem::NoSuchOverload) };
+    let at = match b {
+        Val::Int(at) => usize::try_from(at).ok(),
+        Val::Uint(at) => usize::try_from(at).ok(),
+        Val::Double(at) if at.fract() == 0.0 && (0.0..1e15).contains(&at) => Some(at as usize),
+        Val::Double(_) => None,
+        _ => return Err(Problem::NoSuchOverload),
+    };
+    let at = at.filter(|at| a.len().is_some_and(|len| *at < len)).ok_or(Problem::OutOfBounds)?;
+    work.spend(at as u32)?;
+    for _ in 0..at {
+        elements.next(work.arena);
+    }
+    elements.next(work.arena).ok_or(Problem::OutOfBounds)
+}
+
+fn concatenate<'a>(a: Val<'a>, b: Val<'a>, work: &mut Work<'a>) -> Result<Val<'a>, Problem> {
+    if let (Some(left), Some(right)) = (a.text(), b.text()) {
+        work.look_at(left.len() + right.len())?;
+        let room = work.arena.try_alloc_slice_fill_copy(left.len() + right.len(), 0).map_err(|_| Problem::Memory)?;
+        room[..left.len()].copy_from_slice(left.as_bytes());
+        room[left.len()..].copy_from_slice(right.as_bytes());
+        return std::str::from_utf8(room).map(Val::Text).map_err(|_| Problem::Conversion);
+    }
+    if let (Val::Bytes(left), Val::Bytes(right)) = (a, b) {
+        work.look_at(left.len() + right.len())?;
+        let room = work.arena.try_alloc_slice_fill_copy(left.len() + right.len(), 0).map_err(|_| Problem::Memory)?;
+        room[..left.len()].copy_from_slice(left);
+        room[left.len()..].copy_from_slice(right);
+        return Ok(Val::Bytes(room));
+    }
+    let (Some(mut left), Some(mut right)) = (a.elements(), b.elements()) else {
+        return Err(Problem::NoSuchOverload);
+    };
+    let len = a.len().unwrap_or(0) + b.len().unwrap_or(0);
+    work.spend(len as u32)?;
+    let arena = work.arena;
+    let next = |_| left.next(arena).or_else(|| right.next(arena)).unwrap_or(Val::Null);
+    work.list((0..len).map(next)).map(Val::List)
+}
+
+fn to_bool(a: Val<'_>) -> Result<Val<'_>, Problem> {
+    match (a, a.text()) {
+        (Val::Bool(_), _) => Ok(a),
+        (_, Some("true" | "True" | "TRUE" | "t" | "T" | "1")) => Ok(Val::Bool(true)),
+        (_, Some("false" | "False" | "FALSE" | "f" | "F" | "0")) => Ok(Val::Bool(false)),
+        (_, Some(_)) => Err(Problem::Conversion),
+        _ => Err(Problem::NoSuchOverload),
+    }
+}
+
+fn to_int(a: Val<'_>) -> Result<i64, Problem> {
+    /// 2⁶³
+    const END: f64 = 9_223_372_036_854_775_808.0;
+    match (a, a.text()) {
+        (Val::Int(number), _) => Ok(number),
+        (Val::Uint(number), _) => i64::try_from(number).map_err(|_| Problem::Overflow),
+        (Val::Double(number), _) if number > -END && number < END => Ok(number as i64),
+        (Val::Double(_), _) => Err(Problem::Overflow),
+        (Val::Time(time), _) => Ok(time.seconds()),
+        (_, Some(text)) => text.parse().map_err(|_| Problem::Conversion),
+        _ => Err(Problem::NoSuchOverload),
+    }
+}
+
+fn to_uint(a: Val<'_>) -> Result<u64, Problem> {
+    match (a, a.text()) {
+        (Val::Uint(number), _) => Ok(number),
+        (Val::Int(number), _) => u64::try_from(number).map_err(|_| Problem::Overflow),
+        // 2⁶⁴
+        (Val::Double(number), _) if number > -1.0 && number < 18_446_744_073_709_551_616.0 => {
+            if number < 0.0 { Err(Problem::Overflow) } else { Ok(number as u64) }
+        }
+        (Val::Double(_), _) => Err(Problem::Overflow),
+        (_, Some(text)) => text.parse().map_err(|_| Problem::Conversion),
+        _ => Err(Problem::NoSuchOverload),
+    }
+}
+
+fn to_double(a: Val<'_>) -> Result<f64, Problem> {
+    match (a, a.text()) {
+        (Val::Double(number), _) => Ok(number),
+        (Val::Int(number), _) => Ok(number as f64),
+        (Val::Uint(number), _) => Ok(number as f64),
+        (_, Some(text)) => text.parse().map_err(|_| Problem::Conversion),
+        _ => Err(Problem::NoSuchOverload),
+    }
+}
+
+fn to_text<'a>(a: Val<'a>, work: &mut Work<'a>) -> Result<Val<'a>, Problem> {
+    if let Some(text) = a.text() {
+        return Ok(Val::Text(text));
+    }
+    let mut text = ArenaText::new_in(work.arena);
+    let written = match a {
+        Val::Bytes(bytes) => {
+            work.look_at(bytes.len())?;
+            return std::str::from_utf8(bytes).map(Val::Text).map_err(|_| Problem::Conversion);
+        }
+        Val::Bool(truth) => return Ok(Val::Text(if truth { "true" } else { "false" })),
+        Val::Int(number) => write!(text, "{number}"),
+        Val::Uint(number) => write!(text, "{number}"),
+        Val::Double(number) => return Ok(work.text(&double_text(number))),
+        Val::Time(time) => write!(text, "{time}"),
+        Val::Span(span) => write!(text, "{span}"),
+        _ => return Err(Problem::NoSuchOverload),
+    };
+    written.map_err(|_| Problem::Memory)?;
+    Ok(Val::Text(text.into_bump_str()))
+}
+
+/// The shortest text that reads back as the same double; powers of ten from 21 up and below -6 with an exponent.
+fn double_text(number: f64) -> String {
+    let size = number.abs();
+    if number.is_nan() {
+        "NaN".into()
+    } else if number.is_infinite() {
+        if number > 0.0 { "+Inf".into() } else { "-Inf".into() }
+    } else if size == 0.0 || (1e-6..1e21).contains(&size) {
+        format!("{number}")
+    } else {
+        let text = format!("{number:e}");
+        if text.contains("e-") { text } else { text.replace('e', "e+") }
+    }
+}
