@@ -100,24 +100,33 @@ impl Emitter<'_> {
         let mut links = Vec::with_capacity(parts.len());
         for part in parts {
             let (before, at) = (self.free, std::mem::replace(&mut self.at, part.at));
-            let op = match &part.kind {
-                Kind::Call(function, arguments) if let [a, b] = &**arguments => {
-                    let (function, a, b) = (*function, self.operand(a), self.operand(b));
-                    if and {
-                        Op::AndTest { function, a, b, to, end: 0 }
-                    } else {
-                        Op::OrTest { function, a, b, to, end: 0 }
-                    }
-                }
-                _ => {
-                    let value = self.operand(part);
-                    if and { Op::And { value, to, end: 0 } } else { Op::Or { value, to, end: 0 } }
-                }
+            let op = match (self.test(part), and) {
+                (Some((function, field, constant)), true) => Op::AndTest { function, field, constant, to, end: 0 },
+                (Some((function, field, constant)), false) => Op::OrTest { function, field, constant, to, end: 0 },
+                (None, true) => Op::And { value: self.operand(part), to, end: 0 },
+                (None, false) => Op::Or { value: self.operand(part), to, end: 0 },
             };
             links.push(self.push(op));
             (self.free, self.at) = (before, at);
         }
         links
+    }
+
+    /// A function of a field and a constant, in this order.
+    fn test(&mut self, expr: &Expr) -> Option<(Function, u16, Operand)> {
+        let Kind::Call(function, arguments) = &expr.kind else { return None };
+        let [a, b] = &**arguments else { return None };
+        let is_constant = |expr: &Expr| matches!(expr.kind, Kind::Literal(_) | Kind::Known(_));
+        let (function, field, constant) = match field_path(a) {
+            Some(_) if is_constant(b) => (*function, a, b),
+            None if is_constant(a) => (function.mirrored()?, b, a),
+            _ => return None,
+        };
+        field_path(field)?;
+        match (self.place(field)?, self.place(constant)?) {
+            (Operand::Field(field), constant) => Some((function, field, constant)),
+            _ => None,
+        }
     }
 
     fn end_chain(&mut self, links: Vec<usize>) {

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use bumpalo::{Bump, collections::String as ArenaText};
 
 use super::{
-    constant::Pattern,
+    constant::{Constant, Pattern},
     time::{Part, Span, Time},
     val::{Problem, Val, compare, copy_text, equal},
 };
@@ -161,6 +161,49 @@ impl Function {
         }
     }
 
+    /// The function that answers the same for the arguments in the other order.
+    pub(super) fn mirrored(self) -> Option<Self> {
+        Some(match self {
+            Self::Equal | Self::NotEqual => self,
+            Self::Less => Self::Greater,
+            Self::LessEqual => Self::GreaterEqual,
+            Self::Greater => Self::Less,
+            Self::GreaterEqual => Self::LessEqual,
+            _ => return None,
+        })
+    }
+
+    /// The answer for the types that most clauses have; `None`: ask [`Self::binary`].
+    #[inline(always)]
+    pub(super) fn at_once(self, a: &Val<'_>, b: &Constant) -> Option<bool> {
+        match (a, b) {
+            (Val::Text(a) | Val::Id(a), Constant::Text(b) | Constant::Id(b)) => Some(match self {
+                Self::Equal => **a == **b,
+                Self::NotEqual => **a != **b,
+                Self::StartsWith => a.starts_with(&**b),
+                Self::EndsWith => a.ends_with(&**b),
+                _ => return None,
+            }),
+            (Val::Int(a), Constant::Int(b)) => self.ordered(a, b),
+            (Val::Double(a), Constant::Double(b)) => self.ordered(a, b),
+            (Val::Bool(a), Constant::Bool(b)) => self.ordered(a, b),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn ordered<T: PartialOrd>(self, a: &T, b: &T) -> Option<bool> {
+        Some(match self {
+            Self::Equal => a == b,
+            Self::NotEqual => a != b,
+            Self::Less => a < b,
+            Self::LessEqual => a <= b,
+            Self::Greater => a > b,
+            Self::GreaterEqual => a >= b,
+            _ => return None,
+        })
+    }
+
     /// The result for one argument.
     pub(super) fn unary<'a>(self, a: Val<'a>, work: &mut Work<'a>) -> Val<'a> {
         if let Val::Error(_) = a {
@@ -170,7 +213,7 @@ impl Function {
     }
 
     /// The result for two arguments.
-    #[inline]
+    #[inline(never)]
     pub(super) fn binary<'a>(self, a: Val<'a>, b: Val<'a>, work: &mut Work<'a>) -> Val<'a> {
         match (a, b) {
             (Val::Error(_), _) => a,
@@ -223,7 +266,6 @@ impl Function {
         })
     }
 
-    #[inline]
     fn try_binary<'a>(self, a: Val<'a>, b: Val<'a>, work: &mut Work<'a>) -> Result<Val<'a>, Problem> {
         use std::cmp::Ordering::{Greater, Less};
         let order = || compare(a, b).map_or_else(|| unordered(a, b), |order| Ok(Some(order)));

@@ -29,6 +29,8 @@ mod tree;
 mod val;
 mod vm;
 
+/// Memory for what runs make, taken in pieces and given back at once.
+pub use bumpalo::Bump as Arena;
 pub use constant::{Constant, Pattern};
 pub use evaluate::{Expression, evaluate};
 pub use ir::Position;
@@ -258,6 +260,15 @@ fn value_of(program: &Verified, row: &[Constant], facts: &impl Facts, arena: &Bu
 #[derive(Debug, Default)]
 pub struct Scratch(Bump);
 
+impl Scratch {
+    /// Gives back what the last run made.
+    fn clear(&mut self) {
+        if self.0.allocated_bytes() > 0 {
+            self.0.reset();
+        }
+    }
+}
+
 /// Why an event is not admitted, or that it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -323,21 +334,24 @@ impl Predicate {
     pub fn decide<F: Facts>(
         &self,
         reading: &mut Reading<'_, F>,
-        Scratch(arena): &mut Scratch,
+        scratch: &mut Scratch,
         after_keys: bool,
     ) -> Decision {
-        arena.set_allocation_limit(Some(self.budget.bytes));
         let from = if after_keys { usize::from(self.program.program.after_keys) } else { 0 };
-        let mut work = Work { arena, steps: self.budget.steps };
+        let from = match vm::run_tests(&self.program, from, &self.row, reading) {
+            Ok(true) => return Decision::Admitted,
+            Ok(false) => return Decision::Denied,
+            Err(at) => at,
+        };
+        scratch.0.set_allocation_limit(Some(self.budget.bytes));
+        let mut work = Work { arena: &scratch.0, steps: self.budget.steps };
         let decision = match vm::run(&self.program, from, &self.row, reading, &mut work) {
             Val::Bool(true) => Decision::Admitted,
             Val::Bool(false) => Decision::Denied,
             Val::Error(problem) => Decision::Error(problem),
             _ => Decision::Error(Problem::NoSuchOverload),
         };
-        if arena.allocated_bytes() > 0 {
-            arena.reset();
-        }
+        scratch.clear();
         decision
     }
 }

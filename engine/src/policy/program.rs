@@ -111,10 +111,10 @@ pub enum Op {
     And { value: Operand, to: u16, end: u16 },
     /// `to` || `value`: the same for true.
     Or { value: Operand, to: u16, end: u16 },
-    /// `to` && `function(a, b)`.
-    AndTest { function: Function, a: Operand, b: Operand, to: u16, end: u16 },
-    /// `to` || `function(a, b)`.
-    OrTest { function: Function, a: Operand, b: Operand, to: u16, end: u16 },
+    /// `to` && `function(field, constant)`, where the constant is a literal or in the row.
+    AndTest { function: Function, field: u16, constant: Operand, to: u16, end: u16 },
+    /// `to` || `function(field, constant)`.
+    OrTest { function: Function, field: u16, constant: Operand, to: u16, end: u16 },
     /// Goes on where `condition` is true, to `otherwise` where it is false; `to` = no value, and to `end`, else.
     If { condition: Operand, to: u16, otherwise: u16, end: u16 },
     /// Goes to `target`.
@@ -237,8 +237,9 @@ impl Program {
             Op::Append { value, to } => has(value) && register(to),
             Op::Collect { to } => register(to),
             Op::And { value, to, end } | Op::Or { value, to, end } => has(value) && register(to) && forward(end),
-            Op::AndTest { a, b, to, end, .. } | Op::OrTest { a, b, to, end, .. } => {
-                has(a) && has(b) && register(to) && forward(end)
+            Op::AndTest { field, constant, to, end, .. } | Op::OrTest { field, constant, to, end, .. } => {
+                let is_constant = matches!(constant, Operand::Literal(_) | Operand::Row(_));
+                has(Operand::Field(field)) && is_constant && has(constant) && register(to) && forward(end)
             }
             Op::If { condition, to, otherwise, end } => {
                 has(condition) && register(to) && forward(otherwise) && forward(end)

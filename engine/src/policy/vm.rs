@@ -45,6 +45,17 @@ impl<'a, F: Facts> Reading<'a, F> {
         }
     }
 
+    /// The same where it stands.
+    #[inline(always)]
+    fn look(&mut self, number: u16) -> &Val<'a> {
+        let number = usize::from(number);
+        if let Some(Val::Unread) = self.loaded.get(number) {
+            self.load(number);
+        }
+        self.loaded.get(number).unwrap_or(&Val::Error(Problem::NoSuchKey))
+    }
+
+    #[inline(never)]
     fn load(&mut self, number: usize) -> Val<'a> {
         let value = load(&self.fields[number], self.facts, self.arena);
         self.loaded[number] = value;
@@ -103,7 +114,39 @@ enum Cursor<'a> {
 }
 
 /// Registers of a run without loops that need no arena.
-const FEW: usize = 6;
+const FEW: usize = 3;
+
+/// Runs the tests at the front of a conjunction that need no more than a look, from instruction `from` on: the clauses
+/// of most policies. Answers the decision, or the instruction where [`run`] has to go on.
+#[inline]
+pub(super) fn run_tests<F: Facts>(
+    program: &Verified,
+    from: usize,
+    row: &[Constant],
+    reading: &mut Reading<'_, F>,
+) -> Result<bool, usize> {
+    let program = &program.program;
+    let mut at = from;
+    loop {
+        match program.code.get(at) {
+            Some(&Op::AndTest { function, field, constant, to: 0, .. }) => {
+                let constant = match constant {
+                    Operand::Literal(number) => program.literals.get(usize::from(number)),
+                    Operand::Row(number) => row.get(usize::from(number)),
+                    Operand::Field(_) | Operand::Register(_) => None,
+                };
+                let Some(constant) = constant else { return Err(at) };
+                match function.at_once(reading.look(field), constant) {
+                    Some(true) => at += 1,
+                    Some(false) => return Ok(false),
+                    None => return Err(at),
+                }
+            }
+            Some(Op::Return { value: Operand::Register(0) }) => return Ok(true),
+            _ => return Err(at),
+        }
+    }
+}
 
 /// Runs `program` from instruction `from`: 0, or `after_keys` where all keys hold. Registers are true at the start.
 pub(super) fn run<'r, 'e: 'r, F: Facts>(
@@ -143,18 +186,14 @@ impl<'r, 'e: 'r, F: Facts> Run<'_, 'r, 'e, F> {
         while let Some(op) = self.program.code.get(at) {
             at += 1;
             match *op {
-                Op::AndTest { function, a, b, to, end } => {
-                    match self.binary(function, a, b, work) {
-                        Val::Bool(true) => {}
-                        value => at = self.chain(false, value, to, at, end),
-                    }
-                }
-                Op::OrTest { function, a, b, to, end } => {
-                    match self.binary(function, a, b, work) {
-                        Val::Bool(false) => {}
-                        value => at = self.chain(true, value, to, at, end),
-                    }
-                }
+                Op::AndTest { function, field, constant, to, end } => match self.test(function, field, constant, work) {
+                    Val::Bool(true) => {}
+                    value => at = self.chain(false, value, to, at, end),
+                },
+                Op::OrTest { function, field, constant, to, end } => match self.test(function, field, constant, work) {
+                    Val::Bool(false) => {}
+                    value => at = self.chain(true, value, to, at, end),
+                },
                 Op::And { value, to, end } => match self.value(value) {
                     Val::Bool(true) => {}
                     value => at = self.chain(false, value, to, at, end),
@@ -263,6 +302,11 @@ impl<'r, 'e: 'r, F: Facts> Run<'_, 'r, 'e, F> {
         at
     }
 
+    fn test(&mut self, function: Function, field: u16, constant: Operand, work: &mut Work<'r>) -> Val<'r> {
+        let (value, known) = (self.reading.field(field), self.value(constant));
+        function.binary(value, known, work)
+    }
+
     #[inline]
     fn binary(&mut self, function: Function, a: Operand, b: Operand, work: &mut Work<'r>) -> Val<'r> {
         let (a, b) = (self.value(a), self.value(b));
@@ -270,6 +314,7 @@ impl<'r, 'e: 'r, F: Facts> Run<'_, 'r, 'e, F> {
     }
 
     /// What ends a chain of `&&` (`absorbing` is false) or `||` (true), and where the run goes on.
+    #[inline]
     fn chain(&mut self, absorbing: bool, value: Val<'r>, to: u16, at: usize, end: u16) -> usize {
         if let Val::Bool(_) = value {
             self.set(to, Val::Bool(absorbing));
