@@ -5,6 +5,9 @@
 
 use crate::id::Identity;
 
+#[cfg(feature = "jwt")]
+pub mod token;
+
 /// A reader's identity, fixed when it subscribes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SecurityContext {
