@@ -79,7 +79,9 @@ impl fmt::Display for TokenError {
             Self::Type(typ) => write!(f, "`typ` is `{typ}`: the token is meant for something else"),
             Self::Critical => f.write_str("the token has `crit`: no extension is supported"),
             Self::Algorithm(alg) => write!(f, "no key is for the algorithm `{alg}` that the token names"),
-            Self::UnknownKey(Some(kid)) => write!(f, "no key is called `{kid}`"),
+            Self::UnknownKey(Some(kid)) => {
+                write!(f, "no key is called `{kid}`, which the token names: give it to the key that is meant")
+            }
             Self::UnknownKey(None) => {
                 f.write_str("the token names no key (`kid`), and several could be meant")
             }
@@ -114,7 +116,7 @@ pub enum KeyError {
     RsaBits(usize),
     /// A private key: a verifier must not know it.
     Private,
-    /// A key that this algorithm cannot use.
+    /// A key that this algorithm cannot use: of another kind or curve, or broken.
     Unfit(Algorithm),
     /// A JWK that names no algorithm, and the caller neither.
     NoAlgorithm,
@@ -160,7 +162,9 @@ impl fmt::Display for KeyError {
             Self::NoSecret => f.write_str("a key in PEM is no secret: name the algorithm it is for"),
             Self::RsaBits(bits) => write!(f, "the RSA key has {bits} bits: 2048 to 8192 are taken"),
             Self::Private => f.write_str("the key is private: give the public one to a verifier"),
-            Self::Unfit(algorithm) => write!(f, "the key is not one for {algorithm}"),
+            Self::Unfit(algorithm) => {
+                write!(f, "the key cannot be used for {algorithm}: it is of another kind, or broken")
+            }
             Self::NoAlgorithm => f.write_str("the key names no `alg`: say which algorithm it is for"),
             Self::OtherUse => f.write_str("the key is not for verifying, by its `use` or `key_ops`"),
             Self::Unsupported(what) => write!(f, "`{what}` is not supported"),

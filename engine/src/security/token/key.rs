@@ -219,6 +219,11 @@ impl Key {
         self
     }
 
+    /// The name that tokens use for it (`kid`), if it has one.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
     /// The one algorithm that this key is for.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm

@@ -54,3 +54,31 @@ fn a_signature_with_one_bit_changed_is_none() {
         }
     }
 }
+
+/// Examples A.1 and A.3 of RFC 7515.
+#[test]
+fn the_examples_of_the_specification_are_verified() {
+    const PAYLOAD: &str =
+        "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+    let rows = [
+        (
+            "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9",
+            "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+            r#"{"kty":"oct","alg":"HS256",
+                "k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}"#,
+        ),
+        (
+            "eyJhbGciOiJFUzI1NiJ9",
+            "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
+            r#"{"kty":"EC","crv":"P-256","alg":"ES256",
+                "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+                "y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#,
+        ),
+    ];
+    for (header, signature, jwk) in rows {
+        let verifier = only(Key::jwk(jwk, None).unwrap()).issuers(["joe"]);
+        let token = format!("{header}.{PAYLOAD}.{signature}");
+        assert_eq!(code(verifier.verify(&token, 1_300_819_379)), "accepted", "{header}");
+        assert_eq!(code(verifier.verify(&token, 1_300_819_380)), "expired", "{header}");
+    }
+}
