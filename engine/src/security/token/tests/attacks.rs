@@ -426,7 +426,7 @@ fn what_a_stranger_wrote_stays_one_line_of_the_log() {
 }
 
 proptest! {
-    /// ECDSA is left out where the signature is written anew: it has a second signature for each first.
+    /// ECDSA has a second signature for each first, which is none of the few changes that are made here.
     #[test]
     fn a_token_that_was_changed_is_no_token(
         which in 0_usize..3,
