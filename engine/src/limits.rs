@@ -72,6 +72,10 @@ pub struct Limits {
     pub message_depth_max: usize,
     /// Messages of the protocol (not events) that wait to be written to one connection.
     pub replies_max: usize,
+    /// Bytes of a signed token (JWT) that says who a client is.
+    pub token_bytes_max: usize,
+    /// Bytes of a document of keys (JWKS) that tokens are verified with.
+    pub jwks_bytes_max: usize,
 }
 
 impl Limits {
@@ -116,6 +120,8 @@ impl Default for Limits {
             message_bytes_max: 1 << 20,
             message_depth_max: 128,
             replies_max: 1_024,
+            token_bytes_max: 16 << 10,
+            jwks_bytes_max: 256 << 10,
         }
     }
 }

@@ -9,6 +9,7 @@ from coulis._coulis import (
     EngineClosed,
     EventBusConfig,
     InvalidQuery,
+    JWTKey,
     LimitExceeded,
     PolicyError,
     PyGraphQLMessage,
@@ -21,6 +22,7 @@ from coulis._coulis import (
     SubscriptionNotFound,
     __version__,
 )
+from coulis.jwt import JWTVerifier
 from coulis.manager import SubscriptionData, SubscriptionManager
 from coulis.registry import Registry, subscription
 
@@ -36,6 +38,8 @@ __all__ = [
     "EngineClosed",
     "EventBusConfig",
     "InvalidQuery",
+    "JWTKey",
+    "JWTVerifier",
     "LimitExceeded",
     "PolicyError",
     "PyEventBusConfig",

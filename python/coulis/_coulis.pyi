@@ -20,6 +20,7 @@ __all__ = [
     "EngineClosed",
     "EventBusConfig",
     "InvalidQuery",
+    "JWTKey",
     "JobQueue",
     "LimitExceeded",
     "LoopReader",
@@ -35,6 +36,7 @@ __all__ = [
     "Session",
     "SubscriptionExecutor",
     "SubscriptionNotFound",
+    "TokenVerifier",
     "__version__",
     "close_all",
     "forked",
@@ -63,7 +65,9 @@ class AuthorizationFailed(CoulisError):
     """The identity may not do this."""
 
 class AuthenticationFailed(CoulisError):
-    """The identity could not be established."""
+    """The identity could not be established; `code` is a word for why, where a `JWTVerifier` says so."""
+
+    code: str
 
 class LimitExceeded(CoulisError):
     """A bound was reached; `limit` names it, `asked` and `max` are in its unit."""
@@ -146,6 +150,60 @@ class SecurityContext:
     @property
     def claims(self) -> dict[str, Any]:
         """What else is known of the identity."""
+
+@final
+class JWTKey:
+    """A key that verifies tokens, and the one algorithm it is for.
+
+    HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA. `kid` is the name
+    that tokens use for the key. Raises `ValueError` for a key that is weak, private, or not one for the
+    algorithm.
+    """
+
+    @staticmethod
+    def hmac(algorithm: str, secret: bytes | str, *, kid: str | None = None) -> JWTKey:
+        """A secret that issuer and verifier share.
+
+        It has the bytes of the hash at least: 32, 48 or 64.
+        """
+    @staticmethod
+    def pem(algorithm: str, pem: str | bytes, *, kid: str | None = None) -> JWTKey:
+        """A public key in PEM: `PUBLIC KEY` or `RSA PUBLIC KEY`; RSA from 2,048 bits on."""
+    @staticmethod
+    def jwk(jwk: str | bytes, *, algorithm: str | None = None) -> JWTKey:
+        """A key as JWK, in JSON; `algorithm` is for one that names none, and must not contradict."""
+    @property
+    def algorithm(self) -> str:
+        """The one algorithm that the key is for."""
+    @property
+    def kid(self) -> str | None:
+        """The name that tokens use for the key, or `None`."""
+
+@final
+class TokenVerifier:
+    """Verifies tokens. Use `coulis.JWTVerifier`."""
+
+    def __new__(
+        cls,
+        keys: str | Sequence[JWTKey],
+        *,
+        algorithm: str | None,
+        issuers: Sequence[str] | None,
+        audiences: Sequence[str] | None,
+        any_audience: bool,
+        leeway: int,
+        require: Sequence[str],
+        require_expiry: bool,
+        types: Sequence[str],
+        user_claim: str | None,
+        tenant_claim: str | None,
+        roles_claim: str | None,
+        scopes_claims: Sequence[str],
+    ) -> Self: ...
+    def verify(self, token: str, now: int) -> SecurityContext:
+        """Answer who the bearer is at `now`, in seconds since 1970. Raises `AuthenticationFailed`."""
+    def replace_keys(self, keys: str | Sequence[JWTKey], *, algorithm: str | None) -> None:
+        """Take other keys in place of all that it had. Raises `ValueError`, and keeps them."""
 
 @final
 class PySubscriptionPayload:

@@ -10,18 +10,18 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from coulis._coulis import AuthenticationFailed, AuthorizationFailed, SecurityContext, Session
 from coulis.loops import running_bridge
+from coulis.types import Scope
 
 if TYPE_CHECKING:
     from coulis.manager import SubscriptionManager
     from coulis.types import Asked
 
-__all__ = ["AuthHandler", "SubscriptionApp"]
+__all__ = ["AuthHandler", "Authenticator", "SubscriptionApp"]
 
-Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -30,8 +30,19 @@ Close = tuple[int, str]
 """A code and a reason."""
 
 Identified = SecurityContext | MutableMapping[str, Any] | None | bool
-AuthHandler = Callable[[dict[str, Any]], Identified] | Callable[[dict[str, Any]], Awaitable[Identified]]
-"""Called with the payload of `connection_init`, `{}` if there is none.
+
+
+class Authenticator(Protocol):
+    """Says who a client is, by more than its payload; a `coulis.JWTVerifier` is one."""
+
+    def authenticate(self, payload: dict[str, Any], scope: Scope, /) -> Identified | Awaitable[Identified]:
+        """Answer who the client is, by the payload of `connection_init` and the connection's ASGI scope."""
+
+
+AuthHandler = (
+    Callable[[dict[str, Any]], Identified] | Callable[[dict[str, Any]], Awaitable[Identified]] | Authenticator
+)
+"""Called with the payload of `connection_init`, `{}` if there is none; an `Authenticator` with the scope too.
 
 A `SecurityContext`, or a dict with `user_id`
 and `tenant_id`, lets the client in; `None`, `False` or an exception does not."""
@@ -78,15 +89,16 @@ class SubscriptionApp:
         elif scope["type"] == "lifespan":
             await _lifespan(receive, send)
 
-    async def identify(self, payload: dict[str, Any]) -> SecurityContext | None:
+    async def identify(self, payload: dict[str, Any], scope: Scope) -> SecurityContext | None:
         """Answer who a client is, or `None` for nobody who may come in.
 
         Never raises: what fails is nobody.
         """
-        if self.auth_handler is None:
+        handler = self.auth_handler
+        if handler is None:
             return _ANONYMOUS
         try:
-            found: Any = self.auth_handler(payload)
+            found: Any = handler(payload) if callable(handler) else handler.authenticate(payload, scope)
             if inspect.isawaitable(found):
                 found = await found
             return _context(found)
@@ -117,7 +129,7 @@ async def _serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Sen
         await send({"type": "websocket.accept"})
         await send({"type": "websocket.close", "code": 4406, "reason": "Subprotocol not acceptable"})
         return
-    connection = _Connection(app, receive, send)
+    connection = _Connection(app, scope, receive, send)
     try:
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
         close = await connection.run()
@@ -132,8 +144,9 @@ async def _serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Sen
 class _Connection:
     """One socket, from the accept to the end."""
 
-    def __init__(self, app: SubscriptionApp, receive: Receive, send: Send) -> None:
+    def __init__(self, app: SubscriptionApp, scope: Scope, receive: Receive, send: Send) -> None:
         self._app = app
+        self._scope = scope
         self._receive = receive
         self._send = send
         self._loop = asyncio.get_running_loop()
@@ -223,7 +236,7 @@ class _Connection:
             self._close.set_result(close)
 
     async def _authenticate(self, payload: dict[str, Any]) -> None:
-        context = await self._app.identify(payload)
+        context = await self._app.identify(payload, self._scope)
         self._do(self._session.refuse() if context is None else self._session.accept(context))
 
     def _schedule_ping(self) -> None:

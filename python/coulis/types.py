@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import Any, Literal, TypeAlias, TypedDict
 from uuid import UUID
 
-__all__ = ["Asked", "ChannelRules", "EventData", "Identity"]
+__all__ = ["Asked", "ChannelRules", "EventData", "Identity", "Scope"]
 
 Identity: TypeAlias = str | int | UUID | None
 """A user or tenant: `7` and `"7"` are the same; `None` and `""` are none."""
@@ -17,6 +18,9 @@ Asked: TypeAlias = (
     tuple[Literal["authenticate"], dict[str, Any] | None] | tuple[Literal["close"], int, str] | None
 )
 """What a `Session` asks of the socket's owner."""
+
+Scope: TypeAlias = MutableMapping[str, Any]
+"""What ASGI knows of a connection: its path, headers and so on."""
 
 
 class ChannelRules(TypedDict, total=False):

@@ -28,6 +28,7 @@ mod core;
 mod executor;
 mod graphql;
 mod session;
+mod token;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -55,6 +56,7 @@ mod _coulis {
         resolver::{JobQueue, ResolverInfo},
         session::Session,
         settings::check_overflow,
+        token::{JWTKey, TokenVerifier},
     };
 
     #[pymodule_export]

@@ -10,6 +10,7 @@ use coulis::{
     limits::Limits,
     overflow::Overflow,
     protocol::{Action, Machine},
+    security::token::{Algorithm, Key, Keys, TokenError, Verifier},
     subscriber::{Content, SubscriberOptions},
     value::Value,
 };
@@ -239,6 +240,19 @@ const ROWS: &[Row] = &[
         let pings = (0..n).map(|_| machine.receive(r#"{"type":"ping"}"#));
         let closed = pings.filter(|action| matches!(action, Action::Close(_))).count() > 0;
         if closed { Err("replies_max".into()) } else { Ok(()) }
+    }),
+    row!(token_bytes_max = 40, |limits, n| {
+        let key = Key::hmac(Algorithm::HS256, &[7; 32]).map_err(text)?;
+        let verifier = Verifier::new(Keys::new([key]).map_err(text)?).limits(limits);
+        match verifier.verify(&"a".repeat(n), 0) {
+            Err(TokenError::TooLong(error)) => Err(text(error)),
+            _ => Ok(()), // read, and found to be no token
+        }
+    }),
+    row!(jwks_bytes_max = 150, |limits, n| {
+        let key = format!(r#"{{"kty":"oct","alg":"HS256","k":"{}"}}"#, "A".repeat(43));
+        let document = format!("{:1$}", format!(r#"{{"keys":[{key}]}}"#), n);
+        Keys::jwks(&document, None, limits).map(drop).map_err(text)
     }),
 ];
 

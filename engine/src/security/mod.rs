@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use crate::{event::Federation, id::Identity, policy::Constant, value::Value};
 
+#[cfg(feature = "jwt")]
+pub mod token;
+
 /// A reader's identity, fixed when it subscribes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SecurityContext {
