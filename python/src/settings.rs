@@ -37,7 +37,7 @@ pub(crate) fn limits(given: Option<&Bound<'_, PyAny>>) -> PyResult<Limits> {
             shards_max inbox_commands_max batch_commands_max channels_max name_bytes_max event_bytes_max
             event_depth_max publish_many_max subscribers_max subscriptions_per_subscriber_max ring_frames_max
             subscription_id_bytes_max query_bytes_max query_tokens_max query_depth_max query_fields_max
-            variables_bytes_max plans_max resolver_pending_max body_bytes_max message_bytes_max
+            query_aliases_max query_directives_max variables_bytes_max plans_max resolver_pending_max body_bytes_max message_bytes_max
             message_depth_max replies_max ring_bytes_max latest_keys_max log_bytes_max logs_bytes_max
             replay_events_max
         );
