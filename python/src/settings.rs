@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coulis::{limits::Limits, overflow::Overflow};
+use coulis::{limits::Limits, overflow::Overflow, plan::DocumentDigest};
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
     prelude::*,
@@ -77,6 +77,20 @@ pub(crate) fn words(argument: &str, given: Option<&Bound<'_, PyAny>>) -> PyResul
         return Err(value_error(format!("`{argument}` holds an empty text: leave it out instead")));
     }
     Ok(words)
+}
+
+/// The digests of documents, each given as its text or as its digest: no document is 64 hexadecimal digits.
+pub(crate) fn digests(given: &Bound<'_, PyAny>) -> PyResult<Vec<DocumentDigest>> {
+    let digest = |text: &String| match text.parse() {
+        Ok(digest) => Ok(digest),
+        Err(_) if text.contains('{') => Ok(DocumentDigest::of(text)),
+        // A digest with a slip would let nothing in, and nobody would know why.
+        Err(error) => Err(value_error(format!(
+            "`allowed_operations` holds `{}`, which is no document, and {error}",
+            short(text)
+        ))),
+    };
+    words("allowed_operations", Some(given))?.iter().map(digest).collect()
 }
 
 /// A str without lone surrogates.
