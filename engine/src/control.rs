@@ -22,7 +22,7 @@ use crate::{
     metrics::{Counters, Metrics, SharedCounters},
     notifier::{self, Wake},
     payload::Payload,
-    plan::{OperationName, Plan, Plans, Schema},
+    plan::{Admission, OperationName, Plan, Plans, Schema},
     policy::{Budget, Constant, Part, Policy, PolicyError, Predicate, standard::Isolation},
     ring::{self, Consumer},
     router::{self, Channel, Router},
@@ -121,6 +121,7 @@ pub(crate) type Assembled = Vec<(Shard, Arc<Sleeper>)>;
 pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) schema: Option<Schema>,
+    pub(crate) admission: Admission,
     pub(crate) isolation: Isolation,
     pub(crate) channels: HashMap<String, Isolation>,
     /// The incarnation of the logs; `None`: a random one.
@@ -171,7 +172,7 @@ impl Drop for UnderWay<'_> {
 impl ControlPlane {
     /// A plane for `count` shards, and what their threads need: who has the shards steps them.
     pub(crate) fn new(settings: Settings, count: u16) -> Result<(Self, Assembled), PolicyError> {
-        let Settings { limits, schema, isolation, channels, epoch } = settings;
+        let Settings { limits, schema, admission, isolation, channels, epoch } = settings;
         let epoch = epoch.unwrap_or_else(Epoch::random);
         let channels = channels.iter().map(|(name, rules)| Ok((name.clone(), isolated(rules)?)));
         let sleepers: Vec<_> = (0..count).map(|_| Arc::new(Sleeper::default())).collect();
@@ -179,7 +180,7 @@ impl ControlPlane {
         let (inboxes, outlets): (Vec<_>, Vec<_>) = sleepers.iter().map(inbox).unzip();
         let plane = Self {
             router: Router::new(count, limits.channels_max),
-            plans: Plans::new(schema, &limits),
+            plans: Plans::new(schema, &limits).admitting(admission),
             shards: inboxes.iter().map(ShardHandle::new).collect(),
             isolation: isolated(&isolation)?,
             channel_isolation: channels.collect::<Result<_, PolicyError>>()?,

@@ -17,7 +17,7 @@ use crate::{
     limits::Limits,
     metrics::Metrics,
     overflow::Overflow,
-    plan::{OperationName, Plan, Schema},
+    plan::{DocumentDigest, Introspection, OperationName, Plan, Schema},
     policy::{PolicyError, Predicate, standard::Isolation},
     router::{self, Channel},
     security::SecurityContext,
@@ -145,6 +145,23 @@ impl EngineBuilder {
     #[must_use]
     pub fn schema(mut self, schema: Option<Schema>) -> Self {
         self.settings.schema = schema;
+        self
+    }
+
+    /// Whether documents may ask for the schema by `__schema` and `__type`. Default: yes. Where they may not, a document
+    /// that does is refused with `INTROSPECTION_DISABLED`. No error suggests a name, whatever is set here.
+    #[must_use]
+    pub fn introspection(mut self, allowed: bool) -> Self {
+        let introspection = if allowed { Introspection::Allowed } else { Introspection::Refused };
+        self.settings.admission.introspection = introspection;
+        self
+    }
+
+    /// The only documents that may be subscribed with; any other is refused with `OPERATION_NOT_ALLOWED` before it is
+    /// parsed. Default: all. Of none, nothing may be subscribed to.
+    #[must_use]
+    pub fn allowed_operations(mut self, digests: impl IntoIterator<Item = DocumentDigest>) -> Self {
+        self.settings.admission.operations = Some(digests.into_iter().collect());
         self
     }
 

@@ -54,10 +54,16 @@ pub struct Limits {
     pub query_bytes_max: usize,
     /// Tokens of a GraphQL document, with white space, commas and the end.
     pub query_tokens_max: usize,
-    /// Nesting of a GraphQL document's selections, fragments followed.
+    /// Nesting of a GraphQL document's selections, fragments followed. Gateways that guard resolvers allow fewer
+    /// levels (6 is usual): there each level is a call for each object above it. Here it is a name looked up in one
+    /// event, and a page of a connection alone is 4 levels.
     pub query_depth_max: usize,
     /// Fields of a GraphQL document, fragments followed at each use.
     pub query_fields_max: usize,
+    /// Aliases of one operation or fragment, fragments followed at each use.
+    pub query_aliases_max: usize,
+    /// Directives of one operation or fragment, fragments followed at each use.
+    pub query_directives_max: usize,
     /// Bytes of a subscription's variables as JSON.
     pub variables_bytes_max: usize,
     /// Compiled documents kept for reuse.
@@ -111,8 +117,10 @@ impl Default for Limits {
             subscription_id_bytes_max: 1_024,
             query_bytes_max: 15_000,
             query_tokens_max: 1_000,
-            query_depth_max: 32,
+            query_depth_max: 16,
             query_fields_max: 500,
+            query_aliases_max: 15,
+            query_directives_max: 50,
             variables_bytes_max: 64 << 10,
             plans_max: 10_000,
             resolver_pending_max: 1_024,

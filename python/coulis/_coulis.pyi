@@ -251,6 +251,10 @@ class SubscriptionExecutor:
     Every method may be called from any thread.
 
     Close it, or use it as a context manager; one that is dropped closes itself.
+
+    With `introspection=False` documents that ask for the schema are refused (`INTROSPECTION_DISABLED`).
+    `allowed_operations` are the only documents that may come, each given as its text or as the SHA-256 of its
+    text in hexadecimal digits; others are refused (`OPERATION_NOT_ALLOWED`).
     """
 
     def __new__(
@@ -263,6 +267,8 @@ class SubscriptionExecutor:
         tenancy: str = "permissive",
         owner: str | None = "user_id",
         channels: Mapping[str, ChannelRules] | None = None,
+        introspection: bool = True,
+        allowed_operations: Iterable[str] | None = None,
         declarations: Mapping[str, Declaration] | None = None,
     ) -> Self: ...
     @property

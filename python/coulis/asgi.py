@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+import re
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from coulis._coulis import AuthenticationFailed, AuthorizationFailed, SecurityContext, Session
@@ -28,6 +29,9 @@ Send = Callable[[Message], Awaitable[None]]
 
 Close = tuple[int, str]
 """A code and a reason."""
+
+Origin = tuple[str, str, int]
+"""A scheme, a host and a port."""
 
 Identified = SecurityContext | MutableMapping[str, Any] | None | bool
 
@@ -49,6 +53,8 @@ and `tenant_id`, lets the client in; `None`, `False` or an exception does not.""
 
 SUBPROTOCOL = "graphql-transport-ws"
 
+_ORIGIN = re.compile(r"(https?)://([^\s/:@?#\[\]\\]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.ASCII)
+_PORTS = {"http": 80, "https": 443}
 _TEXTS_AT_ONCE = 128
 _INTERNAL_ERROR = (4500, "Internal server error")
 _ANONYMOUS = SecurityContext("anonymous")
@@ -61,6 +67,12 @@ class SubscriptionApp:
     `init_timeout` is how many seconds a client has for `connection_init`; `keep_alive` is the seconds between
     two pings of the server, or `None` for no pings. Without `auth_handler` every client is the user
     `anonymous`.
+
+    Browsers let any page open a WebSocket anywhere, and send the user's cookies with it. So a page is let in
+    by its `Origin`: that of the server itself or, with `allowed_origins`, one of those, as in
+    `["https://example.com"]`; `"*"` among them is any. A client that names no origin is no page of a browser,
+    and is let in unless it sends cookies. Others get HTTP 403. Behind a proxy that changes `Host` the server
+    does not know its own origin: pass the list.
     """
 
     def __init__(
@@ -70,6 +82,7 @@ class SubscriptionApp:
         auth_handler: AuthHandler | None = None,
         init_timeout: float = 10.0,
         keep_alive: float | None = None,
+        allowed_origins: Iterable[str] | None = None,
     ) -> None:
         if not init_timeout > 0:
             raise ValueError(f"`init_timeout` is `{init_timeout}`: pass seconds above 0")
@@ -79,6 +92,7 @@ class SubscriptionApp:
         self.auth_handler = auth_handler
         self.init_timeout = init_timeout
         self.keep_alive = keep_alive
+        self.allowed_origins = None if allowed_origins is None else _origins(allowed_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -88,6 +102,19 @@ class SubscriptionApp:
             await _upgrade_required(send)
         elif scope["type"] == "lifespan":
             await _lifespan(receive, send)
+
+    def lets_in(self, scope: Scope) -> bool:
+        """Answer whether a client may come from where it says it comes."""
+        allowed = self.allowed_origins
+        origins = _values(scope, b"origin")
+        if allowed is not None and "*" in allowed:
+            return True
+        if not origins:
+            return not _values(scope, b"cookie")
+        if len(origins) > 1:
+            return False
+        origin = _origin(origins[0])
+        return origin in allowed if allowed is not None else _is_here(origin, scope)
 
     async def identify(self, payload: dict[str, Any], scope: Scope) -> SecurityContext | None:
         """Answer who a client is, or `None` for nobody who may come in.
@@ -122,8 +149,46 @@ def _context(found: Any) -> SecurityContext | None:
     return SecurityContext(**{name: found[name] for name in known if found.get(name) is not None})
 
 
+def _values(scope: Scope, wanted: bytes) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope.get("headers", ()) if name.lower() == wanted]
+
+
+def _origin(text: str) -> Origin | str:
+    """Read an origin (RFC 6454, section 7); what is none stays a text, which equals no origin."""
+    found = _ORIGIN.fullmatch(text.lower())
+    if found is None:
+        return text
+    scheme, host, port = found.groups()
+    return scheme, host, int(port or _PORTS[scheme])
+
+
+def _origins(given: Iterable[str]) -> frozenset[Origin | str]:
+    """Read the origins that are allowed; a page without one, as of a file, calls itself `null`."""
+    if isinstance(given, str):
+        raise TypeError("`allowed_origins` is a `str`: pass a list")
+    origins = frozenset(map(_origin, given))
+    for origin in origins:
+        if isinstance(origin, str) and origin not in ("*", "null"):
+            raise ValueError(f'`allowed_origins` holds `{origin}`: pass origins, as in "https://example.com"')
+    return origins
+
+
+def _is_here(origin: Origin | str, scope: Scope) -> bool:
+    """Answer whether a page comes from the host that it connects to."""
+    hosts = _values(scope, b"host")
+    if isinstance(origin, str) or len(hosts) != 1:
+        return False
+    # A server without TLS may stand behind one that has it. With TLS, no page may come that was sent without.
+    if scope.get("scheme") == "wss" and origin[0] != "https":
+        return False
+    return origin == _origin(f"{origin[0]}://{hosts[0]}")
+
+
 async def _serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Send) -> None:
     await receive()  # websocket.connect
+    if not app.lets_in(scope):
+        await send({"type": "websocket.close"})  # before the accept: HTTP 403
+        return
     if SUBPROTOCOL not in scope.get("subprotocols", ()):
         # A close before the accept would become HTTP 403 and lose its code.
         await send({"type": "websocket.accept"})

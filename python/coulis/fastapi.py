@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from coulis.starlette import subscription_routes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fastapi import APIRouter
 
     from coulis.asgi import AuthHandler
@@ -26,6 +28,7 @@ class SubscriptionRouterFactory:
         *,
         init_timeout: float = 10.0,
         keep_alive: float | None = None,
+        allowed_origins: Iterable[str] | None = None,
     ) -> APIRouter:
         """Answer a router that serves subscriptions at `path`.
 
@@ -36,7 +39,12 @@ class SubscriptionRouterFactory:
         router = APIRouter()
         router.routes.extend(
             subscription_routes(
-                manager, path, auth_handler=auth_handler, init_timeout=init_timeout, keep_alive=keep_alive
+                manager,
+                path,
+                auth_handler=auth_handler,
+                init_timeout=init_timeout,
+                keep_alive=keep_alive,
+                allowed_origins=allowed_origins,
             )
         )
         return router

@@ -64,6 +64,8 @@ class SubscriptionManager:
         tenancy: str = "permissive",
         owner: str | None = "user_id",
         channels: Mapping[str, ChannelRules] | None = None,
+        introspection: bool = True,
+        allowed_operations: Iterable[str] | None = None,
         registry: Registry | None = None,
     ) -> None:
         self.event_bus_config = event_bus_config if event_bus_config is not None else EventBusConfig.memory()
@@ -76,6 +78,8 @@ class SubscriptionManager:
             tenancy=tenancy,
             owner=owner,
             channels=channels,
+            introspection=introspection,
+            allowed_operations=allowed_operations,
             declarations=self.registry.fields,
         )
         self.subscriptions: dict[str, SubscriptionData] = {}

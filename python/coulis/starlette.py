@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from coulis.asgi import AuthHandler, SubscriptionApp
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from starlette.routing import BaseRoute
 
     from coulis.manager import SubscriptionManager
@@ -21,6 +23,7 @@ def subscription_routes(
     auth_handler: AuthHandler | None = None,
     init_timeout: float = 10.0,
     keep_alive: float | None = None,
+    allowed_origins: Iterable[str] | None = None,
 ) -> list[BaseRoute]:
     """Answer the routes that serve subscriptions at `path`.
 
@@ -29,6 +32,10 @@ def subscription_routes(
     from starlette.routing import WebSocketRoute
 
     app = SubscriptionApp(
-        manager, auth_handler=auth_handler, init_timeout=init_timeout, keep_alive=keep_alive
+        manager,
+        auth_handler=auth_handler,
+        init_timeout=init_timeout,
+        keep_alive=keep_alive,
+        allowed_origins=allowed_origins,
     )
     return [WebSocketRoute(path, app, name="subscriptions")]

@@ -66,10 +66,15 @@ pub(crate) struct SubscriptionExecutor {
 impl SubscriptionExecutor {
     /// Starts an engine. `limits` sets bounds by name, `tenancy` and `owner` say who sees what on all channels, and
     /// `channels` says it for single ones, as in `{"chat": {"owner": None, "tenancy": "strict"}}`.
+    ///
+    /// With `introspection=False` documents that ask for the schema are refused (`INTROSPECTION_DISABLED`).
+    /// `allowed_operations` are the only documents that may come, each given as its text or as the SHA-256 of its text
+    /// in hexadecimal digits; others are refused (`OPERATION_NOT_ALLOWED`).
     #[new]
     #[pyo3(signature = (event_bus=None, *, schema=None, limits=None, shards=None, tenancy="permissive",
-        owner=Some("user_id"), channels=None, declarations=None), text_signature = "(event_bus=None, *, schema=None, \
-        limits=None, shards=None, tenancy='permissive', owner='user_id', channels=None, declarations=None)")]
+        owner=Some("user_id"), channels=None, introspection=true, allowed_operations=None, declarations=None),
+        text_signature = "(event_bus=None, *, schema=None, limits=None, shards=None, tenancy='permissive', \
+        owner='user_id', channels=None, introspection=True, allowed_operations=None, declarations=None)")]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         py: Python<'_>,
@@ -80,13 +85,20 @@ impl SubscriptionExecutor {
         tenancy: &str,
         owner: Option<&str>,
         channels: Option<&Bound<'_, PyAny>>,
+        introspection: bool,
+        allowed_operations: Option<&Bound<'_, PyAny>>,
         declarations: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let event_bus = event_bus.map_or_else(|| Py::new(py, EventBusConfig::memory()), Ok)?;
         refuse_carriers(event_bus.get())?;
         let default = isolation(tenancy, owner)?;
-        let mut builder =
-            Engine::builder().limits(settings::limits(limits)?).schema(self::schema(py, schema)?);
+        let mut builder = Engine::builder()
+            .limits(settings::limits(limits)?)
+            .schema(self::schema(py, schema)?)
+            .introspection(introspection);
+        if let Some(allowed) = allowed_operations {
+            builder = builder.allowed_operations(settings::digests(allowed)?);
+        }
         for (channel, rules) in settings::pairs("channels", channels)? {
             builder = builder.channel(channel, channel_rules(&default, &rules)?);
         }

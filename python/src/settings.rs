@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coulis::{limits::Limits, overflow::Overflow};
+use coulis::{limits::Limits, overflow::Overflow, plan::DocumentDigest};
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
     prelude::*,
@@ -37,7 +37,7 @@ pub(crate) fn limits(given: Option<&Bound<'_, PyAny>>) -> PyResult<Limits> {
             shards_max inbox_commands_max batch_commands_max channels_max name_bytes_max event_bytes_max
             event_depth_max publish_many_max subscribers_max subscriptions_per_subscriber_max ring_frames_max
             subscription_id_bytes_max query_bytes_max query_tokens_max query_depth_max query_fields_max
-            variables_bytes_max plans_max resolver_pending_max body_bytes_max message_bytes_max
+            query_aliases_max query_directives_max variables_bytes_max plans_max resolver_pending_max body_bytes_max message_bytes_max
             message_depth_max replies_max ring_bytes_max latest_keys_max log_bytes_max logs_bytes_max
             replay_events_max
         );
@@ -77,6 +77,20 @@ pub(crate) fn words(argument: &str, given: Option<&Bound<'_, PyAny>>) -> PyResul
         return Err(value_error(format!("`{argument}` holds an empty text: leave it out instead")));
     }
     Ok(words)
+}
+
+/// The digests of documents, each given as its text or as its digest: no document is 64 hexadecimal digits.
+pub(crate) fn digests(given: &Bound<'_, PyAny>) -> PyResult<Vec<DocumentDigest>> {
+    let digest = |text: &String| match text.parse() {
+        Ok(digest) => Ok(digest),
+        Err(_) if text.contains('{') => Ok(DocumentDigest::of(text)),
+        // A digest with a slip would let nothing in, and nobody would know why.
+        Err(error) => Err(value_error(format!(
+            "`allowed_operations` holds `{}`, which is no document, and {error}",
+            short(text)
+        ))),
+    };
+    words("allowed_operations", Some(given))?.iter().map(digest).collect()
 }
 
 /// A str without lone surrogates.

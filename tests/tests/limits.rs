@@ -163,6 +163,15 @@ const ROWS: &[Row] = &[
         let fields: String = (1..n).map(|field| format!("f{field} ")).collect();
         query(limits, &format!("subscription {{ c {{ {fields} }} }}"))
     }),
+    row!(query_aliases_max = 3, |limits, n| {
+        // One at the root, the others through a fragment.
+        let once: String = (1..n).map(|field| format!("a{field}: f ")).collect();
+        query(limits, &format!("subscription {{ a: c {{ ...F }} }} fragment F on T {{ {once} }}"))
+    }),
+    row!(query_directives_max = 4, |limits, n| {
+        let fields: String = (0..n).map(|field| format!("f{field} @skip(if: false) ")).collect();
+        query(limits, &format!("subscription {{ c {{ {fields} }} }}"))
+    }),
     row!(variables_bytes_max = 40, |limits, n| {
         let mut json = format!(r#"{{"v":"{}"}}"#, "x".repeat(n - 8)).into_bytes();
         let variables = Value::parse(&mut json, 9).unwrap();

@@ -6,11 +6,14 @@
 use std::collections::{HashMap, HashSet};
 
 use apollo_compiler::{
-    ast::{Definition, Document, Selection},
+    ast::{Definition, Document, FragmentDefinition, Selection},
     parser::SourceSpan,
 };
 
-use super::parse::{Fragments, too_nested, within};
+use super::{
+    parse::{too_nested, within},
+    rules::directives_of,
+};
 use crate::{error::GraphQlError, limits::Limits};
 
 /// How many selection sets may be nested in one another, fragments followed, whatever the depth of fields is.
@@ -29,6 +32,8 @@ pub(super) struct Cycle<'a> {
 #[derive(Clone, Copy, Default)]
 struct Weight {
     fields: usize,
+    aliases: usize,
+    directives: usize,
     /// Fields in one another.
     depth: usize,
     /// Selection sets in one another.
@@ -41,15 +46,23 @@ impl Weight {
     fn beside(self, other: Self) -> Self {
         Self {
             fields: self.fields.saturating_add(other.fields),
+            aliases: self.aliases.saturating_add(other.aliases),
+            directives: self.directives.saturating_add(other.directives),
             depth: self.depth.max(other.depth),
             levels: self.levels.max(other.levels),
             fragments: self.fragments.max(other.fragments),
         }
     }
 
+    fn and_directives(self, count: usize) -> Self {
+        Self { directives: self.directives.saturating_add(count), ..self }
+    }
+
     fn check(self, limits: &Limits) -> Result<(), Vec<GraphQlError>> {
         within("query_depth_max", self.depth, limits.query_depth_max)?;
         within("query_fields_max", self.fields, limits.query_fields_max)?;
+        within("query_aliases_max", self.aliases, limits.query_aliases_max)?;
+        within("query_directives_max", self.directives, limits.query_directives_max)?;
         if self.levels > LEVELS_MAX {
             return Err(too_nested("selection sets", LEVELS_MAX));
         }
@@ -60,14 +73,21 @@ impl Weight {
 /// Weighs every operation and fragment; answers the fragments that use themselves.
 pub(super) fn check<'a>(
     document: &'a Document,
-    fragments: &Fragments<'a>,
     limits: &Limits,
 ) -> Result<Vec<Cycle<'a>>, Vec<GraphQlError>> {
-    let (known, open) = (HashMap::new(), HashSet::new());
-    let mut scale = Scale { fragments, known, open, cycles: Vec::new() };
+    let mut scale = Scale::default();
+    for definition in &document.definitions {
+        if let Definition::FragmentDefinition(fragment) = definition {
+            scale.fragments.entry(&fragment.name).or_default().push(fragment);
+        }
+    }
     for definition in &document.definitions {
         match definition {
-            Definition::OperationDefinition(operation) => scale.set(&operation.selection_set, 0)?,
+            Definition::OperationDefinition(operation) => {
+                let variables = operation.variables.iter().map(|variable| variable.directives.len());
+                let own = operation.directives.len() + variables.sum::<usize>();
+                scale.set(&operation.selection_set, 0)?.and_directives(own)
+            }
             Definition::FragmentDefinition(fragment) => scale.fragment(&fragment.name, 0)?,
             _ => continue,
         }
@@ -76,14 +96,17 @@ pub(super) fn check<'a>(
     Ok(scale.cycles)
 }
 
-struct Scale<'r, 'a> {
-    fragments: &'r Fragments<'a>,
+#[derive(Default)]
+struct Scale<'a> {
+    /// By name; two with one name are a fault that is found later, and which of them a later walk enters is not ours
+    /// to know: together they weigh enough for either.
+    fragments: HashMap<&'a str, Vec<&'a FragmentDefinition>>,
     known: HashMap<&'a str, Weight>,
     open: HashSet<&'a str>,
     cycles: Vec<Cycle<'a>>,
 }
 
-impl<'a> Scale<'_, 'a> {
+impl<'a> Scale<'a> {
     fn set(&mut self, set: &'a [Selection], level: usize) -> Result<Weight, Vec<GraphQlError>> {
         if level > LEVELS_MAX {
             return Err(too_nested("selection sets", LEVELS_MAX));
@@ -93,14 +116,19 @@ impl<'a> Scale<'_, 'a> {
             let one = match selection {
                 Selection::Field(field) => {
                     let inner = self.set(&field.selection_set, level + 1)?;
-                    Weight { fields: inner.fields.saturating_add(1), depth: inner.depth + 1, ..inner }
+                    Weight {
+                        fields: inner.fields.saturating_add(1),
+                        aliases: inner.aliases.saturating_add(usize::from(field.alias.is_some())),
+                        depth: inner.depth + 1,
+                        ..inner
+                    }
                 }
                 Selection::InlineFragment(inline) => self.set(&inline.selection_set, level + 1)?,
                 Selection::FragmentSpread(spread) => {
                     self.spread(&spread.fragment_name, spread.location(), level + 1)?
                 }
             };
-            sum = sum.beside(one);
+            sum = sum.beside(one.and_directives(directives_of(selection).len()));
         }
         Ok(Weight { levels: sum.levels + 1, ..sum })
     }
@@ -123,11 +151,15 @@ impl<'a> Scale<'_, 'a> {
         if let Some(weight) = self.known.get(name) {
             return Ok(*weight);
         }
-        let Some(fragment) = self.fragments.get(name).copied() else {
+        let Some(same) = self.fragments.get(name).cloned() else {
             return Ok(Weight::default());
         };
         self.open.insert(name);
-        let inner = self.set(&fragment.selection_set, level)?;
+        let mut inner = Weight::default();
+        for fragment in same {
+            let one = self.set(&fragment.selection_set, level)?;
+            inner = inner.beside(one.and_directives(fragment.directives.len()));
+        }
         self.open.remove(name);
         let weight = Weight { fragments: inner.fragments + 1, ..inner };
         self.known.insert(name, weight);

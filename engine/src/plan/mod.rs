@@ -8,6 +8,7 @@
 mod parse;
 mod schema;
 
+mod admission;
 mod bounds;
 mod inputs;
 mod overlap;
@@ -19,6 +20,7 @@ mod cache;
 mod projection;
 mod render;
 
+pub use admission::{Admission, DocumentDigest, Introspection, InvalidDigest};
 pub use cache::Plans;
 pub use projection::Projection;
 pub use render::RenderError;
@@ -81,7 +83,18 @@ impl Plan {
         schema: Option<&Schema>,
         limits: &Limits,
     ) -> Result<Self, Vec<GraphQlError>> {
+        Self::admitted(document, operation, schema, limits, Introspection::Allowed)
+    }
+
+    fn admitted(
+        document: &str,
+        operation: &OperationName,
+        schema: Option<&Schema>,
+        limits: &Limits,
+        introspection: Introspection,
+    ) -> Result<Self, Vec<GraphQlError>> {
         let tree = parse::document(document, limits)?;
+        introspection.check(&tree)?;
         let errors = rules::check(&tree, schema, limits);
         if !errors.is_empty() {
             return Err(errors);

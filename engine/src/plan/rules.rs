@@ -29,7 +29,7 @@ const OURS: [&str; 3] = [
 /// Holds the whole document against every rule; empty when it keeps them all.
 pub(super) fn check(document: &Document, schema: Option<&Schema>, limits: &Limits) -> Vec<GraphQlError> {
     let fragments = parse::fragments(document);
-    let cycles = match bounds::check(document, &fragments, limits) {
+    let cycles = match bounds::check(document, limits) {
         Ok(cycles) => cycles,
         Err(errors) => return errors,
     };

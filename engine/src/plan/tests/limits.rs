@@ -39,8 +39,9 @@ fn nested(depth: usize) -> String {
 
 #[test]
 fn a_document_may_reach_its_bounds_and_not_pass_them() {
-    let text = "subscription { a { a { b c: b } ...F } } fragment F on T { d: b a { e: b } }";
-    let (bytes, depth, fields) = (text.len(), 3, 7);
+    let text = "subscription { a { a { b c: b ...F } ...F } } \
+        fragment F on T { d: b @skip(if: false) a { e: b @skip(if: false) @include(if: true) } }";
+    let (bytes, depth, fields, aliases, directives) = (text.len(), 4, 10, 5, 6);
     for (name, size, limits) in [
         (
             "query_bytes_max",
@@ -49,6 +50,8 @@ fn a_document_may_reach_its_bounds_and_not_pass_them() {
         ),
         ("query_depth_max", depth, |max| Limits { query_depth_max: max, ..Limits::default() }),
         ("query_fields_max", fields, |max| Limits { query_fields_max: max, ..Limits::default() }),
+        ("query_aliases_max", aliases, |max| Limits { query_aliases_max: max, ..Limits::default() }),
+        ("query_directives_max", directives, |max| Limits { query_directives_max: max, ..Limits::default() }),
     ] {
         assert!(refused(name, &met(text, &limits(size - 1))), "{name}: one above the bound");
         assert!(!refused(name, &met(text, &limits(size))), "{name}: at the bound");
@@ -91,6 +94,8 @@ fn unbounded() -> Limits {
         query_tokens_max: 1 << 21,
         query_depth_max: 100_000,
         query_fields_max: 1 << 20,
+        query_aliases_max: 1 << 20,
+        query_directives_max: 1 << 20,
         ..Limits::default()
     }
 }
@@ -130,6 +135,35 @@ fn fragments_that_double_are_counted_at_each_use() {
             write!(bomb, " fragment F{at} on T {{ ...F{n} ...F{n} }}", n = at + 1).unwrap();
         }
         assert!(refused("query_fields_max", &met(&bomb, &unbounded())), "{last}");
+    }
+}
+
+/// Which of two fragments with one name the library follows is not ours to know.
+#[test]
+fn a_bomb_does_not_hide_behind_a_second_fragment_of_its_name() {
+    for bomb_first in [true, false] {
+        let mut text = "subscription { a { ...F0 } }".to_owned();
+        for at in 0..40 {
+            let bomb = format!(" fragment F{at} on T {{ ...F{n} ...F{n} }}", n = at + 1);
+            let calm = format!(" fragment F{at} on T {{ b }}");
+            text += &if bomb_first { bomb + &calm } else { calm + &bomb };
+        }
+        text += " fragment F40 on T { b }";
+        assert!(refused("query_fields_max", &met(&text, &unbounded())), "{text}");
+    }
+}
+
+#[test]
+fn directives_that_no_walk_follows_are_counted() {
+    let limits = Limits { query_directives_max: 2, ..Limits::default() };
+    for text in [
+        "subscription @a @a @a { a { b } }",
+        "subscription ($v: Int @a @a @a) { a(l: [$v]) { b } }",
+        "subscription { a { ...F } } fragment F on T @a @a @a { b }",
+        "subscription { a { ... @a @a @a { b } } }",
+        "subscription { a { ...F @a @a @a } } fragment F on T { b }",
+    ] {
+        assert!(refused("query_directives_max", &met(text, &limits)), "{text}");
     }
 }
 

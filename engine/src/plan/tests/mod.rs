@@ -1,5 +1,6 @@
 //! Tables of documents, variables and events, and what each must give.
 
+mod admission;
 mod binding;
 mod limits;
 mod oracle;
