@@ -2,12 +2,14 @@
 //!
 //! Registrations, openings and closings take their shard's lock; an event takes none.
 
+mod live;
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fmt,
     sync::{Arc, MutexGuard, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -23,12 +25,11 @@ use crate::{
     notifier::{self, Wake},
     payload::Payload,
     plan::{Admission, OperationName, Plan, Plans, Schema},
-    policy::{Budget, Constant, Part, Policy, PolicyError, Predicate, standard::Isolation},
     ring::{self, Consumer},
     router::{self, Channel, Router},
-    security::SecurityContext,
+    security::{RuleError, Rulebook, Rules},
     shard::{
-        Directory, Index, Parts, Registration, Shard, Subscribed,
+        Directory, Index, Member, Parts, Shard, Subscribed,
         drive::Sleeper,
         inbox::{self, Control, Inbox, Outlet, Publish},
         log::Reload,
@@ -88,15 +89,6 @@ impl From<PublishError> for PublishManyError {
     }
 }
 
-/// Why a channel cannot be subscribed to.
-#[derive(Debug)]
-pub(crate) enum ChannelError {
-    /// `channels_max`.
-    Limit(LimitExceeded),
-    /// Its policy cannot be applied.
-    Policy(PolicyError),
-}
-
 /// A reader's place: its shard, its slot there, and its serial, which is never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seat {
@@ -116,14 +108,31 @@ pub(crate) struct Opened {
 /// Shards before they run, each with the sleeper of the thread to come.
 pub(crate) type Assembled = Vec<(Shard, Arc<Sleeper>)>;
 
+/// What time it is, in seconds since 1970.
+#[derive(Clone)]
+pub(crate) struct Clock(pub(crate) Arc<dyn Fn() -> u64 + Send + Sync>);
+
+impl Default for Clock {
+    fn default() -> Self {
+        let since_1970 = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Self(Arc::new(move || since_1970().map_or(0, |time| time.as_secs())))
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Clock").field(&(self.0)()).finish()
+    }
+}
+
 /// The settings of a control plane.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) schema: Option<Schema>,
     pub(crate) admission: Admission,
-    pub(crate) isolation: Isolation,
-    pub(crate) channels: HashMap<String, Isolation>,
+    pub(crate) rules: Rules,
+    pub(crate) clock: Clock,
     /// The incarnation of the logs; `None`: a random one.
     pub(crate) epoch: Option<Epoch>,
 }
@@ -135,8 +144,8 @@ pub(crate) struct ControlPlane {
     router: Router,
     plans: Plans,
     shards: Vec<ShardHandle>,
-    isolation: Arc<Policy>,
-    channel_isolation: HashMap<String, Arc<Policy>>,
+    rulebook: ArcSwap<Rulebook>,
+    clock: Clock,
     counters: SharedCounters,
     next_reader: AtomicU64,
     closed: AtomicBool,
@@ -171,10 +180,9 @@ impl Drop for UnderWay<'_> {
 
 impl ControlPlane {
     /// A plane for `count` shards, and what their threads need: who has the shards steps them.
-    pub(crate) fn new(settings: Settings, count: u16) -> Result<(Self, Assembled), PolicyError> {
-        let Settings { limits, schema, admission, isolation, channels, epoch } = settings;
+    pub(crate) fn new(settings: Settings, count: u16) -> Result<(Self, Assembled), RuleError> {
+        let Settings { limits, schema, admission, rules, clock, epoch } = settings;
         let epoch = epoch.unwrap_or_else(Epoch::random);
-        let channels = channels.iter().map(|(name, rules)| Ok((name.clone(), isolated(rules)?)));
         let sleepers: Vec<_> = (0..count).map(|_| Arc::new(Sleeper::default())).collect();
         let inbox = |sleeper: &Arc<Sleeper>| inbox::inbox(limits.inbox_commands_max, sleeper.waker());
         let (inboxes, outlets): (Vec<_>, Vec<_>) = sleepers.iter().map(inbox).unzip();
@@ -182,8 +190,8 @@ impl ControlPlane {
             router: Router::new(count, limits.channels_max),
             plans: Plans::new(schema, &limits).admitting(admission),
             shards: inboxes.iter().map(ShardHandle::new).collect(),
-            isolation: isolated(&isolation)?,
-            channel_isolation: channels.collect::<Result<_, PolicyError>>()?,
+            rulebook: ArcSwap::from_pointee(Rulebook::new(rules, &limits)?),
+            clock,
             counters: SharedCounters::default(),
             next_reader: AtomicU64::new(1),
             closed: AtomicBool::new(false),
@@ -259,7 +267,7 @@ impl ControlPlane {
         let (producer, consumer) = ring::ring(frames);
         let link = Link::new(wake, self.limits.lanes_max());
         let mut directory = self.directory(shard);
-        let slot = directory.take_slot();
+        let slot = directory.take_slot(serial, &link);
         let opened = Control::Open { slot, serial, ring: producer, link: crate::sync::Arc::clone(&link) };
         // Nothing is meant for this reader yet: the shard takes it in with the first event.
         self.inbox(shard).control_later(opened);
@@ -272,15 +280,14 @@ impl ControlPlane {
         shard: ShardId,
         subscribed: Subscribed,
         channels: &[Arc<Channel>],
-    ) -> Registration {
+    ) {
         let mut directory = self.directory(shard);
-        let registration = directory.add(subscribed);
+        directory.add(subscribed);
         for channel in channels {
             channel.set_reader(shard, true);
         }
         drop(directory);
         self.counters.subscriptions.add(1);
-        registration
     }
 
     /// Has the home of a registered subscription's channel send it what came after a cursor. Where the shards are at
@@ -288,12 +295,12 @@ impl ControlPlane {
     pub(crate) fn resume(
         &self,
         shard: ShardId,
-        registration: &Registration,
+        member: Member,
         channel: &Channel,
         after: Result<Cursor, Reload>,
         outcome: &Outcome,
     ) {
-        let Some(to) = self.directory(shard).alone(registration, channel.id) else { return };
+        let Some(to) = self.directory(shard).alone(member, channel.id) else { return };
         let home = self.inbox(channel.home);
         let outcome_there = Arc::clone(outcome);
         let resume = Resume { channel: channel.id, after, to, shard, outcome: outcome_there };
@@ -400,42 +407,22 @@ impl ControlPlane {
         Some(self.router.channel(name).ok()?.home)
     }
 
-    /// The channel called `name`, and the predicate that holds there for `context`.
-    pub(crate) fn channel(
-        &self,
-        name: &str,
-        context: &SecurityContext,
-    ) -> Result<(Arc<Channel>, Predicate), ChannelError> {
-        let policy = self.channel_isolation.get(name).unwrap_or(&self.isolation);
-        let predicate = policy
-            .specialise(&context.constant(), &Constant::Null, &Constant::Null)
-            .map_err(ChannelError::Policy)?;
-        Ok((self.router.channel(name).map_err(ChannelError::Limit)?, predicate))
+    /// The channel called `name`, made at its first use.
+    pub(crate) fn channel(&self, name: &str) -> Result<Arc<Channel>, LimitExceeded> {
+        self.router.channel(name)
     }
 
-    /// Takes subscriptions out of the index; from the next snapshot on they match nothing.
-    pub(crate) fn unsubscribe<'a>(
-        &self,
-        shard: ShardId,
-        gone: impl IntoIterator<Item = (&'a Registration, &'a [Arc<Channel>])>,
-    ) {
-        let mut directory = self.directory(shard);
-        let mut count = 0;
-        for (registration, channels) in gone {
-            directory.remove(registration);
-            for channel in channels {
-                channel.set_reader(shard, directory.has(channel.id));
-            }
-            count += 1;
-        }
-        drop(directory);
+    /// Takes a reader's subscriptions out of the index; from the next snapshot on they match nothing.
+    pub(crate) fn unsubscribe(&self, Seat { shard, serial, .. }: Seat, numbers: impl IntoIterator<Item = u32>) {
+        let keys = numbers.into_iter().map(|number| (serial, number));
+        let count = self.directory(shard).remove(shard, keys);
         self.counters.subscriptions.sub(count);
     }
 
     pub(crate) fn close_reader(&self, Seat { shard, slot, serial }: Seat) {
         let mut directory = self.directory(shard);
         self.inbox(shard).control(Control::Close { slot, serial });
-        directory.give_slot(slot);
+        directory.give_slot(serial, slot);
         drop(directory);
         self.counters.subscribers.sub(1);
     }
@@ -455,10 +442,6 @@ impl ControlPlane {
             self.counters.discarded.add(discarded);
         }
     }
-}
-
-fn isolated(rules: &Isolation) -> Result<Arc<Policy>, PolicyError> {
-    Policy::new(&[Part::Isolation(rules)], Budget::default()).map(Arc::new)
 }
 
 /// Takes all the room that is needed; waits up to `wait` for it.

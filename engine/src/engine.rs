@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    control::{Assembled, ChannelError, ControlPlane, Locked, Settings},
+    control::{Assembled, Clock, ControlPlane, Locked, Settings},
     cursor::Cursor,
     error::{GraphQlError, LimitExceeded},
     event::Event,
@@ -18,10 +18,10 @@ use crate::{
     metrics::Metrics,
     overflow::Overflow,
     plan::{DocumentDigest, Introspection, OperationName, Plan, Schema},
-    policy::{PolicyError, Predicate, standard::Isolation},
-    router::{self, Channel},
-    security::SecurityContext,
-    shard::{Member, Resolver, Subscribed, drive::Driver, resume::Outcome},
+    policy::{Constant, standard::Isolation},
+    router,
+    security::{Asked, ChannelRules, Condition, RuleError, Rules, SecurityContext},
+    shard::{Member, Recipe, Resolver, Subscribed, drive::Driver, resume::Outcome},
     subscriber::{Kept, Reload, Resumed, Subscriber, SubscriberOptions},
     value::Value,
 };
@@ -46,8 +46,8 @@ const SPINS_PER_MICROSECOND: u32 = 20;
 pub enum BuildError {
     /// A bound that cannot be.
     Limit(LimitExceeded),
-    /// The rules of isolation do not compile.
-    Policy(PolicyError),
+    /// A policy that does not compile.
+    Policy(RuleError),
     /// The system gives no thread.
     Thread(std::io::Error),
 }
@@ -64,7 +64,7 @@ pub enum SubscribeError {
     /// An argument that cannot be; its name and what is wrong.
     InvalidArgument(&'static str, String),
     /// The policy of a channel cannot be applied: nobody may see what it guards.
-    Policy(String),
+    Policy(RuleError),
     /// The engine is closed.
     Closed,
 }
@@ -86,6 +86,10 @@ pub struct SubscribeRequest {
     pub channels: Vec<String>,
     /// Event types that are wanted; empty: all.
     pub events: Vec<String>,
+    /// Must hold for every event that is delivered, beside the rules of the engine.
+    pub policy: Option<Condition>,
+    /// The same, as the client wishes it: it can only narrow.
+    pub filter: Option<Condition>,
     /// Makes the result; `None`: the event's document is projected.
     pub resolver: Option<Arc<dyn Resolve>>,
     /// Ask the resolver for this subscription alone, not once for all that share the result.
@@ -104,6 +108,19 @@ pub struct EngineBuilder {
     spin: Duration,
     pin: bool,
     settings: Settings,
+}
+
+/// The channels of a subscription, each once; without any, its root field's name.
+fn names(mut names: Vec<String>, root_field: &str) -> Vec<String> {
+    if names.is_empty() {
+        names.push(root_field.into());
+    }
+    if names.iter().any(|name| name == router::ANY) {
+        names = vec![router::ANY.into()];
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// A handle to a running engine; the last handle that is dropped closes it.
@@ -168,14 +185,35 @@ impl EngineBuilder {
     /// User and tenant isolation on every channel without rules of its own. Default: [`Isolation::default`].
     #[must_use]
     pub fn isolation(mut self, isolation: Isolation) -> Self {
-        self.settings.isolation = isolation;
+        self.settings.rules.default.isolation = isolation;
         self
     }
 
-    /// User and tenant isolation on one channel.
+    /// What guards one channel: isolation, and a policy.
     #[must_use]
-    pub fn channel(mut self, name: impl Into<String>, isolation: Isolation) -> Self {
-        self.settings.channels.insert(name.into(), isolation);
+    pub fn channel(mut self, name: impl Into<String>, rules: impl Into<ChannelRules>) -> Self {
+        self.settings.rules.channels.insert(name.into(), rules.into());
+        self
+    }
+
+    /// A policy that must hold beside the channel's for subscriptions to this root field.
+    #[must_use]
+    pub fn field(mut self, name: impl Into<String>, policy: impl Into<Condition>) -> Self {
+        self.settings.rules.fields.insert(name.into(), policy.into());
+        self
+    }
+
+    /// All row policies at once. Default: [`Rules::default`].
+    #[must_use]
+    pub fn rules(mut self, rules: Rules) -> Self {
+        self.settings.rules = rules;
+        self
+    }
+
+    /// What time it is, in seconds since 1970, for contexts that expire. Default: the system's clock.
+    #[must_use]
+    pub fn clock(mut self, seconds: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        self.settings.clock = Clock(Arc::new(seconds));
         self
     }
 
@@ -262,8 +300,21 @@ impl Engine {
         let plan =
             plane.plan(&request.query, &request.operation_name).map_err(SubscribeError::InvalidQuery)?;
         let bound = plan.bind(&request.variables, plane.limits()).map_err(SubscribeError::InvalidQuery)?;
-        let (channels, predicates): (Vec<_>, Vec<_>) =
-            self.channels(request.channels, plan.root_field(), &request.context)?.into_iter().unzip();
+        let names = names(request.channels, plan.root_field());
+        let context = Arc::new(request.context);
+        let asked = Asked {
+            field: plan.root_field().into(),
+            policy: request.policy,
+            filter: request.filter,
+            arguments: Constant::from(&plan.arguments(&bound.variables)),
+            variables: Constant::from(&bound.variables),
+        };
+        let (book, constant) = (plane.rulebook(), context.constant());
+        let predicate = |name: &String| book.predicate(name, &asked, &constant);
+        let predicates = names.iter().map(predicate).collect::<Result<Vec<_>, _>>().map_err(SubscribeError::Policy)?;
+        let channel = |name: &String| plane.channel(name);
+        let channels = names.iter().map(channel).collect::<Result<Vec<_>, _>>().map_err(SubscribeError::Limit)?;
+        let expires = context.expires;
         let one_log = matches!(&*channels, [channel] if channel.id != ChannelId::ANY);
         let resume = request.resume.map(|text| match &*text {
             "" => Err(Reload::New),
@@ -277,6 +328,7 @@ impl Engine {
             variables: Arc::new(bound.variables),
             subscription: Arc::clone(&id),
         });
+        let named = channels.iter().cloned().zip(names.into_iter().map(String::into_boxed_str));
         let subscribed = Subscribed {
             id: Arc::clone(&id),
             member,
@@ -286,13 +338,15 @@ impl Engine {
             resolver,
             per_subscription: request.per_subscription,
             overflow: request.overflow.clone(),
+            recipe: Recipe { context, asked, channels: named.collect() },
         };
-        let registration = plane.register(subscriber.shard(), subscribed, &channels);
+        plane.register(subscriber.shard(), subscribed, &channels);
+        plane.judged_by(&book, subscriber.seat(), member.subscription);
         let outcome = resume.map(|after| {
             let outcome = Outcome::default();
             match &*channels {
                 [channel] if one_log => {
-                    plane.resume(subscriber.shard(), &registration, channel, after, &outcome);
+                    plane.resume(subscriber.shard(), member, channel, after, &outcome);
                 }
                 // Never set before.
                 _ => _ = outcome.set(Resumed { result: Err(Reload::Cursor), cursor: None }),
@@ -300,7 +354,7 @@ impl Engine {
             outcome
         });
         let overflow = &request.overflow;
-        subscriber.keep(Kept { id, registration, channels: channels.into(), resolved, overflow, outcome });
+        subscriber.keep(Kept { id, member, channels: &channels, resolved, overflow, expires, outcome });
         Ok(())
     }
 
@@ -333,26 +387,20 @@ impl Engine {
         }
     }
 
-    /// The channels by name, each once, each with the predicate that holds there for `context`.
-    fn channels(
-        &self,
-        mut names: Vec<String>,
-        root_field: &str,
-        context: &SecurityContext,
-    ) -> Result<Vec<(Arc<Channel>, Predicate)>, SubscribeError> {
-        if names.is_empty() {
-            names.push(root_field.into());
-        }
-        if names.iter().any(|name| name == router::ANY) {
-            names = vec![router::ANY.into()];
-        }
-        names.sort_unstable();
-        names.dedup();
-        let channel = |name: &String| self.0.plane.channel(name, context);
-        names.iter().map(channel).collect::<Result<_, _>>().map_err(|error| match error {
-            ChannelError::Limit(limit) => SubscribeError::Limit(limit),
-            ChannelError::Policy(error) => SubscribeError::Policy(error.to_string()),
-        })
+    /// Replaces the row policies while subscriptions live: each is judged by the new ones from the next event on, in one
+    /// snapshot a shard, and loses nothing by that. One that cannot be any more ends with `POLICY_REFUSED`. Answers how many
+    /// end.
+    ///
+    /// # Errors
+    /// A policy that does not compile; then the old ones stay.
+    pub fn reload(&self, rules: Rules) -> Result<usize, RuleError> {
+        self.0.plane.reload(rules)
+    }
+
+    /// Ends the subscriptions whose context `which` holds for, at once: no frame of them is handed out after this
+    /// returned. Their readers are told. Answers how many there were.
+    pub fn revoke(&self, which: impl Fn(&SecurityContext) -> bool) -> usize {
+        self.0.plane.revoke(&which)
     }
 
     /// Hands an event to its channel's home shard; waits up to `publish_wait_max` for room in its inbox.
@@ -505,7 +553,7 @@ impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Limit(error) => error.fmt(f),
-            Self::Policy(error) => write!(f, "the rules of isolation: {error}"),
+            Self::Policy(error) => error.fmt(f),
             Self::Thread(error) => write!(f, "no thread for a shard: {error}"),
         }
     }

@@ -66,6 +66,14 @@ pub struct Limits {
     pub query_directives_max: usize,
     /// Bytes of a subscription's variables as JSON.
     pub variables_bytes_max: usize,
+    /// Bytes of one policy's or filter's text.
+    pub policy_text_bytes_max: usize,
+    /// Instructions that one decision may spend in loops, and 64 bytes that it looks at for each.
+    pub policy_steps_max: u32,
+    /// Bytes of texts and lists that one decision may make.
+    pub policy_bytes_max: usize,
+    /// Compiled combinations of policies kept for reuse.
+    pub policies_max: usize,
     /// Compiled documents kept for reuse.
     pub plans_max: usize,
     /// Events of one group that wait for its resolver.
@@ -122,6 +130,10 @@ impl Default for Limits {
             query_aliases_max: 15,
             query_directives_max: 50,
             variables_bytes_max: 64 << 10,
+            policy_text_bytes_max: 16 << 10,
+            policy_steps_max: 100_000,
+            policy_bytes_max: 1 << 20,
+            policies_max: 10_000,
             plans_max: 10_000,
             resolver_pending_max: 1_024,
             body_bytes_max: 4 << 20,

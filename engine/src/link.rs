@@ -1,10 +1,45 @@
 //! What one reader and its shard share beside the ring.
 
+use std::sync::OnceLock;
+
+use crossbeam::queue::SegQueue;
+
 use crate::{
     loss::Losses,
     notifier::{Doorbell, Wake},
     sync::{Arc, AtomicBool, AtomicU64, Ordering},
 };
+
+/// Why the engine ends a subscription that its reader did not complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// What its context says was true until now only.
+    Expired,
+    /// It was revoked.
+    Revoked,
+    /// It may not be any more, or cannot be: a code and a message.
+    Refused(&'static str, Box<str>),
+}
+
+impl End {
+    /// A stable word for clients.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Expired => "TOKEN_EXPIRED",
+            Self::Revoked => "REVOKED",
+            Self::Refused(code, _) => code,
+        }
+    }
+
+    /// What is told to the client.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Expired => "the authentication has expired: connect again with a new one",
+            Self::Revoked => "the subscription was revoked",
+            Self::Refused(_, message) => message,
+        }
+    }
+}
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -17,6 +52,8 @@ pub(crate) struct Link {
     kept: AtomicBool,
     /// The shard is gone: nothing more comes.
     over: AtomicBool,
+    /// Subscriptions, by number, that the engine has ended; made at the first.
+    ended: OnceLock<Box<SegQueue<(u32, End)>>>,
 }
 
 impl Link {
@@ -27,6 +64,7 @@ impl Link {
             read: AtomicU64::new(0),
             kept: AtomicBool::new(false),
             over: AtomicBool::new(false),
+            ended: OnceLock::new(),
         })
     }
 
@@ -49,6 +87,17 @@ impl Link {
     pub(crate) fn end(&self) {
         self.over.store(true, Ordering::Release);
         self.doorbell.ring();
+    }
+
+    /// The control side: tells the reader that a subscription of it has ended.
+    pub(crate) fn end_one(&self, subscription: u32, end: End) {
+        self.ended.get_or_init(Box::default).push((subscription, end));
+        self.doorbell.ring();
+    }
+
+    /// The reader's side: a subscription that the engine has ended.
+    pub(crate) fn take_ended(&self) -> Option<(u32, End)> {
+        self.ended.get()?.pop()
     }
 
     /// Whether what is in the ring now is all that there will be.

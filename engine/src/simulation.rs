@@ -293,6 +293,7 @@ impl World {
                 self.cursors.extend(cursor(payload.body(), self.limits.log_events_max > 0));
             }
             Content::Gap(gap) | Content::Ended(gap) => expected.gaps.push(gap),
+            Content::Closed(end) => panic!("{end:?}"),
             Content::Resumed(_) => panic!("{} was told twice whether it was resumed", delivery.id),
         }
     }

@@ -67,7 +67,7 @@ impl Bench {
     fn cursor(&mut self, at: usize) -> (String, Result<u64, Option<Reload>>) {
         let last = self.last[at];
         let of =
-            |at: usize| self.engine.0.plane.channel(NAMES[at], &SecurityContext::default()).unwrap().0.id;
+            |at: usize| self.engine.0.plane.channel(NAMES[at]).unwrap().id;
         let text = |epoch, channel, offset| Cursor { epoch, channel, offset: Offset(offset) }.to_string();
         let other = (at + 1) % NAMES.len();
         match self.random.below(12) {
@@ -355,7 +355,7 @@ impl Round {
                 let covers = to.is_none_or(|to| to.0 + 1 >= sub.next);
                 assert!(covers, "{id}: {content:?} {sub:?}");
             }
-            OwnedContent::Ended(_) => {
+            OwnedContent::Closed(_) | OwnedContent::Ended(_) => {
                 assert!(!self.ample, "{id}: {content:?}");
                 sub.ended = true;
             }

@@ -157,6 +157,45 @@ impl Coercion<'_> {
     }
 }
 
+/// A root field's arguments, an object (section 6.4.1): an absent variable leaves its argument absent.
+pub(super) fn arguments(field: &ast::Field, schema: Option<&Schema>, variables: &Value) -> Value {
+    let mut given: Vec<_> = Vec::new();
+    for argument in &field.arguments {
+        if let Some(value) = argument_value(&argument.value, variables) {
+            given.push((argument.name.to_string(), value));
+        }
+    }
+    let defined = schema.and_then(|schema| {
+        let root = schema.valid().schema_definition.subscription.as_ref()?;
+        schema.valid().type_field(root, &field.name).ok()
+    });
+    for argument in defined.iter().flat_map(|field| &field.arguments) {
+        let is_given = given.iter().any(|(name, _)| *name == argument.name.as_str());
+        if let Some(default) = argument.default_value.as_ref().filter(|_| !is_given) {
+            given.push((argument.name.to_string(), literal(default)));
+        }
+    }
+    Value::Object(given)
+}
+
+/// An argument's value; `None`: a variable that was not given.
+fn argument_value(value: &ast::Value, variables: &Value) -> Option<Value> {
+    Some(match value {
+        ast::Value::Variable(name) => variables.get(name)?.clone(),
+        ast::Value::List(items) => {
+            let item = |item: &Node<ast::Value>| argument_value(item, variables).unwrap_or(Value::Null);
+            Value::List(items.iter().map(item).collect())
+        }
+        ast::Value::Object(entries) => Value::Object(
+            entries
+                .iter()
+                .filter_map(|(name, value)| Some((name.to_string(), argument_value(value, variables)?)))
+                .collect(),
+        ),
+        value => literal(value),
+    })
+}
+
 fn is_member(values: &IndexMap<Name, Component<EnumValueDefinition>>, value: &Value) -> bool {
     value.as_str().is_some_and(|name| values.contains_key(name))
 }

@@ -138,6 +138,12 @@ impl Plan {
         Ok(Bound { variables, projection })
     }
 
+    /// The root field's arguments, an object: variables put in, and the schema's defaults where there is one.
+    pub fn arguments(&self, variables: &Value) -> Value {
+        let root = first_field(&self.operation.selection_set, &parse::fragments(&self.tree));
+        root.map_or(Value::Null, |field| bind::arguments(&field, self.schema.as_ref(), variables))
+    }
+
     /// The root field's name in the schema.
     pub fn root_field(&self) -> &str {
         &self.root_field

@@ -51,7 +51,6 @@ use self::{
     scope::Scope,
     split::{Class, Known},
 };
-use crate::value::Value;
 
 /// Programs that one policy keeps, one for each combination of kinds of known values; more share a general one.
 const VARIANTS_MAX: usize = 64;
@@ -80,18 +79,20 @@ impl fmt::Display for PolicyError {
 
 impl std::error::Error for PolicyError {}
 
-/// What one run may spend.
+/// What a policy may be, and what one run of it may spend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Turns of loops, in instructions, and bytes that are looked at, in 64.
     pub steps: u32,
     /// Bytes of texts and lists that are made.
     pub bytes: usize,
+    /// Bytes of a policy's text.
+    pub text_bytes: usize,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { steps: 100_000, bytes: 1 << 20 }
+        Self { steps: 100_000, bytes: 1 << 20, text_bytes: 16 << 10 }
     }
 }
 
@@ -100,8 +101,8 @@ impl Default for Budget {
 pub enum Part<'a> {
     /// An expression as text.
     Text(&'a str),
-    /// An expression as a tree, such as `{"eq": ["event.room", "vars.room"]}`.
-    Tree(&'a Value),
+    /// An expression as a JSON tree, such as `{"eq": ["event.room", "vars.room"]}`.
+    Tree(&'a str),
     /// User and tenant isolation.
     Isolation(&'a standard::Isolation),
 }
@@ -150,6 +151,12 @@ impl Policy {
         let mut all = Vec::with_capacity(parts.len());
         for (number, part) in parts.iter().enumerate() {
             let number = number as u16;
+            if let Part::Text(text) | Part::Tree(text) = part
+                && text.len() > budget.text_bytes
+            {
+                let message = format!("policy_text_bytes_max is {}, and this has {}", budget.text_bytes, text.len());
+                return Err(PolicyError::new(Position { part: number, ..Position::default() }, message));
+            }
             let mut expr = match part {
                 Part::Text(text) => parse::parse(text, number, &scope)?,
                 Part::Tree(tree) => tree::read(tree, number, &scope)?,
@@ -190,11 +197,48 @@ impl Policy {
         }
     }
 
+    /// The first clause that denies an event to the reader with this context, or has no answer; `None`: it is admitted.
+    /// Slower than [`Predicate::admits`], which knows only that one does.
+    ///
+    /// # Errors
+    /// As [`Policy::specialise`].
+    pub fn explain(
+        &self,
+        context: &Constant,
+        arguments: &Constant,
+        variables: &Constant,
+        facts: &impl Facts,
+    ) -> Result<Option<Explanation>, PolicyError> {
+        let row = self.row(&[context.clone(), arguments.clone(), variables.clone()]);
+        let clauses = match &self.residual.kind {
+            Kind::And(clauses) => &**clauses,
+            _ => std::slice::from_ref(&self.residual),
+        };
+        for clause in clauses {
+            let program = emit::emit(clause, &[], &self.scope)?;
+            let problem = match value_of(&program, &row, facts, &Bump::new(), self.budget) {
+                Constant::Bool(true) => continue,
+                Constant::Bool(false) => None,
+                Constant::Error(problem) => Some(problem),
+                _ => Some(Problem::NoSuchOverload),
+            };
+            return Ok(Some(Explanation { at: clause.at, problem }));
+        }
+        Ok(None)
+    }
+
     fn bind(&self, bindings: &[Constant]) -> Result<Predicate, PolicyError> {
+        let row = self.row(bindings);
+        let variant = self.variant(row.iter().map(Class::of).collect())?;
+        let row = variant.used.iter().map(|place| row[usize::from(*place)].clone()).collect();
+        Ok(Predicate { program: Arc::clone(&variant.program), row, budget: self.budget })
+    }
+
+    /// The values of all that was taken out of the policy.
+    fn row(&self, bindings: &[Constant]) -> Vec<Constant> {
         let bindings = Bindings(bindings);
         let mut arena = Bump::new();
-        let row: Vec<_> = self
-            .known
+        self.known
             .iter()
             .map(|(program, pattern)| {
                 let mut constant = value_of(program, &[], &bindings, &arena, self.budget);
@@ -204,10 +248,7 @@ impl Policy {
                 }
                 constant
             })
-            .collect();
-        let variant = self.variant(row.iter().map(Class::of).collect())?;
-        let row = variant.used.iter().map(|place| row[usize::from(*place)].clone()).collect();
-        Ok(Predicate { program: Arc::clone(&variant.program), row, budget: self.budget })
+            .collect()
     }
 
     fn variant(&self, classes: Box<[Class]>) -> Result<Arc<Variant>, PolicyError> {
@@ -278,6 +319,15 @@ pub enum Decision {
     Denied,
     /// There is no answer, which is a no.
     Error(Problem),
+}
+
+/// Which clause of a policy denies an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// Where the clause stands.
+    pub at: Position,
+    /// Why it has no answer; `None`: it is false.
+    pub problem: Option<Problem>,
 }
 
 /// A program with one subscription's row.

@@ -32,8 +32,19 @@ pub enum Root {
     Tenant(Box<str>),
     /// For isolation: the user given at publish, or else this key of the document; `null` where there is none.
     User(Box<str>),
+    /// For isolation: the federated service given at publish; `null` where there is none.
+    Service,
+    /// For isolation: the id in its federation given at publish; `null` where there is none.
+    FederationId,
     /// A binding, by number.
     Named(u16),
+}
+
+impl Root {
+    /// Whether this is one identity, `null` where it is absent.
+    pub(super) fn is_pseudo(&self) -> bool {
+        matches!(self, Self::Tenant(_) | Self::User(_) | Self::Service | Self::FederationId)
+    }
 }
 
 /// What a publisher says of an event beside its document.
@@ -147,7 +158,7 @@ pub struct Key {
 }
 
 /// Keys of one program at most; what it asks beyond them is asked of each candidate.
-pub const KEYS_MAX: usize = 6;
+pub const KEYS_MAX: usize = 8;
 
 /// Instructions, and all they refer to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -291,7 +302,7 @@ impl Verified {
     pub(crate) fn passes_absent(&self, key: &Key, value: &Val<'_>) -> bool {
         let is_absent = match value {
             Val::Error(problem) => *problem == Problem::NoSuchKey,
-            Val::Null => matches!(self.field(key.field), Some(Field { root: Root::Tenant(_) | Root::User(_), .. })),
+            Val::Null => self.field(key.field).is_some_and(|field| field.root.is_pseudo()),
             _ => false,
         };
         key.optional && is_absent

@@ -76,8 +76,7 @@ impl Scope {
 
     /// Whether a root has no keys and is `null` where it is absent.
     pub(super) fn is_pseudo(&self, root: u16) -> bool {
-        let root = self.names.get(usize::from(root)).map(|name| &name.root);
-        matches!(root, Some(Root::Tenant(_) | Root::User(_)))
+        self.names.get(usize::from(root)).is_some_and(|name| name.root.is_pseudo())
     }
 
     /// Whether this is a field of what is not known before the event.
@@ -87,7 +86,8 @@ impl Scope {
 
     /// Whether this field may hold an identity, which is the equal of texts and integers.
     pub(super) fn is_identity(&self, root: u16, path: &[&str]) -> bool {
-        matches!(self.field(root, path).root, Root::Attribute(_) | Root::Tenant(_) | Root::User(_))
+        let root = self.field(root, path).root;
+        root.is_pseudo() || matches!(root, Root::Attribute(_))
     }
 
     /// A binding's name.

@@ -1,7 +1,8 @@
-//! Ready policies: user and tenant isolation.
+//! Ready policies: user, tenant and federation isolation.
 //!
 //! An event that names an owner is seen by that user only; an event that names a tenant is seen by that tenant
-//! only. What an event does not name is the difference between the two modes of [`Tenancy`].
+//! only. What an event does not name is the difference between the two modes of [`Tenancy`]. An event that was published
+//! for a service of a federation, or an id in it, is seen by readers of the same service and the same id.
 
 use super::{
     constant::Constant,
@@ -45,21 +46,33 @@ impl Isolation {
         let at = Position { part, ..Position::default() };
         let mut clauses = Vec::new();
         let tenant = scope.hidden(Root::Tenant(self.tenant.clone()));
-        clauses.extend(belongs(tenant, "tenant_id", self.tenancy == Tenancy::Permissive, at, scope));
+        clauses.extend(belongs(tenant, select(context(scope, at), "tenant_id"), self.tenancy == Tenancy::Permissive, at));
         if let Some(owner) = &self.owner {
             let user = scope.hidden(Root::User(owner.clone()));
-            clauses.extend(belongs(user, "user_id", true, at, scope));
+            clauses.extend(belongs(user, select(context(scope, at), "user_id"), true, at));
+        }
+        for (root, field) in [(Root::Service, "service"), (Root::FederationId, "id")] {
+            let root = scope.hidden(root);
+            let context = Expr::new(Kind::Select(Box::new(context(scope, at)), "federation".into()), at);
+            clauses.extend(belongs(root, select(context, field), true, at));
         }
         Expr::new(Kind::And(clauses), at)
     }
 }
 
-/// The event's `root` is the context's `field`; where it is absent, `permissive` decides.
-fn belongs(root: u16, field: &str, permissive: bool, at: Position, scope: &Scope) -> Vec<Expr> {
+fn context(scope: &Scope, at: Position) -> Expr {
+    Expr::new(Kind::Root(scope.root(KNOWN[0]).unwrap_or(0)), at)
+}
+
+fn select(of: Expr, field: &str) -> Expr {
+    let at = of.at;
+    Expr::new(Kind::Select(Box::new(of), field.into()), at)
+}
+
+/// The event's `root` is the reader's `own`; where it is absent, `permissive` decides.
+fn belongs(root: u16, own: Expr, permissive: bool, at: Position) -> Vec<Expr> {
     let null = || Expr::literal(Constant::Null, at);
     let found = Expr::new(Kind::Root(root), at);
-    let context = Expr::new(Kind::Root(scope.root(KNOWN[0]).unwrap_or(0)), at);
-    let own = Expr::new(Kind::Select(Box::new(context), field.into()), at);
     let is_own = Expr::call(Function::Equal, vec![found.clone(), own.clone()], at);
     if permissive {
         vec![Expr::new(Kind::Or(vec![Expr::call(Function::Equal, vec![found, null()], at), is_own]), at)]

@@ -42,8 +42,12 @@ const OPERATIONS: [(&str, Function); 21] = [
 ];
 
 /// Reads a tree, the part with this number.
-pub(super) fn read(tree: &Value, part: u16, scope: &Scope) -> Result<Expr, PolicyError> {
-    Reader { scope, at: Position { part, ..Position::default() } }.expr(tree, 0)
+pub(super) fn read(text: &str, part: u16, scope: &Scope) -> Result<Expr, PolicyError> {
+    let reader = Reader { scope, at: Position { part, ..Position::default() } };
+    match Value::parse(&mut text.as_bytes().to_vec(), DEPTH_MAX) {
+        Ok(tree) => reader.expr(&tree, 0),
+        Err(error) => reader.wrong(error.to_string()),
+    }
 }
 
 struct Reader<'a> {

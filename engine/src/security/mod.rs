@@ -7,8 +7,12 @@ use std::sync::Arc;
 
 use crate::{event::Federation, id::Identity, policy::Constant, value::Value};
 
+mod rules;
 #[cfg(feature = "jwt")]
 pub mod token;
+
+pub(crate) use rules::{Asked, Rulebook};
+pub use rules::{ChannelRules, Condition, RuleError, Rules};
 
 /// A reader's identity, fixed when it subscribes.
 #[derive(Clone, Debug, Default, PartialEq)]

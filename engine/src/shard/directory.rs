@@ -12,7 +12,16 @@ use super::{
     index::{Groups, Index},
     render::{Render, Resolver},
 };
-use crate::{id::ChannelId, overflow::Overflow, plan::Projection, policy::Predicate};
+use crate::{
+    id::{ChannelId, ShardId},
+    link::{End, Link},
+    overflow::Overflow,
+    plan::Projection,
+    policy::Predicate,
+    router,
+    security::{Asked, SecurityContext},
+    sync,
+};
 
 /// What decides a subscription's bytes, once the event is admitted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,16 +52,31 @@ pub(crate) struct Subscribed {
     /// The resolver is asked for this subscription alone.
     pub(crate) per_subscription: bool,
     pub(crate) overflow: Overflow,
+    pub(crate) recipe: Recipe,
 }
 
-/// What [`Directory::remove`] needs to know.
+/// What the policies of a subscription were made of, to make them anew.
 #[derive(Debug)]
-pub(crate) struct Registration {
-    pub(crate) member: Member,
+pub(crate) struct Recipe {
+    pub(crate) context: Arc<SecurityContext>,
+    pub(crate) asked: Asked,
+    /// Its channels and their names.
+    pub(crate) channels: Box<[(Arc<router::Channel>, Box<str>)]>,
+}
+
+/// A subscription as it stands in the index.
+#[derive(Debug)]
+struct Entry {
+    id: Arc<str>,
+    member: Member,
+    recipe: Recipe,
     /// Each channel, and the number of its group there.
-    groups: Box<[(ChannelId, u32)]>,
+    groups: Vec<(ChannelId, u32)>,
     render: u64,
 }
+
+/// A subscription in its shard: its reader's number and its own.
+pub(crate) type Key = (u64, u32);
 
 #[derive(Debug, Default)]
 struct Channel {
@@ -73,7 +97,9 @@ pub(crate) struct Directory {
     renders: HashMap<RenderKey, (Arc<Render>, usize)>,
     render_keys: HashMap<u64, RenderKey>,
     free_cells: Vec<u32>,
-    ids: HashMap<(u64, u32), Arc<str>>,
+    entries: HashMap<Key, Entry>,
+    /// What each reader shares with its shard.
+    links: HashMap<u64, sync::Arc<Link>>,
     /// Where each member stands in its group.
     seats: HashMap<Seat, usize>,
     next_serial: u64,
@@ -89,7 +115,8 @@ impl Directory {
             renders: HashMap::new(),
             render_keys: HashMap::new(),
             free_cells: Vec::new(),
-            ids: HashMap::new(),
+            entries: HashMap::new(),
+            links: HashMap::new(),
             seats: HashMap::new(),
             next_serial: 0,
             free_slots: Vec::new(),
@@ -98,7 +125,8 @@ impl Directory {
     }
 
     /// A place for a reader.
-    pub(crate) fn take_slot(&mut self) -> u32 {
+    pub(crate) fn take_slot(&mut self, reader: u64, link: &sync::Arc<Link>) -> u32 {
+        self.links.insert(reader, sync::Arc::clone(link));
         self.free_slots.pop().unwrap_or_else(|| {
             self.next_slot += 1;
             self.next_slot - 1
@@ -106,13 +134,14 @@ impl Directory {
     }
 
     /// Gives the place of a reader back, once its closing was sent.
-    pub(crate) fn give_slot(&mut self, slot: u32) {
+    pub(crate) fn give_slot(&mut self, reader: u64, slot: u32) {
+        self.links.remove(&reader);
         self.free_slots.push(slot);
     }
 
     /// Adds a subscription; when this returns, the snapshot has it.
-    pub(crate) fn add(&mut self, subscribed: Subscribed) -> Registration {
-        let Subscribed { id, member, channels, events, projection, resolver, per_subscription, overflow } =
+    pub(crate) fn add(&mut self, subscribed: Subscribed) {
+        let Subscribed { id, member, channels, events, projection, resolver, per_subscription, overflow, recipe } =
             subscribed;
         let render = self.take_render(projection, resolver, per_subscription);
         let mut index = Index::clone(&self.index.load());
@@ -120,46 +149,134 @@ impl Directory {
         for (channel, predicate) in channels {
             let (events, overflow) = (Arc::clone(&events), overflow.clone());
             let key = GroupKey { predicate, events, render: render.serial, overflow };
-            let here = self.channels.entry(channel).or_default();
-            let (number, seat) = here.join(key, &render, member);
-            self.seats.insert((channel, number, member.reader, member.subscription), seat);
-            groups.push((channel, number));
-            index.set(channel, Arc::clone(&here.groups));
+            groups.push((channel, self.join(&mut index, channel, key, &render, member)));
         }
         self.index.store(Arc::new(index));
-        self.ids.insert((member.reader, member.subscription), id);
-        Registration { member, groups: groups.into(), render: render.serial }
+        let entry = Entry { id, member, recipe, groups, render: render.serial };
+        self.entries.insert((member.reader, member.subscription), entry);
+    }
+
+    fn join(
+        &mut self,
+        index: &mut Index,
+        channel: ChannelId,
+        key: GroupKey,
+        render: &Arc<Render>,
+        member: Member,
+    ) -> u32 {
+        let here = self.channels.entry(channel).or_default();
+        let (number, seat) = here.join(key, render, member);
+        self.seats.insert((channel, number, member.reader, member.subscription), seat);
+        index.set(channel, Arc::clone(&here.groups));
+        number
+    }
+
+    /// Answers the member's group as it was.
+    fn leave(&mut self, index: &mut Index, channel: ChannelId, number: u32, member: Member) -> Option<Arc<Group>> {
+        let seat = self.seats.remove(&(channel, number, member.reader, member.subscription))?;
+        let here = self.channels.get_mut(&channel)?;
+        let group = here.groups.get(number).cloned();
+        if let Some(moved) = here.leave(number, seat) {
+            self.seats.insert((channel, number, moved.reader, moved.subscription), seat);
+        }
+        if here.groups.is_empty() {
+            // The snapshot, too, lets the list of the groups' numbers go.
+            index.set(channel, Arc::default());
+            self.channels.remove(&channel);
+        } else {
+            index.set(channel, Arc::clone(&here.groups));
+        }
+        group
     }
 
     /// The group of a subscription on `channel`, with no other member, not even marked as resumed.
-    pub(crate) fn alone(&self, registration: &Registration, channel: ChannelId) -> Option<Arc<Group>> {
-        let (_, number) = registration.groups.iter().find(|(of, _)| *of == channel)?;
+    pub(crate) fn alone(&self, member: Member, channel: ChannelId) -> Option<Arc<Group>> {
+        let entry = self.entries.get(&(member.reader, member.subscription))?;
+        let (_, number) = entry.groups.iter().find(|(of, _)| *of == channel)?;
         let group = self.channels.get(&channel)?.groups.get(*number)?;
-        let member = Member { resumed: false, ..registration.member };
+        let member = Member { resumed: false, ..member };
         Some(Arc::new(group.with(Members::One(member))))
     }
 
-    /// Removes a subscription; when this returns, the snapshot does not have it.
-    pub(crate) fn remove(&mut self, registration: &Registration) {
-        let member = registration.member;
+    /// Removes subscriptions; when this returns, the snapshot does not have them. Answers how many there were.
+    pub(crate) fn remove(&mut self, shard: ShardId, keys: impl IntoIterator<Item = Key>) -> u64 {
         let mut index = Index::clone(&self.index.load());
-        for &(channel, number) in &registration.groups {
-            let seat = self.seats.remove(&(channel, number, member.reader, member.subscription));
-            let Some((here, seat)) = self.channels.get_mut(&channel).zip(seat) else { continue };
-            if let Some(moved) = here.leave(number, seat) {
-                self.seats.insert((channel, number, moved.reader, moved.subscription), seat);
+        let mut count = 0;
+        for key in keys {
+            let Some(entry) = self.entries.remove(&key) else { continue };
+            for (channel, number) in entry.groups {
+                self.leave(&mut index, channel, number, entry.member);
             }
-            if here.groups.is_empty() {
-                // The snapshot, too, lets the list of the groups' numbers go.
-                index.set(channel, Arc::default());
-                self.channels.remove(&channel);
-            } else {
-                index.set(channel, Arc::clone(&here.groups));
+            for (channel, _) in &entry.recipe.channels {
+                channel.set_reader(shard, self.has(channel.id));
             }
+            self.give_render(entry.render);
+            count += 1;
         }
         self.index.store(Arc::new(index));
-        self.ids.remove(&(member.reader, member.subscription));
-        self.give_render(registration.render);
+        count
+    }
+
+    /// The keys of the subscriptions that `which` holds for.
+    pub(crate) fn which(&self, which: impl Fn(Key, &Recipe) -> bool) -> Vec<Key> {
+        self.entries.iter().filter(|(key, entry)| which(**key, &entry.recipe)).map(|(key, _)| *key).collect()
+    }
+
+    /// Has subscriptions judged anew, all with one snapshot: `judge` answers the new context, if there is one, and the
+    /// predicates by channel, or why the subscription ends. Answers those that end.
+    pub(crate) fn rejudge<E>(
+        &mut self,
+        keys: &[Key],
+        mut judge: impl FnMut(&Recipe) -> Result<(Option<Arc<SecurityContext>>, Vec<Predicate>), E>,
+    ) -> Vec<(Key, E)> {
+        let mut index = Index::clone(&self.index.load());
+        let mut ending = Vec::new();
+        for key in keys {
+            let Some(mut entry) = self.entries.remove(key) else { continue };
+            match judge(&entry.recipe) {
+                Ok((context, predicates)) => {
+                    for ((channel, number), predicate) in entry.groups.iter_mut().zip(predicates) {
+                        self.regroup(&mut index, *channel, number, entry.member, predicate);
+                    }
+                    entry.recipe.context = context.unwrap_or(entry.recipe.context);
+                }
+                Err(error) => ending.push((*key, error)),
+            }
+            self.entries.insert(*key, entry);
+        }
+        self.index.store(Arc::new(index));
+        ending
+    }
+
+    /// Moves a member to the group of its new predicate; where that is the old one, nothing changes.
+    fn regroup(
+        &mut self,
+        index: &mut Index,
+        channel: ChannelId,
+        number: &mut u32,
+        member: Member,
+        predicate: Predicate,
+    ) {
+        let group = self.channels.get(&channel).and_then(|here| here.groups.get(*number));
+        if group.is_none_or(|group| group.predicate == predicate) {
+            return;
+        }
+        let Some(group) = self.leave(index, channel, *number, member) else { return };
+        let key = GroupKey { predicate, ..key(&group) };
+        *number = self.join(index, channel, key, &group.render, member);
+    }
+
+    /// Tells a reader that a subscription of it has ended.
+    pub(crate) fn tell(&self, (reader, subscription): Key, end: End) {
+        if let Some(link) = self.links.get(&reader) {
+            link.end_one(subscription, end);
+        }
+    }
+
+    /// What the policies of the subscription called `id` were made of; with its reader's number where ids are not unique.
+    pub(crate) fn recipe(&self, id: &str, reader: Option<u64>) -> Option<&Recipe> {
+        let is = |entry: &&Entry| &*entry.id == id && reader.is_none_or(|reader| entry.member.reader == reader);
+        self.entries.values().find(is).map(|entry| &entry.recipe)
     }
 
     /// Whether anybody here subscribes to `channel`.
@@ -171,7 +288,7 @@ impl Directory {
     pub(crate) fn ids(&self, channel: ChannelId) -> impl Iterator<Item = &Arc<str>> {
         let groups = self.channels.get(&channel).into_iter().flat_map(|channel| channel.groups.iter());
         let members = groups.flat_map(|group| group.members.chunks().flatten());
-        members.filter_map(|member| self.ids.get(&(member.reader, member.subscription)))
+        members.filter_map(|member| Some(&self.entries.get(&(member.reader, member.subscription))?.id))
     }
 
     fn next_serial(&mut self) -> u64 {

@@ -16,6 +16,8 @@ impl Facts for Stamped {
             Root::Before => event.before().map_or(Val::Null, |before| Val::of(before.root(), arena)),
             Root::Tenant(key) => self.identity(event.tenant(), key, arena),
             Root::User(key) => self.identity(event.user(), key, arena),
+            Root::Service => self.attribute(Attribute::FederationService).unwrap_or(Val::Null),
+            Root::FederationId => self.attribute(Attribute::FederationId).unwrap_or(Val::Null),
             Root::Named(_) => Val::Error(Problem::UnknownName),
         }
     }

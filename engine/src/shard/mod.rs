@@ -28,7 +28,7 @@ pub(crate) mod resolve;
 pub(crate) mod resume;
 pub(crate) mod room;
 
-pub(crate) use directory::{Directory, Registration, Subscribed};
+pub(crate) use directory::{Directory, Recipe, Subscribed};
 pub(crate) use group::{Group, Member};
 pub(crate) use index::Index;
 use index::Judge;

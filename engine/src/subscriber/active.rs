@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use super::delivery::{Content, Delivery, Gap};
+use super::{
+    Kept,
+    delivery::{Content, Delivery, Gap},
+};
 use crate::{
     frame::Address,
     id::{ChannelId, Offset},
+    link::End,
     overflow::Overflow,
     payload::Payload,
     router::Channel,
-    shard::{Registration, resume::Outcome},
+    shard::{Member, resume::Outcome},
     value::quote,
 };
 
@@ -18,8 +22,9 @@ use crate::{
 pub(super) struct Active {
     pub(super) id: Arc<str>,
     id_json: Box<str>,
-    registration: Registration,
-    channels: Box<[Arc<Channel>]>,
+    member: Member,
+    /// When its context ends to be true, in seconds since 1970.
+    pub(super) expires: Option<u64>,
     range: Range,
     /// A loss ends it.
     ends: bool,
@@ -35,19 +40,14 @@ pub(super) struct Active {
 
 impl Active {
     pub(super) fn new(
-        id: Arc<str>,
-        registration: Registration,
-        channels: Box<[Arc<Channel>]>,
-        resolved: bool,
-        overflow: &Overflow,
-        outcome: Option<Outcome>,
+        Kept { id, member, channels, resolved, overflow, expires, outcome }: Kept<'_>,
     ) -> Self {
         Self {
             id_json: quote(&id).into(),
             id,
-            range: Range::of(&channels, resolved),
-            registration,
-            channels,
+            range: Range::of(channels, resolved),
+            member,
+            expires,
             ends: *overflow == Overflow::Disconnect,
             ended: false,
             sequence: 0,
@@ -58,19 +58,22 @@ impl Active {
     }
 
     pub(super) fn number(&self) -> u32 {
-        self.registration.member.subscription
-    }
-
-    pub(super) fn registration(&self) -> (&Registration, &[Arc<Channel>]) {
-        (&self.registration, &self.channels)
+        self.member.subscription
     }
 
     pub(super) fn lane(&self) -> u16 {
-        self.registration.member.lane
+        self.member.lane
     }
 
     fn give(&self, content: Content<'_>, take: &mut impl FnMut(Delivery<'_>)) {
         take(Delivery { id: &self.id, id_json: &self.id_json, content });
+    }
+
+    /// Ends the subscription by the engine's will.
+    pub(super) fn close(&mut self, end: &End, take: &mut impl FnMut(Delivery<'_>)) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.give(Content::Closed(end), take);
+        }
     }
 
     /// Tells what became of the wish to resume, once that is known; it was known before the first frame came.
@@ -90,6 +93,9 @@ impl Active {
         address: Address,
         take: &mut impl FnMut(Delivery<'_>),
     ) -> bool {
+        if self.ended {
+            return false;
+        }
         if payload.is_lost() {
             self.lose(address.sequence, self.range.to(payload.offset()), take);
             return false;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{envelope, id::Offset, payload::Payload, shard::resume::Resumed, value::quote};
+use crate::{
+    envelope, id::Offset, link::End, payload::Payload, shard::resume::Resumed, value::quote,
+};
 
 /// Frames that a reader did not get, because it or its resolver was too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub enum Content<'a> {
     Resumed(Resumed),
     /// The subscription was ended by this loss, as `Overflow::Disconnect` asks; nothing more of it comes.
     Ended(Gap),
+    /// The subscription was ended by the engine; nothing more of it comes.
+    Closed(&'a End),
 }
 
 /// A delivery that its reader keeps.
@@ -60,12 +64,17 @@ pub enum OwnedContent {
     Resumed(Resumed),
     /// See [`Content::Ended`].
     Ended(Gap),
+    /// See [`Content::Closed`].
+    Closed(End),
 }
 
 impl Delivery<'_> {
-    /// Appends this as a `next` message with the subscription's id.
+    /// Appends this as a `next` message with the subscription's id; the end of a subscription as its `error` message.
     pub fn write_next(&self, out: &mut Vec<u8>) {
         match self.content {
+            Content::Closed(end) => {
+                envelope::write_error(out, self.id_json, end.code(), end.message());
+            }
             Content::Result(payload) => envelope::write_next(out, self.id_json, payload.body()),
             Content::Gap(gap) | Content::Ended(gap) => {
                 envelope::write_next(out, self.id_json, gap.body().as_bytes());
@@ -84,6 +93,7 @@ impl Content<'_> {
             Self::Gap(gap) => OwnedContent::Gap(gap),
             Self::Resumed(resumed) => OwnedContent::Resumed(resumed),
             Self::Ended(gap) => OwnedContent::Ended(gap),
+            Self::Closed(end) => OwnedContent::Closed(end.clone()),
         }
     }
 }
@@ -95,6 +105,7 @@ impl OwnedContent {
             Self::Gap(gap) => Content::Gap(*gap),
             Self::Resumed(resumed) => Content::Resumed(*resumed),
             Self::Ended(gap) => Content::Ended(*gap),
+            Self::Closed(end) => Content::Closed(end),
         }
     }
 }

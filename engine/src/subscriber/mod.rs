@@ -27,12 +27,16 @@ use crate::{
     payload::Payload,
     ring::Consumer,
     router::Channel,
-    shard::{Member, Registration, resume::Outcome},
+    security::SecurityContext,
+    shard::{Member, resume::Outcome},
     value::quote,
 };
 use active::Active;
 
-pub use crate::shard::{log::Reload, resume::Resumed};
+pub use crate::{
+    link::End,
+    shard::{log::Reload, resume::Resumed},
+};
 
 /// How a subscriber is opened.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +62,8 @@ pub struct Subscriber {
     resuming: bool,
     /// Some subscription coalesces, or did: the shard may keep frames aside.
     coalesces: bool,
+    /// Some subscription's context ends to be true at some time.
+    expires: bool,
     /// What [`Subscriber::try_next`] has not handed out yet.
     messages: VecDeque<Message>,
 }
@@ -66,10 +72,11 @@ pub struct Subscriber {
 #[derive(Debug)]
 pub(crate) struct Kept<'a> {
     pub(crate) id: Arc<str>,
-    pub(crate) registration: Registration,
-    pub(crate) channels: Box<[Arc<Channel>]>,
+    pub(crate) member: Member,
+    pub(crate) channels: &'a [Arc<Channel>],
     pub(crate) resolved: bool,
     pub(crate) overflow: &'a Overflow,
+    pub(crate) expires: Option<u64>,
     pub(crate) outcome: Option<Outcome>,
 }
 
@@ -85,8 +92,13 @@ impl Subscriber {
             free_lanes: Vec::new(),
             resuming: false,
             coalesces: false,
+            expires: false,
             messages: VecDeque::new(),
         }
+    }
+
+    pub(crate) fn seat(&self) -> Seat {
+        self.seat
     }
 
     pub(crate) fn shard(&self) -> ShardId {
@@ -100,6 +112,7 @@ impl Subscriber {
     /// Hands up to `max` results, oldest first, to `take`; answers how many. Notices of gaps, resumptions and ends
     /// come between and are not counted. Never waits.
     pub fn drain(&mut self, max: usize, mut take: impl FnMut(Delivery<'_>)) -> usize {
+        self.end(&mut take);
         let held = self.hand_out_messages(&mut take);
         held + self.drain_ring(max.saturating_sub(held), take)
     }
@@ -141,6 +154,25 @@ impl Subscriber {
         delivered
     }
 
+    /// Ends what has expired and what the engine has ended, before anything of it is handed out.
+    fn end(&mut self, take: &mut impl FnMut(Delivery<'_>)) {
+        let Self { subscriptions, link, messages, .. } = self;
+        let mut close = |active: &mut Active, end: &End| {
+            messages.retain(|message| message.id != active.id);
+            active.close(end, take);
+        };
+        while let Some((number, end)) = link.take_ended() {
+            if let Ok(place) = subscriptions.binary_search_by_key(&number, Active::number) {
+                close(&mut subscriptions[place], &end);
+            }
+        }
+        if self.expires {
+            let now = self.plane.now();
+            let expired = |active: &&mut Active| active.expires.is_some_and(|expires| expires <= now);
+            subscriptions.iter_mut().filter(expired).for_each(|active| close(active, &End::Expired));
+        }
+    }
+
     /// What is told before the frames that follow: what was taken back so far came before all of them.
     fn notices(&mut self, take: &mut impl FnMut(Delivery<'_>)) {
         let Self { subscriptions, link, .. } = self;
@@ -173,14 +205,16 @@ impl Subscriber {
     /// The next message, if there is one. Never waits. For many messages [`Subscriber::drain`] is cheaper: it clones
     /// nothing.
     pub fn try_next(&mut self) -> Option<Message> {
+        let mut messages = VecDeque::new();
+        let mut keep = |delivery: Delivery<'_>| {
+            let id = Arc::from(delivery.id);
+            messages.push_back(Message { id, content: delivery.content.to_owned() });
+        };
+        self.end(&mut keep);
         if self.messages.is_empty() {
-            let mut messages = std::mem::take(&mut self.messages);
-            self.drain_ring(1, |delivery| {
-                let id = Arc::from(delivery.id);
-                messages.push_back(Message { id, content: delivery.content.to_owned() });
-            });
-            self.messages = messages;
+            self.drain_ring(1, keep);
         }
+        self.messages.append(&mut messages);
         self.messages.pop_front()
     }
 
@@ -228,7 +262,7 @@ impl Subscriber {
     fn remove(&mut self, place: usize) {
         let active = self.subscriptions.remove(place);
         self.free_lanes.push(active.lane());
-        self.plane.unsubscribe(self.seat.shard, [active.registration()]);
+        self.plane.unsubscribe(self.seat, [active.number()]);
         if self.coalesces {
             // What was kept for it is of no use any more.
             self.plane.refill(self.seat);
@@ -272,21 +306,28 @@ impl Subscriber {
         Ok(Member { reader: serial, slot, subscription: self.next_number, lane, resumed: false })
     }
 
-    pub(crate) fn keep(
-        &mut self,
-        Kept { id, registration, channels, resolved, overflow, outcome }: Kept<'_>,
-    ) {
-        self.resuming |= outcome.is_some();
-        if outcome.as_ref().is_some_and(|outcome| outcome.get().is_some()) {
+    pub(crate) fn keep(&mut self, kept: Kept<'_>) {
+        self.resuming |= kept.outcome.is_some();
+        if kept.outcome.as_ref().is_some_and(|outcome| outcome.get().is_some()) {
             // Answered before any shard saw it: nobody else rings.
             self.link.doorbell.remind();
         }
-        self.coalesces |= matches!(overflow, Overflow::LatestPerKey(_));
+        self.coalesces |= matches!(kept.overflow, Overflow::LatestPerKey(_));
+        self.expires |= kept.expires.is_some();
         if self.subscriptions.is_empty() {
             // Most readers of the direct API have one; a vector would start with room for four.
             self.subscriptions.reserve_exact(1);
         }
-        self.subscriptions.push(Active::new(id, registration, channels, resolved, overflow, outcome));
+        self.subscriptions.push(Active::new(kept));
+    }
+
+    /// Has all subscriptions of this reader judged anew for `context`, as after a new token: what it may not see any more
+    /// does not come from the next event on, and a subscription that it may not have ends. Their number of groups and
+    /// their order stay. Answers how many end.
+    pub fn refresh(&mut self, context: SecurityContext) -> usize {
+        self.subscriptions.iter_mut().for_each(|active| active.expires = context.expires);
+        self.expires = context.expires.is_some();
+        self.plane.refresh(self.seat, context)
     }
 }
 
@@ -298,8 +339,7 @@ fn find(subscriptions: &mut [Active], address: Address) -> Option<&mut Active> {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        let registrations = self.subscriptions.iter().map(Active::registration);
-        self.plane.unsubscribe(self.seat.shard, registrations);
+        self.plane.unsubscribe(self.seat, self.subscriptions.iter().map(Active::number));
         // The shard takes back what comes from now on; if it has gone already, nobody else would.
         let mut unread = 0;
         while self.ring.take(usize::MAX, |payload, _| unread += u64::from(!payload.is_lost())) > 0 {}

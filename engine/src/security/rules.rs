@@ -1,0 +1,217 @@
+//! Which policies guard what: isolation and a policy for each channel, a policy for each root field, and what a
+//! subscription adds, which can only narrow.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use crate::{
+    limits::Limits,
+    policy::{Budget, Constant, Explanation, Facts, Part, Policy, PolicyError, Predicate, standard::Isolation},
+    value::Value,
+};
+
+/// A condition as its author wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Condition {
+    /// In the Common Expression Language.
+    Text(Arc<str>),
+    /// As a JSON tree, such as `{"eq": ["event.room", "vars.room"]}`; its text.
+    Tree(Arc<str>),
+}
+
+impl From<&str> for Condition {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<&Value> for Condition {
+    fn from(tree: &Value) -> Self {
+        Self::Tree(tree.to_string().into())
+    }
+}
+
+/// What guards a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelRules {
+    /// User, tenant and federation isolation.
+    pub isolation: Isolation,
+    /// Must hold for every event of the channel that a reader gets.
+    pub policy: Option<Condition>,
+}
+
+impl From<Isolation> for ChannelRules {
+    fn from(isolation: Isolation) -> Self {
+        Self { isolation, policy: None }
+    }
+}
+
+/// All row policies of an engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// For channels without rules of their own.
+    pub default: ChannelRules,
+    /// By the channel's name.
+    pub channels: HashMap<String, ChannelRules>,
+    /// By the root field's name: must hold beside the channel's.
+    pub fields: HashMap<String, Condition>,
+}
+
+/// A policy that is refused: which one, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleError {
+    /// Which policy.
+    pub rule: Box<str>,
+    /// Why.
+    pub error: PolicyError,
+}
+
+impl fmt::Display for RuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.rule, self.error)
+    }
+}
+
+impl std::error::Error for RuleError {}
+
+/// What one subscription adds to the rules, and what its policies may ask about it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asked {
+    /// The root field's name.
+    pub(crate) field: Arc<str>,
+    pub(crate) policy: Option<Condition>,
+    pub(crate) filter: Option<Condition>,
+    /// The root field's arguments and the variables.
+    pub(crate) arguments: Constant,
+    pub(crate) variables: Constant,
+}
+
+/// Names of the parts of a compiled policy, in their order.
+const ISOLATION: &str = "isolation";
+
+/// Rules, ready to answer; replaced as a whole.
+#[derive(Debug)]
+pub(crate) struct Rulebook {
+    rules: Rules,
+    budget: Budget,
+    policies_max: usize,
+    compiled: papaya::HashMap<Key, Arc<Policy>>,
+}
+
+/// What a compiled policy is made of: the channel and the root field where they have rules of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    channel: Option<Box<str>>,
+    field: Option<Box<str>>,
+    policy: Option<Condition>,
+    filter: Option<Condition>,
+}
+
+impl Rulebook {
+    /// Compiles every rule once, so that what cannot be is refused here.
+    pub(crate) fn new(rules: Rules, limits: &Limits) -> Result<Self, RuleError> {
+        let book = Self {
+            budget: Budget {
+                steps: limits.policy_steps_max,
+                bytes: limits.policy_bytes_max,
+                text_bytes: limits.policy_text_bytes_max,
+            },
+            policies_max: limits.policies_max,
+            compiled: papaya::HashMap::new(),
+            rules,
+        };
+        let channels = book.rules.channels.keys().map(|name| (Some(name), None));
+        let fields = book.rules.fields.keys().map(|name| (None, Some(name)));
+        for (channel, field) in channels.chain(fields).chain([(None, None)]) {
+            let boxed = |name: &String| name.as_str().into();
+            book.policy(Key { channel: channel.map(boxed), field: field.map(boxed), policy: None, filter: None })?;
+        }
+        Ok(book)
+    }
+
+    /// The predicate that holds on `channel` for a reader with this context (as policies see it).
+    pub(crate) fn predicate(&self, channel: &str, asked: &Asked, context: &Constant) -> Result<Predicate, RuleError> {
+        let policy = self.policy(self.key(channel, asked))?;
+        let predicate = policy.specialise(context, &asked.arguments, &asked.variables);
+        predicate.map_err(|error| RuleError::of(&self.parts(&self.key(channel, asked)), error))
+    }
+
+    /// Which clause of which policy denies, if any does.
+    pub(crate) fn explain(
+        &self,
+        channel: &str,
+        asked: &Asked,
+        context: &Constant,
+        facts: &impl Facts,
+    ) -> Result<Option<(Box<str>, Explanation)>, RuleError> {
+        let key = self.key(channel, asked);
+        let policy = self.policy(key.clone())?;
+        let parts = self.parts(&key);
+        let found = policy.explain(context, &asked.arguments, &asked.variables, facts);
+        let found = found.map_err(|error| RuleError::of(&parts, error))?;
+        Ok(found.and_then(|found| Some((parts.get(usize::from(found.at.part))?.0.clone(), found))))
+    }
+
+    fn key(&self, channel: &str, asked: &Asked) -> Key {
+        Key {
+            channel: self.rules.channels.get_key_value(channel).map(|(name, _)| name.as_str().into()),
+            field: self.rules.fields.get_key_value(&*asked.field).map(|(name, _)| name.as_str().into()),
+            policy: asked.policy.clone(),
+            filter: asked.filter.clone(),
+        }
+    }
+
+    fn channel(&self, key: &Key) -> &ChannelRules {
+        key.channel.as_ref().and_then(|name| self.rules.channels.get(&**name)).unwrap_or(&self.rules.default)
+    }
+
+    /// The parts of a policy, by name; isolation comes first and is not among the conditions.
+    fn parts<'a>(&'a self, key: &'a Key) -> Vec<(Box<str>, Option<&'a Condition>)> {
+        let rules = self.channel(key);
+        let mut parts = vec![(ISOLATION.into(), None)];
+        let mut add = |name: String, condition: Option<&'a Condition>| {
+            parts.extend(condition.map(|condition| (name.into(), Some(condition))));
+        };
+        add(key.channel.as_ref().map_or("channel policy".into(), |name| format!("policy of channel `{name}`")), rules.policy.as_ref());
+        if let Some(field) = &key.field {
+            add(format!("policy of field `{field}`"), self.rules.fields.get(&**field));
+        }
+        add("policy".into(), key.policy.as_ref());
+        add("filter".into(), key.filter.as_ref());
+        parts
+    }
+
+    fn policy(&self, key: Key) -> Result<Arc<Policy>, RuleError> {
+        let compiled = self.compiled.pin();
+        if let Some(policy) = compiled.get(&key) {
+            return Ok(Arc::clone(policy));
+        }
+        let policy = Arc::new(self.compile(&key)?);
+        // As with documents: ever new texts slow their own subscriptions down, and take no memory for ever.
+        if compiled.len() >= self.policies_max {
+            compiled.clear();
+        }
+        Ok(Arc::clone(compiled.get_or_insert(key, policy)))
+    }
+
+    fn compile(&self, key: &Key) -> Result<Policy, RuleError> {
+        let isolation = &self.channel(key).isolation;
+        let named = self.parts(key);
+        let parts: Vec<_> = named
+            .iter()
+            .map(|(_, condition)| match condition {
+                Some(Condition::Text(text)) => Part::Text(text),
+                Some(Condition::Tree(text)) => Part::Tree(text),
+                None => Part::Isolation(isolation),
+            })
+            .collect();
+        Policy::new(&parts, self.budget).map_err(|error| RuleError::of(&named, error))
+    }
+}
+
+impl RuleError {
+    /// An error with the name of the part that it stands in.
+    fn of(parts: &[(Box<str>, Option<&Condition>)], error: PolicyError) -> Self {
+        let part = parts.get(usize::from(error.at.part));
+        Self { rule: part.map_or_else(|| ISOLATION.into(), |(name, _)| name.clone()), error }
+    }
+}
