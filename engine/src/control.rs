@@ -2,7 +2,10 @@
 //!
 //! Registrations, openings and closings take their shard's lock; an event takes none.
 
+mod explain;
 mod live;
+
+pub use explain::Verdict;
 
 use std::{
     collections::BTreeMap,

@@ -26,7 +26,7 @@ use crate::{
     value::Value,
 };
 
-pub use crate::control::{OpenError, PublishError, PublishManyError};
+pub use crate::control::{OpenError, PublishError, PublishManyError, Verdict};
 pub use crate::shard::{
     receipt::{Receipt, Report},
     resolve::{Job, Resolve},
@@ -333,12 +333,16 @@ impl Engine {
             id: Arc::clone(&id),
             member,
             channels: channels.iter().map(|channel| channel.id).zip(predicates).collect(),
-            events: request.events.into_iter().map(String::into_boxed_str).collect(),
             projection: bound.projection,
             resolver,
             per_subscription: request.per_subscription,
             overflow: request.overflow.clone(),
-            recipe: Recipe { context, asked, channels: named.collect() },
+            recipe: Recipe {
+                context,
+                asked,
+                channels: named.collect(),
+                events: request.events.into_iter().map(String::into_boxed_str).collect(),
+            },
         };
         plane.register(subscriber.shard(), subscribed, &channels);
         plane.judged_by(&book, subscriber.seat(), member.subscription);
@@ -395,6 +399,12 @@ impl Engine {
     /// A policy that does not compile; then the old ones stay.
     pub fn reload(&self, rules: Rules) -> Result<usize, RuleError> {
         self.0.plane.reload(rules)
+    }
+
+    /// What becomes of `event` for the subscription called `id`, and which step of its way decides that. The event is not
+    /// published. `reader`: whose subscription, where several have one of this id.
+    pub fn explain(&self, id: &str, reader: Option<&Subscriber>, event: &Event) -> Verdict {
+        self.0.plane.explain(id, reader.map(|reader| reader.seat().serial), event)
     }
 
     /// Ends the subscriptions whose context `which` holds for, at once: no frame of them is handed out after this

@@ -138,6 +138,11 @@ impl Event {
         &self.document
     }
 
+    /// Whether the event tells that something is gone: its document is `null`. Only who could see it before is told.
+    pub fn is_deletion(&self) -> bool {
+        self.document.root().is_null()
+    }
+
     /// The document before the change, where the publisher gave it.
     pub fn before(&self) -> Option<&Document> {
         self.before.as_ref()

@@ -52,6 +52,9 @@ counters! {
     matched: "counter",
     /// Matched, and withheld by the policy.
     denied: "counter",
+    /// Of those: the policy had no answer, which is a no. Only policies that were asked are counted: what the index
+    /// rules out is not.
+    policy_errors: "counter",
     /// Matched, and lost because a result could not be made and its reader could not be told.
     failed: "counter",
     /// Frames put into rings.

@@ -54,7 +54,7 @@ impl ControlPlane {
         self.shard_ids().map(end).sum()
     }
 
-    fn shard_ids(&self) -> impl Iterator<Item = ShardId> {
+    pub(super) fn shard_ids(&self) -> impl Iterator<Item = ShardId> {
         (0..self.shards.len()).map(|shard| ShardId(shard as u16))
     }
 

@@ -46,7 +46,6 @@ pub(crate) struct Subscribed {
     pub(crate) member: Member,
     /// Its channels, each with the predicate that holds there.
     pub(crate) channels: Vec<(ChannelId, Predicate)>,
-    pub(crate) events: Arc<[Box<str>]>,
     pub(crate) projection: Arc<Projection>,
     pub(crate) resolver: Option<Resolver>,
     /// The resolver is asked for this subscription alone.
@@ -62,6 +61,8 @@ pub(crate) struct Recipe {
     pub(crate) asked: Asked,
     /// Its channels and their names.
     pub(crate) channels: Box<[(Arc<router::Channel>, Box<str>)]>,
+    /// Event types that are wanted; empty: all.
+    pub(crate) events: Arc<[Box<str>]>,
 }
 
 /// A subscription as it stands in the index.
@@ -141,13 +142,13 @@ impl Directory {
 
     /// Adds a subscription; when this returns, the snapshot has it.
     pub(crate) fn add(&mut self, subscribed: Subscribed) {
-        let Subscribed { id, member, channels, events, projection, resolver, per_subscription, overflow, recipe } =
-            subscribed;
+        let Subscribed { id, member, channels, projection, resolver, per_subscription, overflow, recipe } = subscribed;
+        let events = &recipe.events;
         let render = self.take_render(projection, resolver, per_subscription);
         let mut index = Index::clone(&self.index.load());
         let mut groups = Vec::with_capacity(channels.len());
         for (channel, predicate) in channels {
-            let (events, overflow) = (Arc::clone(&events), overflow.clone());
+            let (events, overflow) = (Arc::clone(events), overflow.clone());
             let key = GroupKey { predicate, events, render: render.serial, overflow };
             groups.push((channel, self.join(&mut index, channel, key, &render, member)));
         }

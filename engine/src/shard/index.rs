@@ -7,11 +7,16 @@ use std::sync::Arc;
 
 use bumpalo::Bump;
 
-use super::{cluster::Cluster, group::Group, persistent::PersistentVec};
+use super::{
+    cluster::Cluster,
+    facts::{Image, Old},
+    group::Group,
+    persistent::PersistentVec,
+};
 use crate::{
     event::Stamped,
     id::ChannelId,
-    policy::{Decision, Reading, Scratch},
+    policy::{Decision, Facts, Reading, Scratch},
 };
 
 /// The groups of one channel, by number, and the ways to find them.
@@ -31,14 +36,26 @@ pub(crate) struct Index {
 impl Index {
     /// Steps 5 and 6 of the road: hands each group that admits an event to `each`, those of its own channel first, then
     /// those of `"*"`. Answers how many subscriptions want events of this type there, admitted or not.
-    pub(crate) fn matching(&self, event: &Stamped, judge: &mut Judge, mut each: impl FnMut(&Arc<Group>)) -> u64 {
+    pub(crate) fn matching(&self, event: &Stamped, judge: &mut Judge, mut each: impl FnMut(&Arc<Group>, Image)) -> u64 {
+        let Stamped { event: told, .. } = event;
+        let old = Old::of(told);
         let mut members = 0;
         for channel in [event.channel, ChannelId::ANY] {
             let Some(groups) = self.channels.get(channel.0 as usize) else { continue };
             for cluster in &groups.clusters {
-                if wants(&cluster.events, event.event.event_type()) {
-                    members += cluster.members;
-                    groups.admitting(cluster, event, judge, &mut each);
+                if !wants(&cluster.events, told.event_type()) {
+                    continue;
+                }
+                members += cluster.members;
+                if !told.is_deletion() {
+                    groups.admitting(cluster, told, judge, &mut |group| each(group, Image::New));
+                }
+                if let Some(old) = &old {
+                    groups.admitting(cluster, old, judge, &mut |group| {
+                        if told.is_deletion() || !group.predicate.admits(told) {
+                            each(group, Image::Old);
+                        }
+                    });
                 }
             }
         }
@@ -85,7 +102,7 @@ impl Groups {
     }
 
     /// The groups of one cluster: its fields are read once for all of them.
-    fn admitting(&self, cluster: &Cluster, event: &Stamped, judge: &mut Judge, each: &mut impl FnMut(&Arc<Group>)) {
+    fn admitting(&self, cluster: &Cluster, event: &impl Facts, judge: &mut Judge, each: &mut impl FnMut(&Arc<Group>)) {
         let Judge { facts, scratch, errors } = judge;
         let mut reading = Reading::new(cluster.program(), event, facts);
         let Some((postings, sure)) = cluster.candidates(&mut reading, facts) else { return };

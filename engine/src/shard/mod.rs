@@ -29,8 +29,10 @@ pub(crate) mod resume;
 pub(crate) mod room;
 
 pub(crate) use directory::{Directory, Recipe, Subscribed};
+pub(crate) use facts::Old;
 pub(crate) use group::{Group, Member};
 pub(crate) use index::Index;
+use facts::Image;
 use index::Judge;
 pub(crate) use render::Resolver;
 
@@ -56,7 +58,7 @@ use log::{Logs, Reload};
 use reader::{Pushed, Reader};
 use receipt::Hold;
 use render::Bodies;
-use resolve::{Answer, Asked, Pending};
+use resolve::{Answer, Asked, Made, Pending};
 use resume::{Replay, Resume};
 
 /// What became of the deliveries of one step; added to the counters at once.
@@ -107,7 +109,7 @@ impl Tally {
 }
 
 /// An event that a subscription missed, and its body unless a resolver makes it.
-type Missed = (Arc<Stamped>, Option<Payload>);
+type Missed = (Arc<Stamped>, Image, Option<Payload>);
 
 /// What a shard is made of.
 #[derive(Debug)]
@@ -196,10 +198,11 @@ impl Shard {
         let (mut tally, mut admitted) = (Tally::default(), 0);
         self.bodies.next_event();
         let mut judge = std::mem::take(&mut self.judge);
-        tally.matched = index.matching(event, &mut judge, |group| {
+        tally.matched = index.matching(event, &mut judge, |group, image| {
             admitted += group.members.len() as u64;
-            self.deliver_to(group, event, hold, &mut tally);
+            self.deliver_to(group, event, image, hold, &mut tally);
         });
+        self.counters.policy_errors.add_owned(std::mem::take(&mut judge.errors));
         self.judge = judge;
         tally.denied = tally.matched - admitted;
         self.count(&tally, hold);
@@ -210,13 +213,14 @@ impl Shard {
         &mut self,
         group: &Arc<Group>,
         event: &Arc<Stamped>,
+        image: Image,
         hold: Option<&Hold>,
         tally: &mut Tally,
     ) {
         if group.render.resolver.is_some() {
-            self.ask(group, event, hold, tally);
+            self.ask(group, event, image, hold, tally);
         } else {
-            let body = self.bodies.body(&group.render, event, &self.counters);
+            let body = self.bodies.body(&group.render, event, image, &self.counters);
             self.send(&body, group, event, tally);
         }
     }
@@ -261,10 +265,10 @@ impl Shard {
             self.touched.push(member.slot);
         }
         let Ok((missed, mut tally)) = missed else { return };
-        for (event, body) in missed {
+        for (event, image, body) in missed {
             match body {
                 Some(body) => self.send(&body, group, &event, &mut tally),
-                None => self.ask(group, &event, None, &mut tally),
+                None => self.ask(group, &event, image, None, &mut tally),
             }
         }
         self.count(&tally, None);
@@ -277,14 +281,14 @@ impl Shard {
         let Group { render, predicate, .. } = group;
         for event in events.iter().filter(|event| group.wants(event.event.event_type())) {
             tally.matched += 1;
-            if !predicate.admits(&**event) {
+            let Some(image) = Image::admitted(predicate, &event.event) else {
                 tally.denied += 1;
                 continue;
-            }
+            };
             self.bodies.next_event();
-            let body = render.resolver.is_none().then(|| self.bodies.body(render, event, &self.counters));
+            let body = render.resolver.is_none().then(|| self.bodies.body(render, event, image, &self.counters));
             bytes += body.as_ref().map_or(0, |body| body.body().len());
-            missed.push((Arc::clone(event), body));
+            missed.push((Arc::clone(event), image, body));
             if bytes > self.limits.ring_bytes_max {
                 return Err(Reload::Trimmed);
             }
@@ -438,10 +442,22 @@ impl Shard {
     }
 
     /// Detour of step 7: the resolver's result for (event, render) is asked for once.
-    fn ask(&mut self, group: &Arc<Group>, event: &Arc<Stamped>, hold: Option<&Hold>, tally: &mut Tally) {
+    fn ask(
+        &mut self,
+        group: &Arc<Group>,
+        event: &Arc<Stamped>,
+        image: Image,
+        hold: Option<&Hold>,
+        tally: &mut Tally,
+    ) {
         let asked = self.asked.entry(group.render.serial).or_default();
-        if asked.join(group, event) {
+        if asked.join(group, event, image) {
             return;
+        }
+        if image == Image::Old {
+            // Nothing to ask, but it waits for the answers before it.
+            let ready = asked.tombstone(group, event, hold);
+            return self.deliver_all(group.render.serial, ready);
         }
         match asked.ask(group, event, hold, self.outlet.inbox(), self.limits.resolver_pending_max) {
             Ok(()) => self.counters.resolver_calls.add_owned(1),
@@ -459,8 +475,12 @@ impl Shard {
         let serial = answer.render;
         let Some(asked) = self.asked.get_mut(&serial) else { return };
         let ready = asked.settle(answer);
-        if asked.is_empty() {
-            self.asked.remove(&serial);
+        self.deliver_all(serial, ready);
+    }
+
+    fn deliver_all(&mut self, render: u64, ready: Vec<Pending>) {
+        if self.asked.get(&render).is_some_and(Asked::is_empty) {
+            self.asked.remove(&render);
         }
         for pending in ready {
             self.deliver(pending);
@@ -470,7 +490,10 @@ impl Shard {
     fn deliver(&mut self, Pending { event, groups, result, hold, .. }: Pending) {
         let Some(group) = groups.first() else { return };
         let mut tally = Tally::default();
-        let body = result.map(|result| self.bodies.resolved(&group.render, &event, result, &self.counters));
+        let body = result.map(|made| match made {
+            Made::Answer(result) => self.bodies.resolved(&group.render, &event, result, &self.counters),
+            Made::Tombstone => self.bodies.tombstone(&group.render, &event),
+        });
         for group in &groups {
             match &body {
                 Some(body) => self.send(body, group, &event, &mut tally),

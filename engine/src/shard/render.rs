@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::resolve::Resolve;
+use super::{facts::Image, resolve::Resolve};
 use crate::{
     cursor::{Cursor, Epoch},
     event::Stamped,
@@ -77,7 +77,10 @@ impl Bodies {
     }
 
     /// The body of the event's document under `render`; rendered at the first call for this event.
-    pub(super) fn body(&mut self, render: &Render, event: &Stamped, counters: &Counters) -> Payload {
+    pub(super) fn body(&mut self, render: &Render, event: &Stamped, image: Image, counters: &Counters) -> Payload {
+        if image == Image::Old {
+            return self.tombstone(render, event);
+        }
         let cell = render.cell as usize;
         if let Some((now, body)) = self.cells.get(cell)
             && *now == self.now
@@ -91,6 +94,34 @@ impl Bodies {
         counters.rendered.add_owned(1);
         self.cells[cell] = (self.now, body.clone());
         body
+    }
+
+    /// The body that tells a reader that what it could see is gone: `null`, and in the extensions what was selected of it.
+    /// What a resolver would have shown is not known here.
+    pub(super) fn tombstone(&mut self, render: &Render, event: &Stamped) -> Payload {
+        let mut body = br#"{"data":{"#.to_vec();
+        write_string(&mut body, render.projection.response_key());
+        body.extend_from_slice(br#":null},"extensions":{"coulis":{"tombstone":"#);
+        let start = body.len();
+        let seen = event.event.before().filter(|_| render.resolver.is_none());
+        let rendered = seen.map(|before| render.projection.render(before.root(), &mut body, self.bytes_max));
+        match rendered {
+            Some(Ok(())) => {
+                // Without the braces of a whole result: `{"data":` and `}`.
+                body.drain(start..start + br#"{"data":"#.len());
+                body.pop();
+            }
+            _ => {
+                body.truncate(start);
+                body.extend_from_slice(b"true");
+            }
+        }
+        if self.cursors {
+            let cursor = Cursor { epoch: self.epoch, channel: event.channel, offset: event.offset };
+            body.extend_from_slice(format!(r#","cursor":"{cursor}""#).as_bytes());
+        }
+        body.extend_from_slice(b"}}}");
+        Payload::new(event.channel, event.offset, body)
     }
 
     /// The body of a resolver's result, which is projected like a document: what was not selected never leaves.

@@ -6,6 +6,7 @@
 use std::{collections::VecDeque, fmt, sync::Arc};
 
 use super::{
+    facts::Image,
     group::Group,
     inbox::{Control, Inbox},
     receipt::Hold,
@@ -92,6 +93,15 @@ pub(crate) struct Answer {
     result: Result<Vec<u8>, String>,
 }
 
+/// What a delivery is made of.
+#[derive(Debug)]
+pub(super) enum Made {
+    /// What the resolver answered.
+    Answer(Result<Vec<u8>, String>),
+    /// Nobody was asked: what could be seen before is gone.
+    Tombstone,
+}
+
 /// Deliveries that wait for a result.
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -99,7 +109,7 @@ pub(super) struct Pending {
     /// The groups that were admitted when the event was dispatched.
     pub(super) groups: Vec<Arc<Group>>,
     /// `None` until it comes.
-    pub(super) result: Option<Result<Vec<u8>, String>>,
+    pub(super) result: Option<Made>,
     pub(super) hold: Option<Hold>,
 }
 
@@ -117,12 +127,21 @@ pub(super) struct Overloaded;
 
 impl Asked {
     /// Adds `group` to the event's pending result, if it was asked for already.
-    pub(super) fn join(&mut self, group: &Arc<Group>, event: &Arc<Stamped>) -> bool {
-        let Some(last) = self.queue.back_mut().filter(|last| Arc::ptr_eq(&last.event, event)) else {
-            return false;
+    pub(super) fn join(&mut self, group: &Arc<Group>, event: &Arc<Stamped>, image: Image) -> bool {
+        let is_same = |last: &&mut Pending| {
+            let is_tombstone = matches!(last.result, Some(Made::Tombstone));
+            Arc::ptr_eq(&last.event, event) && is_tombstone == (image == Image::Old)
         };
+        let Some(last) = self.queue.back_mut().filter(is_same) else { return false };
         last.groups.push(Arc::clone(group));
         true
+    }
+
+    /// Adds a tombstone behind what waits. Answers what can be delivered now.
+    pub(super) fn tombstone(&mut self, group: &Arc<Group>, event: &Arc<Stamped>, hold: Option<&Hold>) -> Vec<Pending> {
+        let (event, groups) = (Arc::clone(event), vec![Arc::clone(group)]);
+        self.queue.push_back(Pending { event, groups, result: Some(Made::Tombstone), hold: hold.cloned() });
+        self.ready()
     }
 
     /// Asks the resolver for the event's result.
@@ -153,8 +172,12 @@ impl Asked {
     pub(super) fn settle(&mut self, answer: Answer) -> Vec<Pending> {
         let at = answer.ticket.wrapping_sub(self.first) as usize;
         if let Some(pending) = self.queue.get_mut(at) {
-            pending.result = Some(answer.result);
+            pending.result = Some(Made::Answer(answer.result));
         }
+        self.ready()
+    }
+
+    fn ready(&mut self) -> Vec<Pending> {
         let ready = self.queue.iter().take_while(|pending| pending.result.is_some()).count();
         self.first += ready as u64;
         self.queue.drain(..ready).collect()
