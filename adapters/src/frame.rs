@@ -93,6 +93,7 @@ pub fn encode(delivery: &Delivery<'_>, out: &mut Vec<u8>) -> Result<(), FrameErr
         Content::Result(payload) => payload.body().into(),
         Content::Gap(gap) | Content::Ended(gap) => gap.body().into_bytes().into(),
         Content::Resumed(resumed) => resumed.body().into_bytes().into(),
+        Content::Closed(end) => end.body().into_bytes().into(),
     };
     let start = out.len();
     head(delivery.id, out);

@@ -87,9 +87,9 @@ pub struct SubscribeRequest {
     /// Event types that are wanted; empty: all.
     pub events: Vec<String>,
     /// Must hold for every event that is delivered, beside the rules of the engine.
-    pub policy: Option<Condition>,
+    pub policies: Vec<Condition>,
     /// The same, as the client wishes it: it can only narrow.
-    pub filter: Option<Condition>,
+    pub filters: Vec<Condition>,
     /// Makes the result; `None`: the event's document is projected.
     pub resolver: Option<Arc<dyn Resolve>>,
     /// Ask the resolver for this subscription alone, not once for all that share the result.
@@ -304,8 +304,8 @@ impl Engine {
         let context = Arc::new(request.context);
         let asked = Asked {
             field: plan.root_field().into(),
-            policy: request.policy,
-            filter: request.filter,
+            policies: request.policies.into(),
+            filters: request.filters.into(),
             arguments: Constant::from(&plan.arguments(&bound.variables)),
             variables: Constant::from(&bound.variables),
         };
@@ -369,6 +369,9 @@ impl Engine {
         let within =
             |limit, asked, max| LimitExceeded::check(limit, asked, max).map_err(SubscribeError::Limit);
         within("subscription_id_bytes_max", id.len(), limits.subscription_id_bytes_max)?;
+        for conditions in [&request.policies, &request.filters] {
+            within("channels_per_subscription_max", conditions.len(), limits.channels_per_subscription_max)?;
+        }
         for (name, texts) in [("channel", channels), ("events", events)] {
             within("channels_per_subscription_max", texts.len(), limits.channels_per_subscription_max)?;
             for text in texts {

@@ -8,6 +8,7 @@ use crate::{
     loss::Losses,
     notifier::{Doorbell, Wake},
     sync::{Arc, AtomicBool, AtomicU64, Ordering},
+    value::quote,
 };
 
 /// Why the engine ends a subscription that its reader did not complete.
@@ -29,6 +30,12 @@ impl End {
             Self::Revoked => "REVOKED",
             Self::Refused(code, _) => code,
         }
+    }
+
+    /// The execution result that tells of it, for readers without a protocol: no data, and `errors`.
+    pub fn body(&self) -> String {
+        let (message, code) = (quote(self.message()), quote(self.code()));
+        format!(r#"{{"data":null,"errors":[{{"message":{message},"extensions":{{"code":{code}}}}}]}}"#)
     }
 
     /// What is told to the client.

@@ -9,7 +9,7 @@ from typing_extensions import Self
 
 from coulis.registry import Declaration
 from coulis.resolvers import Resolver
-from coulis.types import Asked, ChannelRules, EventData, Identity
+from coulis.types import Asked, ChannelRules, Condition, EventData, Identity
 
 __all__ = [
     "AlreadyExists",
@@ -267,6 +267,7 @@ class SubscriptionExecutor:
         tenancy: str = "permissive",
         owner: str | None = "user_id",
         channels: Mapping[str, ChannelRules] | None = None,
+        policies: Mapping[str, Condition] | None = None,
         introspection: bool = True,
         allowed_operations: Iterable[str] | None = None,
         declarations: Mapping[str, Declaration] | None = None,
@@ -288,8 +289,8 @@ class SubscriptionExecutor:
         events: str | Iterable[str] | None = None,
         resolver: Resolver | None = None,
         per_subscription: bool = False,
-        filter: object = None,
-        policy: object = None,
+        filter: Condition = None,
+        policy: Condition = None,
         context: SecurityContext | None = None,
         resume: str | None = None,
         overflow: str | None = None,
@@ -305,6 +306,10 @@ class SubscriptionExecutor:
         with `per_subscription=True`. `wake` is a `LoopReader` and a token that it names when messages are
         ready.
 
+        `policy` and `filter` are expressions (CEL) on `event`, `before`, `ctx`, `args` and `vars`, or the same
+        as a tree such as `{"eq": ["event.room", "vars.room"]}`; only events that both admit are delivered,
+        beside the rules of the channel.
+
         `resume` is the last cursor that was seen (`extensions.coulis.cursor` of a message), or `""` for the
         present position: the first message then tells whether all that was missed follows. `overflow` says
         what happens when too many messages wait: `"drop_oldest"` (the default), `"drop_newest"`,
@@ -312,6 +317,45 @@ class SubscriptionExecutor:
 
         Raises `InvalidQuery`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, `EngineClosed`, and
         `TypeError` or `ValueError` for bad arguments.
+        """
+    def reload_policies(
+        self,
+        *,
+        tenancy: str = "permissive",
+        owner: str | None = "user_id",
+        channels: Mapping[str, ChannelRules] | None = None,
+        policies: Mapping[str, Condition] | None = None,
+    ) -> int:
+        """Replace the row policies of the executor, all of them.
+
+        The arguments are those of its constructor. Live subscriptions are judged by the new ones from the next
+        event on; one that cannot be any more ends with the code `POLICY_REFUSED`. Answer how many end.
+
+        Raises `PolicyError` for what does not compile; then the old ones stay.
+        """
+    def revoke(self, user_id: Identity = None, tenant_id: Identity = None) -> int:
+        """End the subscriptions of a user, a tenant, or of a user in a tenant, at once.
+
+        Nothing is delivered to them any more. Answer how many there were. Raises `ValueError` if neither is
+        given.
+        """
+    def explain(
+        self,
+        subscription_id: str,
+        event_type: str,
+        channel: str,
+        data: EventData,
+        *,
+        connection_id: str | None = None,
+        tenant_id: Identity = None,
+        user_id: Identity = None,
+    ) -> dict[str, Any]:
+        """Tell what becomes of an event for a subscription, without publishing it.
+
+        Answer a dict with `step`, the step of its way that decides (`"delivered"`, `"tombstone"`, `"policy"`,
+        `"event_type"`, `"channel"`), `message`, and for a policy `rule`, `line` and `column` of the clause.
+
+        The event is given as to `publish_event`. Raises as that does, and `SubscriptionNotFound`.
         """
     def publish_event(
         self,
@@ -502,6 +546,9 @@ class Session:
         """Answer the close that what was taken last asks for, once."""
     def close(self) -> None:
         """Note that the connection is gone: end its subscriptions. Later calls do nothing. Safe to repeat."""
+
+def check_policy(argument: str, value: Condition, /) -> None:
+    """Raise `PolicyError` for what is no policy."""
 
 def check_overflow(value: str, /) -> None:
     """Raise `ValueError` for a text that is no overflow policy."""

@@ -64,6 +64,7 @@ class SubscriptionManager:
         tenancy: str = "permissive",
         owner: str | None = "user_id",
         channels: Mapping[str, ChannelRules] | None = None,
+        policies: Mapping[str, Condition] | None = None,
         introspection: bool = True,
         allowed_operations: Iterable[str] | None = None,
         registry: Registry | None = None,
@@ -78,6 +79,7 @@ class SubscriptionManager:
             tenancy=tenancy,
             owner=owner,
             channels=channels,
+            policies=policies,
             introspection=introspection,
             allowed_operations=allowed_operations,
             declarations=self.registry.fields,
@@ -104,13 +106,14 @@ class SubscriptionManager:
         context: SecurityContext | None = None,
         resume: str | None = None,
         overflow: str | None = None,
-        **refused: object,
+        filter: Condition = None,
+        policy: Condition = None,
     ) -> None:
         """Register a subscription; it is active when this returns.
 
         Without `resolver_fn` the resolver declared for the root field serves it, and without that one the
         event's own data, shaped by the selection set. `channel` defaults to the declaration's, then to the
-        root field. `resume` and `overflow` are those of `SubscriptionExecutor.register_subscription`.
+        root field. `filter`, `policy`, `resume` and `overflow` are those of `SubscriptionExecutor.register_subscription`.
 
         Raises `InvalidQuery`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, and `TypeError` or
         `ValueError` for bad arguments.
@@ -144,7 +147,8 @@ class SubscriptionManager:
                 resume=resume,
                 overflow=overflow,
                 wake=(bridge.reader, data._token),
-                **refused,
+                filter=filter,
+                policy=policy,
             )
         except BaseException:
             bridge.forget(data._token)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from coulis._coulis import PolicyError, check_overflow
+from coulis._coulis import check_overflow, check_policy
 from coulis.resolvers import Resolver, check_resolver
+from coulis.types import Condition
 
 __all__ = ["Declaration", "Registry", "default_registry", "subscription"]
 
@@ -31,6 +32,10 @@ class Declaration:
     """Whether the resolver runs for each subscription, not once for all that get the same result."""
     overflow: str = "drop_oldest"
     """What happens when too many messages wait for a reader."""
+    policy: Condition = None
+    """Must hold for every event that is delivered."""
+    filter: Condition = None
+    """The same."""
 
 
 class Registry:
@@ -44,8 +49,8 @@ class Registry:
         name: str | None = None,
         channel: str | Iterable[str] | None = None,
         events: str | Iterable[str] | None = None,
-        filter: str | None = None,
-        policy: str | None = None,
+        filter: Condition = None,
+        policy: Condition = None,
         *,
         per_subscription: bool = False,
         overflow: str = "drop_oldest",
@@ -56,19 +61,21 @@ class Registry:
 
         The field is `name`, or the function's own name. Raises `ValueError` for a name that GraphQL does not
         allow or that another resolver has, `TypeError` for what cannot be called so, and `PolicyError` for
-        `filter` and `policy`, which this build cannot apply: a filter is never ignored.
+        a `filter` or `policy` that does not compile. Both are expressions (CEL) on `event`, `before`, `ctx`, `args`
+        and `vars`, or trees such as `{"eq": ["event.room", "vars.room"]}`, and hold beside what a subscription adds.
 
         `overflow` says what happens when too many messages wait for a reader: `"drop_oldest"`,
         `"drop_newest"`, `"disconnect"` or `"latest_per_key(path)"`.
         """
-        refuse_policies(filter=filter, policy=policy)
+        check_policy("filter", filter)
+        check_policy("policy", policy)
         check_overflow(overflow)
         channels, types = words("channel", channel), words("events", events)
 
         def declare(resolver: ResolverT) -> ResolverT:
             check_resolver(resolver)
             field = name if name is not None else getattr(resolver, "__name__", "")
-            self._add(Declaration(field, resolver, channels, types, per_subscription, overflow))
+            self._add(Declaration(field, resolver, channels, types, per_subscription, overflow, policy, filter))
             return resolver
 
         if callable(name):
@@ -95,16 +102,6 @@ def words(name: str, value: str | Iterable[str] | None) -> tuple[str, ...]:
         if not word:
             raise ValueError(f"`{name}` holds an empty text: leave it out instead")
     return found
-
-
-def refuse_policies(**given: object) -> None:
-    """Raise `PolicyError` for each filter or policy that was given.
-
-    Not applying it would let everything through.
-    """
-    for name, value in given.items():
-        if value is not None:
-            raise PolicyError(f"`{name}` cannot be compiled: this build has no policy language yet")
 
 
 def _origin(resolver: Resolver) -> tuple[Any, Any]:

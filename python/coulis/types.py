@@ -6,10 +6,13 @@ from collections.abc import MutableMapping
 from typing import Any, Literal, TypeAlias, TypedDict
 from uuid import UUID
 
-__all__ = ["Asked", "ChannelRules", "EventData", "Identity", "Scope"]
+__all__ = ["Asked", "ChannelRules", "Condition", "EventData", "Identity", "Scope"]
 
 Identity: TypeAlias = str | int | UUID | None
 """A user or tenant: `7` and `"7"` are the same; `None` and `""` are none."""
+
+Condition: TypeAlias = str | dict[str, Any] | None
+"""A policy or filter: an expression (CEL), or its tree, as in `{"eq": ["event.room", "vars.room"]}`."""
 
 EventData: TypeAlias = dict[str, Any] | list[Any] | tuple[Any, ...] | bytes | str
 """A value that has a JSON form, or JSON text."""
@@ -30,3 +33,5 @@ class ChannelRules(TypedDict, total=False):
     """The field that names the user who owns an event, or `None` for no such rule."""
     tenancy: str
     """`"permissive"` or `"strict"`."""
+    policy: Condition
+    """Must hold for every event of the channel that is delivered."""

@@ -157,6 +157,9 @@ fn fill(request: &mut SubscribeRequest, given: Option<Py<PyAny>>, declared: Decl
     if request.events.is_empty() {
         request.events = declared.events;
     }
+    // What was declared holds whatever the caller adds.
+    request.policies.extend(declared.policies);
+    request.filters.extend(declared.filters);
     given.or_else(|| {
         request.per_subscription |= declared.per_subscription;
         declared.resolver

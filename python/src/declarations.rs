@@ -1,6 +1,6 @@
 //! What `@subscription` declared, read at the moment a subscription is made.
 
-use coulis::overflow::Overflow;
+use coulis::{overflow::Overflow, security::Condition};
 use pyo3::{intern, prelude::*};
 
 use crate::{lock::Lock, settings};
@@ -15,6 +15,8 @@ pub(crate) struct Declared {
     pub(crate) resolver: Option<Py<PyAny>>,
     pub(crate) channels: Vec<String>,
     pub(crate) events: Vec<String>,
+    pub(crate) policies: Vec<Condition>,
+    pub(crate) filters: Vec<Condition>,
     pub(crate) per_subscription: bool,
     pub(crate) overflow: Overflow,
 }
@@ -42,6 +44,8 @@ impl Declarations {
             resolver: Some(found.getattr(intern!(py, "resolver"))?.unbind()),
             channels: found.getattr(intern!(py, "channels"))?.extract()?,
             events: found.getattr(intern!(py, "events"))?.extract()?,
+            policies: settings::conditions("policy", Some(&found.getattr(intern!(py, "policy"))?))?,
+            filters: settings::conditions("filter", Some(&found.getattr(intern!(py, "filter"))?))?,
             per_subscription: found.getattr(intern!(py, "per_subscription"))?.extract()?,
             overflow: settings::overflow(&found.getattr(intern!(py, "overflow"))?)?,
         })

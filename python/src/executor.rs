@@ -1,13 +1,18 @@
 //! `SubscriptionExecutor`: the engine for programs that call and wait, from any thread.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use coulis::{
-    engine::{BuildError, Engine, SubscribeRequest},
+    engine::{BuildError, Engine, SubscribeRequest, Verdict},
+    id::Identity,
     notifier::Wake,
     overflow::Overflow,
     plan::{OperationName, Schema},
     policy::standard::{Isolation, Tenancy},
+    security::{ChannelRules, Rules},
     subscriber::{Subscriber, SubscriberOptions},
 };
 use pyo3::{
@@ -65,16 +70,17 @@ pub(crate) struct SubscriptionExecutor {
 #[pymethods]
 impl SubscriptionExecutor {
     /// Starts an engine. `limits` sets bounds by name, `tenancy` and `owner` say who sees what on all channels, and
-    /// `channels` says it for single ones, as in `{"chat": {"owner": None, "tenancy": "strict"}}`.
+    /// `channels` says it for single ones, as in `{"chat": {"owner": None, "tenancy": "strict", "policy": "event.open"}}`.
+    /// `policies` are expressions by root field, which must hold beside those of the channels.
     ///
     /// With `introspection=False` documents that ask for the schema are refused (`INTROSPECTION_DISABLED`).
     /// `allowed_operations` are the only documents that may come, each given as its text or as the SHA-256 of its text
     /// in hexadecimal digits; others are refused (`OPERATION_NOT_ALLOWED`).
     #[new]
     #[pyo3(signature = (event_bus=None, *, schema=None, limits=None, shards=None, tenancy="permissive",
-        owner=Some("user_id"), channels=None, introspection=true, allowed_operations=None, declarations=None),
+        owner=Some("user_id"), channels=None, policies=None, introspection=true, allowed_operations=None, declarations=None),
         text_signature = "(event_bus=None, *, schema=None, limits=None, shards=None, tenancy='permissive', \
-        owner='user_id', channels=None, introspection=True, allowed_operations=None, declarations=None)")]
+        owner='user_id', channels=None, policies=None, introspection=True, allowed_operations=None, declarations=None)")]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         py: Python<'_>,
@@ -85,13 +91,13 @@ impl SubscriptionExecutor {
         tenancy: &str,
         owner: Option<&str>,
         channels: Option<&Bound<'_, PyAny>>,
+        policies: Option<&Bound<'_, PyAny>>,
         introspection: bool,
         allowed_operations: Option<&Bound<'_, PyAny>>,
         declarations: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let event_bus = event_bus.map_or_else(|| Py::new(py, EventBusConfig::memory()), Ok)?;
         refuse_carriers(event_bus.get())?;
-        let default = isolation(tenancy, owner)?;
         let mut builder = Engine::builder()
             .limits(settings::limits(limits)?)
             .schema(self::schema(py, schema)?)
@@ -99,14 +105,12 @@ impl SubscriptionExecutor {
         if let Some(allowed) = allowed_operations {
             builder = builder.allowed_operations(settings::digests(allowed)?);
         }
-        for (channel, rules) in settings::pairs("channels", channels)? {
-            builder = builder.channel(channel, channel_rules(&default, &rules)?);
-        }
+        builder = builder.rules(rules(tenancy, owner, channels, policies)?);
         if let Some(shards) = shards {
             builder = builder.shards(settings::count("shards", shards)?);
         }
         let engine =
-            detached(py, || builder.isolation(default).build())?.map_err(|error| build_error(py, &error))?;
+            detached(py, || builder.build())?.map_err(|error| build_error(py, &error))?;
         watch_process(py)?;
         Ok(Self { core: Native::new(Core::start(engine, declarations)), event_bus })
     }
@@ -117,6 +121,10 @@ impl SubscriptionExecutor {
     /// types to take, by default all. Without `resolver` the event's own data is shaped by the selection set. A
     /// resolver runs once for all subscriptions that get the same result, or once for each with
     /// `per_subscription=True`. `wake` is a `LoopReader` and a token that it names when messages are ready.
+    ///
+    /// `policy` and `filter` are expressions (CEL) on `event`, `before`, `ctx`, `args` and `vars`, or the same as a tree
+    /// such as `{"eq": ["event.room", "vars.room"]}`; only events that both admit are delivered, beside the rules of the
+    /// channel.
     ///
     /// `resume` is the last cursor that was seen (`extensions.coulis.cursor` of a message), or `""` for the present
     /// position: the first message then tells whether all that was missed follows. `overflow` says what happens when
@@ -150,7 +158,6 @@ impl SubscriptionExecutor {
         overflow: Option<&Bound<'_, PyAny>>,
         wake: Option<(Py<LoopReader>, u64)>,
     ) -> PyResult<String> {
-        refuse_unbuilt(filter.or(policy).is_some())?;
         let core = self.core.get()?;
         let request = SubscribeRequest {
             id: subscription_id.clone(),
@@ -160,6 +167,8 @@ impl SubscriptionExecutor {
             context: security(context, user_id, tenant_id)?,
             channels: settings::words("channel", channel)?,
             events: settings::words("events", events)?,
+            policies: settings::conditions("policy", policy)?,
+            filters: settings::conditions("filter", filter)?,
             resolver: None,
             per_subscription,
             overflow: Overflow::default(),
@@ -317,6 +326,91 @@ impl SubscriptionExecutor {
             .map_err(|list| errors::invalid_query(py, &list))
     }
 
+    /// Replaces the row policies of the executor, all of them: the arguments are those of its constructor. Live
+    /// subscriptions are judged by the new ones from the next event on; one that cannot be any more ends with the code
+    /// `POLICY_REFUSED`. Answers how many end.
+    ///
+    /// Raises `PolicyError` for what does not compile; then the old ones stay.
+    #[pyo3(signature = (*, tenancy="permissive", owner=Some("user_id"), channels=None, policies=None),
+        text_signature = "($self, *, tenancy='permissive', owner='user_id', channels=None, policies=None)")]
+    fn reload_policies(
+        &self,
+        py: Python<'_>,
+        tenancy: &str,
+        owner: Option<&str>,
+        channels: Option<&Bound<'_, PyAny>>,
+        policies: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<usize> {
+        let core = self.core.get()?;
+        let rules = rules(tenancy, owner, channels, policies)?;
+        detached(py, || core.engine.reload(rules))?.map_err(|error| PolicyError::new_err(error.to_string()))
+    }
+
+    /// Ends the subscriptions of a user, a tenant, or of a user in a tenant, at once: nothing is delivered to them any
+    /// more. Answers how many there were. Raises `ValueError` if neither is given.
+    #[pyo3(signature = (user_id=None, tenant_id=None))]
+    fn revoke(
+        &self,
+        py: Python<'_>,
+        user_id: Option<&Bound<'_, PyAny>>,
+        tenant_id: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<usize> {
+        let core = self.core.get()?;
+        let who = security(None, user_id, tenant_id)?;
+        if who.user.is_none() && who.tenant.is_none() {
+            return Err(value_error("`revoke` ends nobody's subscriptions: pass user_id, tenant_id or both"));
+        }
+        let is = |wanted: &Option<Identity>, found: &Option<Identity>| wanted.is_none() || wanted == found;
+        detached(py, || {
+            core.engine.revoke(|context| is(&who.user, &context.user) && is(&who.tenant, &context.tenant))
+        })
+    }
+
+    /// What becomes of an event for a subscription, without publishing it: a dict with `step`, the step of its way that
+    /// decides (`"delivered"`, `"tombstone"`, `"policy"`, `"event_type"`, `"channel"`), `message`, and for a policy `rule`,
+    /// `line` and `column` of the clause.
+    ///
+    /// The event is given as to `publish_event`. Raises as that does, and `SubscriptionNotFound`.
+    #[pyo3(signature = (subscription_id, event_type, channel, data, *, connection_id=None, tenant_id=None, user_id=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
+    fn explain<'py>(
+        &self,
+        py: Python<'py>,
+        subscription_id: &str,
+        event_type: &str,
+        channel: &str,
+        data: &Bound<'_, PyAny>,
+        connection_id: Option<&str>,
+        tenant_id: Option<&Bound<'_, PyAny>>,
+        user_id: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let core = self.core.get()?;
+        let event = core.event(event_type, channel, data, tenant_id, user_id)?;
+        let verdict = match core.direct.find(subscription_id, connection_id) {
+            Ok(place) => {
+                let reading = place.lock();
+                let reader = reading.as_ref().map(|reading| &reading.subscriber);
+                core.engine.explain(subscription_id, reader, &event)
+            }
+            // A subscription of a connection.
+            Err(_) if connection_id.is_none() => core.engine.explain(subscription_id, None, &event),
+            Err(error) => return Err(error),
+        };
+        if verdict == Verdict::NotFound {
+            return Err(direct::not_found(subscription_id));
+        }
+        let told = PyDict::new(py);
+        told.set_item("step", verdict.step())?;
+        told.set_item("message", verdict.to_string())?;
+        if let Verdict::Denied { rule, at, .. } = &verdict {
+            told.set_item("rule", &**rule)?;
+            let place = (at.line > 0).then_some(at);
+            told.set_item("line", place.map(|at| at.line))?;
+            told.set_item("column", place.map(|at| at.column))?;
+        }
+        Ok(told)
+    }
+
     /// The engine's counters by name.
     fn get_metrics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let metrics = PyDict::new(py);
@@ -381,16 +475,6 @@ fn refuse_carriers(bus: &EventBusConfig) -> PyResult<()> {
     Err(BusError::new_err(format!("the `{kind}` bus is not in this build yet: use EventBusConfig.memory()")))
 }
 
-/// What is asked for and cannot be done is refused: ignoring a filter would let everything through.
-fn refuse_unbuilt(policy: bool) -> PyResult<()> {
-    if policy {
-        return Err(PolicyError::new_err(
-            "`filter` and `policy` cannot be compiled: this build has no policy language yet",
-        ));
-    }
-    Ok(())
-}
-
 fn isolation(tenancy: &str, owner: Option<&str>) -> PyResult<Isolation> {
     let tenancy = match tenancy {
         "permissive" => Tenancy::Permissive,
@@ -406,20 +490,42 @@ fn isolation(tenancy: &str, owner: Option<&str>) -> PyResult<Isolation> {
     Ok(Isolation { tenancy, owner: owner.map(Into::into), ..Isolation::default() })
 }
 
+/// The row policies of an executor.
+fn rules(
+    tenancy: &str,
+    owner: Option<&str>,
+    channels: Option<&Bound<'_, PyAny>>,
+    policies: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Rules> {
+    let default = isolation(tenancy, owner)?;
+    let channels = settings::pairs("channels", channels)?
+        .into_iter()
+        .map(|(name, rules)| Ok((name, channel_rules(&default, &rules)?)))
+        .collect::<PyResult<_>>()?;
+    let mut fields = HashMap::new();
+    for (name, policy) in settings::pairs("policies", policies)? {
+        fields.extend(settings::condition("policies", &policy)?.map(|policy| (name, policy)));
+    }
+    Ok(Rules { default: default.into(), channels, fields })
+}
+
 /// The rules of one channel; what they leave out is as on all channels.
-fn channel_rules(default: &Isolation, rules: &Bound<'_, PyAny>) -> PyResult<Isolation> {
-    let mut own = default.clone();
+fn channel_rules(default: &Isolation, rules: &Bound<'_, PyAny>) -> PyResult<ChannelRules> {
+    let (mut own, mut policy) = (default.clone(), None);
     for (name, value) in settings::pairs("channels", Some(rules))? {
         match name.as_str() {
             "tenancy" => own.tenancy = isolation(&settings::text("tenancy", &value)?, None)?.tenancy,
             "owner" if value.is_none() => own.owner = None,
             "owner" => own.owner = isolation("strict", Some(&settings::text("owner", &value)?))?.owner,
+            "policy" => policy = settings::condition("policy", &value)?,
             _ => {
-                return Err(value_error("`channels` has rules beside `tenancy` and `owner`: leave them out"));
+                return Err(value_error(
+                    "`channels` has rules beside `tenancy`, `owner` and `policy`: leave them out",
+                ));
             }
         }
     }
-    Ok(own)
+    Ok(ChannelRules { isolation: own, policy })
 }
 
 fn schema(py: Python<'_>, text: Option<&str>) -> PyResult<Option<Schema>> {

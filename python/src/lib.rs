@@ -56,6 +56,7 @@ mod _coulis {
         resolver::{JobQueue, ResolverInfo},
         session::Session,
         settings::check_overflow,
+        settings::check_policy,
         token::{JWTKey, TokenVerifier},
     };
 

@@ -210,7 +210,7 @@ impl Connection {
             texts.push(PyString::new(py, &reply));
         }
         let Self { subscriber, lane, .. } = self;
-        let (mut failed, mut too_slow) = (None, false);
+        let (mut failed, mut too_slow, mut ended) = (None, false, Vec::new());
         if texts.len() < limit {
             subscriber.drain(limit - texts.len(), |delivery| {
                 let write = || {
@@ -221,6 +221,10 @@ impl Connection {
                 let text = match delivery.content {
                     Content::Result(payload) => lane.text(py, delivery.id, payload, write),
                     Content::Gap(_) | Content::Resumed(_) => Lane::own_text(py, write()),
+                    Content::Closed(_) => {
+                        ended.push(delivery.id.to_owned());
+                        Lane::own_text(py, write())
+                    }
                     Content::Ended(_) => {
                         too_slow = true;
                         Lane::own_text(py, write())
@@ -232,6 +236,8 @@ impl Connection {
                 }
             });
         }
+        // Its `error` message was taken: the client may use the id again.
+        ended.iter().for_each(|id| self.machine.ended(id));
         if too_slow {
             self.closing = self.machine.close(CloseCode::TooSlow);
         }

@@ -2,14 +2,23 @@
 
 use std::time::Duration;
 
-use coulis::{limits::Limits, overflow::Overflow, plan::DocumentDigest};
+use coulis::{
+    limits::Limits,
+    overflow::Overflow,
+    plan::DocumentDigest,
+    policy::{Budget, Part, Policy},
+    security::Condition,
+};
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
     prelude::*,
     types::{PyBool, PyInt, PyString},
 };
 
-use crate::errors::value_error;
+use crate::{
+    encode::{Bounds, encode},
+    errors::{PolicyError, value_error},
+};
 
 /// Nesting that the walks over values, which recurse, have stack for in any thread.
 const DEPTH_MAX: usize = 512;
@@ -20,6 +29,7 @@ macro_rules! named_limits {
         match $name {
             $(stringify!($field) => $limits.$field = count($name, $value)?,)+
             "publish_wait_max" => $limits.publish_wait_max = seconds($name, $value)?,
+            "policy_steps_max" => $limits.policy_steps_max = u32::try_from(count($name, $value)?).unwrap_or(u32::MAX),
             "log_age_max" => $limits.log_age_max = seconds($name, $value)?,
             // None at all turns the logs off.
             "log_events_max" => $limits.log_events_max = or_zero($name, $value)?,
@@ -39,7 +49,7 @@ pub(crate) fn limits(given: Option<&Bound<'_, PyAny>>) -> PyResult<Limits> {
             subscription_id_bytes_max query_bytes_max query_tokens_max query_depth_max query_fields_max
             query_aliases_max query_directives_max variables_bytes_max plans_max resolver_pending_max body_bytes_max message_bytes_max
             message_depth_max replies_max ring_bytes_max latest_keys_max log_bytes_max logs_bytes_max
-            replay_events_max
+            replay_events_max policy_text_bytes_max policy_bytes_max policies_max
         );
     }
     for (name, depth) in
@@ -60,6 +70,37 @@ pub(crate) fn pairs<'py>(
     let Some(given) = given else { return Ok(Vec::new()) };
     let items = given.call_method0("items").map_err(|_| not(argument, "a mapping", given))?;
     items.try_iter()?.map(|item| item?.extract()).collect()
+}
+
+/// A policy or a filter: a text, a tree, or none.
+pub(crate) fn condition(argument: &str, given: &Bound<'_, PyAny>) -> PyResult<Option<Condition>> {
+    if given.is_none() {
+        return Ok(None);
+    }
+    if given.is_instance_of::<PyString>() {
+        return Ok(Some(Condition::from(&*text(argument, given)?)));
+    }
+    let limits = Limits::default();
+    let tree = encode(argument, given, Bounds::variables(&limits))?;
+    let tree = String::from_utf8(tree).map_err(|_| not(argument, "a str or a tree", given))?;
+    Ok(Some(Condition::Tree(tree.into())))
+}
+
+/// The same as a list.
+pub(crate) fn conditions(argument: &str, given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<Condition>> {
+    Ok(given.map(|given| condition(argument, given)).transpose()?.flatten().into_iter().collect())
+}
+
+/// Refuses what is no policy.
+#[pyfunction]
+pub(crate) fn check_policy(argument: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    let Some(condition) = condition(argument, value)? else { return Ok(()) };
+    let part = match &condition {
+        Condition::Text(text) => Part::Text(text),
+        Condition::Tree(text) => Part::Tree(text),
+    };
+    let compiled = Policy::new(&[part], Budget::default());
+    compiled.map(drop).map_err(|error| PolicyError::new_err(format!("{argument}: {error}")))
 }
 
 /// One text, several, or none.

@@ -81,6 +81,7 @@ pub fn read(subscriber: &mut Subscriber) -> Vec<String> {
             Content::Result(payload) => bare(payload.body()),
             Content::Gap(gap) | Content::Ended(gap) => gap.body(),
             Content::Resumed(resumed) => resumed.body(),
+            Content::Closed(end) => end.body(),
         };
         lines.push(format!("{} {body}", delivery.id));
     }) > 0

@@ -205,6 +205,11 @@ impl Machine {
         open
     }
 
+    /// The engine has ended the operation and told so itself: frees its id.
+    pub fn ended(&mut self, id: &str) {
+        self.operations.remove(id);
+    }
+
     /// The time for `connection_init` is over: closes 4408 unless it was received, acknowledged or not.
     #[must_use = "the connection may have to be closed"]
     pub fn init_timed_out(&mut self) -> Option<Close> {

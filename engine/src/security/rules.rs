@@ -78,8 +78,8 @@ impl std::error::Error for RuleError {}
 pub(crate) struct Asked {
     /// The root field's name.
     pub(crate) field: Arc<str>,
-    pub(crate) policy: Option<Condition>,
-    pub(crate) filter: Option<Condition>,
+    pub(crate) policies: Box<[Condition]>,
+    pub(crate) filters: Box<[Condition]>,
     /// The root field's arguments and the variables.
     pub(crate) arguments: Constant,
     pub(crate) variables: Constant,
@@ -102,8 +102,8 @@ pub(crate) struct Rulebook {
 struct Key {
     channel: Option<Box<str>>,
     field: Option<Box<str>>,
-    policy: Option<Condition>,
-    filter: Option<Condition>,
+    policies: Box<[Condition]>,
+    filters: Box<[Condition]>,
 }
 
 impl Rulebook {
@@ -123,7 +123,8 @@ impl Rulebook {
         let fields = book.rules.fields.keys().map(|name| (None, Some(name)));
         for (channel, field) in channels.chain(fields).chain([(None, None)]) {
             let boxed = |name: &String| name.as_str().into();
-            book.policy(Key { channel: channel.map(boxed), field: field.map(boxed), policy: None, filter: None })?;
+            let [policies, filters] = [Box::default(), Box::default()];
+            book.policy(Key { channel: channel.map(boxed), field: field.map(boxed), policies, filters })?;
         }
         Ok(book)
     }
@@ -155,8 +156,8 @@ impl Rulebook {
         Key {
             channel: self.rules.channels.get_key_value(channel).map(|(name, _)| name.as_str().into()),
             field: self.rules.fields.get_key_value(&*asked.field).map(|(name, _)| name.as_str().into()),
-            policy: asked.policy.clone(),
-            filter: asked.filter.clone(),
+            policies: asked.policies.clone(),
+            filters: asked.filters.clone(),
         }
     }
 
@@ -175,8 +176,8 @@ impl Rulebook {
         if let Some(field) = &key.field {
             add(format!("policy of field `{field}`"), self.rules.fields.get(&**field));
         }
-        add("policy".into(), key.policy.as_ref());
-        add("filter".into(), key.filter.as_ref());
+        key.policies.iter().for_each(|condition| add("policy".into(), Some(condition)));
+        key.filters.iter().for_each(|condition| add("filter".into(), Some(condition)));
         parts
     }
 
