@@ -37,6 +37,7 @@ use crate::{
         log::Reload,
         receipt::Hold,
         resume::{Outcome, Resume},
+        room::Room,
         undelivered::{Names, Undelivered},
     },
     sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -427,10 +428,11 @@ impl ControlPlane {
         if wait.is_zero() {
             return false;
         }
+        let waiting: Vec<_> = needed.iter().map(|_| Listed::new()).collect();
         let start = Instant::now();
         loop {
-            for (inbox, _) in needed {
-                inbox.room().on_room(notifier::unparker());
+            for ((inbox, _), listed) in needed.iter().zip(&waiting) {
+                listed.on_room(inbox.room());
                 inbox.wake();
             }
             if take_all(needed) {
@@ -510,6 +512,33 @@ impl ControlPlane {
         if discarded > 0 {
             self.counters.discarded.add(discarded);
         }
+    }
+}
+
+/// A thread that waits for room, at most once in the list of each room: one that came back each time it was woken would
+/// fill the lists with itself, and be woken for each of its places.
+struct Listed {
+    is: AtomicBool,
+    waker: std::task::Waker,
+}
+
+impl Listed {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { is: AtomicBool::new(false), waker: notifier::unparker() })
+    }
+
+    /// Whoever gives room from now on wakes this thread.
+    fn on_room(self: &Arc<Self>, room: &Room) {
+        if !self.is.swap(true, Ordering::AcqRel) {
+            room.on_room(Arc::clone(self).into());
+        }
+    }
+}
+
+impl std::task::Wake for Listed {
+    fn wake(self: Arc<Self>) {
+        self.is.swap(false, Ordering::AcqRel);
+        self.waker.wake_by_ref();
     }
 }
 
