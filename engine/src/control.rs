@@ -38,6 +38,8 @@ use crate::{
         log::Reload,
         receipt::Hold,
         resume::{Outcome, Resume},
+        room::Room,
+        undelivered::{Names, Undelivered},
     },
     sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
@@ -154,6 +156,7 @@ pub(crate) struct ControlPlane {
     closed: AtomicBool,
     /// Publishes and registrations that are under way; closing waits for them.
     under_way: AtomicUsize,
+    undelivered: Names,
 }
 
 #[derive(Debug)]
@@ -199,6 +202,7 @@ impl ControlPlane {
             next_reader: AtomicU64::new(1),
             closed: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
+            undelivered: Names::default(),
             limits,
         };
         let peers: Arc<[Inbox]> = inboxes.into();
@@ -212,6 +216,7 @@ impl ControlPlane {
                 any: Arc::clone(plane.router.any()),
                 epoch,
                 counters: Arc::clone(counters),
+                undelivered: Arc::clone(&plane.undelivered),
                 limits: plane.limits.clone(),
             })
         };
@@ -227,9 +232,11 @@ impl ControlPlane {
     }
 
     /// Stops taking anything in. When it returns, what was taken in is in the shards' inboxes, and behind it the order
-    /// to stop. Safe to repeat.
-    pub(crate) fn close(&self) {
+    /// to stop; `awaits_answers`: when resolvers have answered, too, or the time is over. Safe to repeat.
+    pub(crate) fn close(&self, awaits_answers: bool) {
         let first = !self.closed.swap(true, Ordering::SeqCst);
+        // Whoever waits for room sees it now: else closing would wait as long as that publisher does.
+        self.shards.iter().for_each(|shard| shard.inbox.room().give(0));
         // Whoever entered before `closed` was set is served by shards that still run, so this ends.
         while self.under_way.load(Ordering::SeqCst) > 0 {
             std::thread::yield_now();
@@ -237,9 +244,30 @@ impl ControlPlane {
         if first {
             for shard in &self.shards {
                 shard.inbox.berth().stop();
-                shard.inbox.control(Control::Stop);
+                shard.inbox.control(Control::Stop { awaits_answers });
             }
         }
+    }
+
+    /// The time to close is over: shards lose what they have not delivered, and leave.
+    pub(crate) fn be_late(&self) {
+        for shard in &self.shards {
+            shard.inbox.berth().be_late();
+            shard.inbox.wake();
+        }
+    }
+
+    /// What shards that have left did not deliver, by channel and offset; each event once.
+    pub(crate) fn take_undelivered(&self) -> Vec<Undelivered> {
+        let place = |one: &Undelivered| (one.event.channel.0, one.event.offset.0);
+        let mut all: Vec<_> = std::iter::from_fn(|| self.undelivered.pop()).collect();
+        all.sort_unstable_by_key(place);
+        all.dedup_by(|next, kept| {
+            let same = place(next) == place(kept);
+            kept.deliveries += if same { next.deliveries } else { 0 };
+            same
+        });
+        all
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -358,7 +386,10 @@ impl ControlPlane {
         let _under_way = self.enter().ok_or(PublishError::Closed)?;
         let channel = self.channel_of(&event)?;
         let home = self.inbox(channel.home);
-        if !home.room().take(1) && !wait_for(&[(home, 1)], wait) {
+        if !home.room().take(1) && !self.wait_for(&[(home, 1)], wait) {
+            if self.is_closed() {
+                return Err(PublishError::Closed);
+            }
             self.counters.queue_full.add(1);
             return Err(PublishError::Full(Box::new(event)));
         }
@@ -385,7 +416,10 @@ impl ControlPlane {
             LimitExceeded::check("inbox_commands_max", count, self.limits.inbox_commands_max)
                 .map_err(PublishManyError::Limit)?;
         }
-        if !take_all(&needed) && !wait_for(&needed, wait) {
+        if !take_all(&needed) && !self.wait_for(&needed, wait) {
+            if self.is_closed() {
+                return Err(PublishManyError::Closed);
+            }
             self.counters.queue_full.add(1);
             let events = homes.into_values().flatten().map(|publish| publish.event).collect();
             return Err(PublishManyError::Full(events));
@@ -395,6 +429,29 @@ impl ControlPlane {
         let sent = homes.into_values().zip(&inboxes).map(|(events, home)| home.send_many(events, at_once));
         // A shard that is lost takes nothing more; those that are not have got their part.
         if sent.fold(true, |all, sent| all & sent) { Ok(inboxes) } else { Err(PublishManyError::Closed) }
+    }
+
+    /// Takes all the room that is needed; waits up to `wait` for it, or until the engine closes.
+    fn wait_for(&self, needed: &[(&Inbox, usize)], wait: Duration) -> bool {
+        if wait.is_zero() {
+            return false;
+        }
+        let waiting: Vec<_> = needed.iter().map(|_| Listed::new()).collect();
+        let start = Instant::now();
+        loop {
+            for ((inbox, _), listed) in needed.iter().zip(&waiting) {
+                listed.on_room(inbox.room());
+                inbox.wake();
+            }
+            if take_all(needed) {
+                return true;
+            }
+            let left = wait.saturating_sub(start.elapsed());
+            if left.is_zero() || self.is_closed() || needed.iter().any(|(inbox, _)| inbox.berth().is_lost()) {
+                return false;
+            }
+            thread::park_timeout(left);
+        }
     }
 
     fn channel_of(&self, event: &Event) -> Result<Arc<Channel>, PublishError> {
@@ -447,25 +504,30 @@ impl ControlPlane {
     }
 }
 
-/// Takes all the room that is needed; waits up to `wait` for it.
-fn wait_for(needed: &[(&Inbox, usize)], wait: Duration) -> bool {
-    if wait.is_zero() {
-        return false;
+/// A thread that waits for room, at most once in the list of each room: one that came back each time it was woken would
+/// fill the lists with itself, and be woken for each of its places.
+struct Listed {
+    is: AtomicBool,
+    waker: std::task::Waker,
+}
+
+impl Listed {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { is: AtomicBool::new(false), waker: notifier::unparker() })
     }
-    let start = Instant::now();
-    loop {
-        for (inbox, _) in needed {
-            inbox.room().on_room(notifier::unparker());
-            inbox.wake();
+
+    /// Whoever gives room from now on wakes this thread.
+    fn on_room(self: &Arc<Self>, room: &Room) {
+        if !self.is.swap(true, Ordering::AcqRel) {
+            room.on_room(Arc::clone(self).into());
         }
-        if take_all(needed) {
-            return true;
-        }
-        let left = wait.saturating_sub(start.elapsed());
-        if left.is_zero() || needed.iter().any(|(inbox, _)| inbox.berth().is_lost()) {
-            return false;
-        }
-        thread::park_timeout(left);
+    }
+}
+
+impl std::task::Wake for Listed {
+    fn wake(self: Arc<Self>) {
+        self.is.swap(false, Ordering::AcqRel);
+        self.waker.wake_by_ref();
     }
 }
 

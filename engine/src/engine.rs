@@ -1,11 +1,12 @@
 //! The running whole: shards, router, plans, and the verbs `open`, `subscribe`, `publish`, `close`.
 
 use std::{
+    convert::Infallible,
     fmt,
     num::NonZero,
-    sync::{Arc, PoisonError},
+    sync::{Arc, OnceLock, PoisonError},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -30,6 +31,7 @@ pub use crate::control::{OpenError, PublishError, PublishManyError, Verdict};
 pub use crate::shard::{
     receipt::{Receipt, Report},
     resolve::{Job, Resolve},
+    undelivered::Undelivered,
 };
 
 /// Frames of a ring that any setting can ask for: its indexes and its memory have an end.
@@ -130,6 +132,8 @@ pub struct Engine(Arc<Owner>);
 struct Owner {
     plane: Arc<ControlPlane>,
     threads: Locked<Vec<JoinHandle<()>>>,
+    /// Disconnected when all threads have left; none without threads.
+    left: OnceLock<flume::Receiver<Infallible>>,
 }
 
 impl EngineBuilder {
@@ -236,6 +240,9 @@ impl EngineBuilder {
         let (engine, shards) = self.assemble()?;
         let undrained = Arc::new(std::sync::atomic::AtomicUsize::new(shards.len()));
         let peers = engine.0.plane.inboxes();
+        let (running, left) = flume::bounded(0);
+        // Set once, here.
+        _ = engine.0.left.set(left);
         for (number, (shard, sleeper)) in shards.into_iter().enumerate() {
             let core = (!cores.is_empty()).then(|| cores[number % cores.len()]);
             let (undrained, peers) = (Arc::clone(&undrained), Arc::clone(&peers));
@@ -243,7 +250,7 @@ impl EngineBuilder {
             let outlet = shard.outlet().clone();
             inbox.berth().moor(shard);
             let driver = Driver { name, core, spins, sleeper, undrained, peers, inbox, outlet };
-            let thread = driver.start().map_err(BuildError::Thread)?;
+            let thread = driver.start(running.clone()).map_err(BuildError::Thread)?;
             engine.0.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         Ok(engine)
@@ -258,7 +265,8 @@ impl EngineBuilder {
         let frames = self.settings.limits.ring_frames_max;
         LimitExceeded::check("ring_frames_max", frames, RING_FRAMES_MAX).map_err(BuildError::Limit)?;
         let (plane, shards) = ControlPlane::new(self.settings, count as u16).map_err(BuildError::Policy)?;
-        Ok((Engine(Arc::new(Owner { plane: Arc::new(plane), threads: Locked::default() })), shards))
+        let owner = Owner { plane: Arc::new(plane), threads: Locked::default(), left: OnceLock::new() };
+        Ok((Engine(Arc::new(owner)), shards))
     }
 }
 
@@ -512,18 +520,35 @@ impl Engine {
         self.0.plane.metrics()
     }
 
+    /// What shards that somebody steps by hand are told.
+    #[cfg(test)]
+    pub(crate) fn plane(&self) -> &ControlPlane {
+        &self.0.plane
+    }
+
     /// The bounds in force.
     pub fn limits(&self) -> &Limits {
         self.0.plane.limits()
     }
 
-    /// Stops accepting, finishes what was accepted, ends the threads. Frames that are in rings stay readable.
-    /// Safe to repeat.
+    /// Stops accepting, finishes what was accepted, ends the threads. Frames that are in rings stay readable; what
+    /// resolvers have not answered by then is lost. Takes as long as dispatching what was accepted does. Safe to
+    /// repeat.
     pub fn close(&self) {
         self.0.close();
     }
 
-    /// Whether [`Engine::close`] was called.
+    /// The same within `patience`, and answers of resolvers are waited for, too. Then the rest is lost: it is counted as
+    /// `failed`, its readers are told in-band, and its events are answered here. None: every delivery is readable.
+    ///
+    /// Readers are not waited for, and what a full ring keeps aside (`Overflow::LatestPerKey`) is lost as it is in
+    /// [`Engine::close`]. What takes time beyond `patience` is matching the rest of the events, and a host's `Resolve`
+    /// or `Waker` that runs on a shard just then. Called while the engine closes already, it bounds that.
+    pub fn close_within(&self, patience: Duration) -> Vec<Undelivered> {
+        self.0.close_within(patience)
+    }
+
+    /// Whether [`Engine::close`] or [`Engine::close_within`] was called.
     pub fn is_closed(&self) -> bool {
         self.0.plane.is_closed()
     }
@@ -531,7 +556,23 @@ impl Engine {
 
 impl Owner {
     fn close(&self) {
-        self.plane.close();
+        self.plane.close(false);
+        self.join();
+    }
+
+    fn close_within(&self, patience: Duration) -> Vec<Undelivered> {
+        let deadline = Instant::now().checked_add(patience);
+        self.plane.close(true);
+        if let Some((left, deadline)) = self.left.get().zip(deadline) {
+            // Nothing is ever sent: this ends when the threads have left, or at the deadline.
+            _ = left.recv_deadline(deadline);
+            self.plane.be_late();
+        }
+        self.join();
+        self.plane.take_undelivered()
+    }
+
+    fn join(&self) {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.drain(..) {
             // A shard that panicked has said so on standard error.

@@ -228,51 +228,139 @@ mod tests {
 
 #[cfg(all(test, coulis_loom))]
 mod model {
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-    use loom::{sync::atomic::AtomicU64, thread};
-
     use super::*;
+    use crate::sync::{
+        AtomicU64,
+        model::{join, proves},
+    };
 
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-    impl TaskWake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Relaxed);
+    /// Counts wakes where loom sees it: a sleeper that was woken before it looks is another case than one that is woken
+    /// after. It orders nothing.
+    struct Wakes(AtomicU64);
+
+    impl Wakes {
+        fn new() -> Arc<Self> {
+            Arc::new(Self(AtomicU64::new(0)))
+        }
+
+        fn count(&self) -> u64 {
+            self.0.load(Ordering::Relaxed)
         }
     }
 
-    /// A sleeper that saw no work after arming must have been woken; `arm` is what the twin breaks.
-    fn explore(arm: fn(&Signal)) -> usize {
-        static EXECUTIONS: AtomicUsize = AtomicUsize::new(0);
-        EXECUTIONS.store(0, Relaxed);
-        loom::model(move || {
-            EXECUTIONS.fetch_add(1, Relaxed);
-            let count = Arc::new(Count::default());
-            let signal = Arc::new(Signal::new(Waker::from(Arc::clone(&count))));
-            let work = Arc::new(AtomicU64::new(0));
-            signal.notify();
-            let before = count.0.load(Relaxed);
-            let producer = {
-                let (signal, work) = (Arc::clone(&signal), Arc::clone(&work));
-                thread::spawn(move || {
-                    work.store(1, Ordering::Relaxed);
-                    signal.notify();
-                })
-            };
-            arm(&signal);
-            let seen = work.load(Ordering::Relaxed) == 1;
-            producer.join().unwrap();
-            assert!(seen || count.0.load(Relaxed) > before, "asleep with work waiting");
-        });
-        EXECUTIONS.load(Relaxed)
+    impl TaskWake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.wake_by_ref();
+        }
+
+        fn wake_by_ref(self: &Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Bug {
+        /// The sleeper arms without any order.
+        Arm,
+        /// The sleeper looks for work before it arms.
+        Look,
+        /// A producer notifies before it made work.
+        Notify,
+    }
+
+    /// A sleeper that did not see all work after its last arming must have been woken since.
     #[test]
     fn loom_no_wake_is_lost() {
-        let executions = explore(Signal::arm);
-        assert!(executions >= 5, "only {executions} executions explored");
-        let twin = std::panic::catch_unwind(|| explore(|signal| signal.armed.store(true, Ordering::Relaxed)));
-        assert!(twin.is_err(), "the seeded bug was not found");
+        proves(100, &[Bug::Arm, Bug::Look, Bug::Notify], |bug| {
+            let wakes = Wakes::new();
+            let signal = Arc::new(Signal::new(Waker::from(Arc::clone(&wakes))));
+            let work = Arc::new([(); 2].map(|()| AtomicU64::new(0)));
+            signal.notify();
+            let producers = [0, 1].map(|own| {
+                let (signal, work) = (Arc::clone(&signal), Arc::clone(&work));
+                thread::spawn(move || {
+                    if bug == Some(Bug::Notify) {
+                        signal.notify();
+                    }
+                    work[own].store(1, Ordering::Relaxed);
+                    if bug != Some(Bug::Notify) {
+                        signal.notify();
+                    }
+                })
+            });
+            let look = || work.iter().all(|work| work.load(Ordering::Relaxed) == 1);
+            let (mut seen, mut before) = (false, 0);
+            for _ in 0..2 {
+                before = wakes.count();
+                if bug == Some(Bug::Look) {
+                    seen = look();
+                }
+                match bug {
+                    Some(Bug::Arm) => signal.armed.store(true, Ordering::Relaxed),
+                    _ => signal.arm(),
+                }
+                if bug != Some(Bug::Look) {
+                    seen = look();
+                }
+            }
+            join(producers);
+            assert!(seen || wakes.count() > before, "asleep with work waiting");
+        });
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Lost {
+        /// A reader looks for frames before it answers its bell.
+        Look,
+        /// A token is listed before its frame is there.
+        Ring,
+    }
+
+    /// A frame that the reader of a mailbox did not see is in the list, and the reader was woken for it.
+    #[test]
+    fn loom_no_token_is_lost() {
+        proves(100, &[Lost::Look, Lost::Ring], |bug| {
+            let wakes = Wakes::new();
+            let mailbox = Mailbox::new(Waker::from(Arc::clone(&wakes)));
+            mailbox.nudge();
+            let bells =
+                Arc::new([0, 1].map(|token| {
+                    (Doorbell::new(Wake::Mailbox(Arc::clone(&mailbox), token)), AtomicU64::new(0))
+                }));
+            let producers = [0, 1].map(|own: usize| {
+                let bells = Arc::clone(&bells);
+                thread::spawn(move || {
+                    let (bell, frames) = &bells[own];
+                    if bug == Some(Lost::Ring) {
+                        bell.ring();
+                    }
+                    frames.store(1, Ordering::Relaxed);
+                    if bug != Some(Lost::Ring) {
+                        bell.ring();
+                    }
+                })
+            });
+            let (mut seen, mut before) = ([0; 2], 0);
+            let drain = |seen: &mut [u64; 2]| {
+                mailbox.ready(|token| {
+                    let (bell, frames) = &bells[token as usize];
+                    if bug != Some(Lost::Look) {
+                        bell.answer();
+                    }
+                    seen[token as usize] = frames.load(Ordering::Relaxed);
+                    if bug == Some(Lost::Look) {
+                        bell.answer();
+                    }
+                });
+            };
+            for _ in 0..2 {
+                before = wakes.count();
+                drain(&mut seen);
+            }
+            join(producers);
+            assert!(seen == [1; 2] || wakes.count() > before, "asleep with a frame waiting");
+            drain(&mut seen);
+            assert_eq!(seen, [1; 2], "awake, and not told whose frame it is");
+        });
     }
 }

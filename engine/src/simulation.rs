@@ -19,7 +19,7 @@ use crossbeam::queue::SegQueue;
 
 use crate::{
     cursor::{Cursor, Epoch},
-    engine::{Engine, Job, Resolve, SubscribeRequest},
+    engine::{Engine, Job, Resolve, SubscribeRequest, Undelivered},
     event::Event,
     id::{Identity, Millis},
     limits::Limits,
@@ -187,6 +187,9 @@ impl World {
     /// Lets `act` work on a random reader, opened if need be.
     fn with_reader(&mut self, act: impl FnOnce(&mut Self, &mut Reader)) {
         let at = self.random.below(READERS) as usize;
+        if self.engine.is_closed() && self.readers[at].is_none() {
+            return;
+        }
         let mut reader = self.readers[at].take().unwrap_or_else(|| Reader {
             subscriber: self
                 .engine
@@ -347,9 +350,44 @@ impl World {
         }
     }
 
-    /// Ends the engine as it is, jobs and full rings and all.
+    /// Ends the engine as it is, jobs and full rings and all: at once, or within a time in which some more happens.
     fn shut_down(&mut self) {
-        self.engine.close();
+        if self.random.below(2) == 0 {
+            self.engine.close();
+            self.let_leave();
+            return;
+        }
+        self.engine.plane().close(true);
+        let failed = self.engine.metrics().failed;
+        for _ in 0..self.random.below(60) {
+            match self.random.below(4) {
+                0 => self.answer(),
+                1 => self.with_reader(|world, reader| world.drain(reader, 4)),
+                _ => {
+                    let shard = self.random.below(self.shards.len() as u64) as usize;
+                    self.shards[shard].step(self.now);
+                }
+            }
+        }
+        let in_time = self.shards.iter().all(|shard| shard.drained() && shard.may_leave());
+        let failed_in_time = self.engine.metrics().failed;
+        self.engine.plane().be_late();
+        self.let_leave();
+        let failed_in_all = self.engine.metrics().failed;
+        assert!(!in_time || failed_in_all == failed_in_time, "all was done, and something was given up");
+        let failed = failed_in_all - failed;
+        let undelivered = self.engine.plane().take_undelivered();
+        let deliveries: u64 = undelivered.iter().map(Undelivered::deliveries).sum();
+        assert!(deliveries <= failed, "{undelivered:?}");
+        for one in undelivered {
+            let at =
+                |event: &Published| event.channel == one.event().channel() && event.offset == one.offset().0;
+            assert!(self.published.iter().any(at), "{one:?}");
+        }
+    }
+
+    /// What shards do whose engine closes, to the end.
+    fn let_leave(&mut self) {
         while !self.shards.iter().all(Shard::drained) {
             self.shards.iter_mut().for_each(|shard| _ = shard.step(self.now));
         }

@@ -11,9 +11,11 @@ mod handover;
 mod latency;
 mod limit;
 mod measure;
+mod predicates;
 mod registration;
 mod report;
 mod straightforward;
+mod wakes;
 mod work;
 
 use std::{env, rc::Rc};
@@ -74,6 +76,11 @@ const STRAIGHTFORWARD: Rival = Rival {
 
 const ALL: &[Rival] = &[SPINNING, LIMIT, BROADCAST, ASYNC_GRAPHQL, STRAIGHTFORWARD];
 const THAT_PROJECT: &[Rival] = &[LIMIT, ASYNC_GRAPHQL, STRAIGHTFORWARD];
+const A_TREE: Rival = Rival { name: "a-tree", start: predicates::a_tree, in_flight_max: 1 };
+const WIREFILTER: Rival = Rival { name: "wirefilter", start: predicates::wirefilter, in_flight_max: 1 };
+/// They match and do nothing else.
+const MATCHERS: &[Rival] = &[LIMIT, A_TREE, WIREFILTER];
+
 /// A million streams of async-graphql do not fit.
 const AT_A_MILLION: &[Rival] = &[LIMIT, STRAIGHTFORWARD];
 
@@ -101,6 +108,9 @@ fn main() {
             report::rows(&rows());
         }
     }
+    if asked.wants("wakes") {
+        wakes::report();
+    }
     if asked.large && asked.wants("memory") {
         registration::report_memory();
     }
@@ -118,6 +128,9 @@ fn entries(large: bool) -> Vec<Entry> {
         for work in [Work::selective, Work::selective_groups].map(|work| work(subscriptions, matching)) {
             entries.push(Entry { work, in_flight: 256, rivals: THAT_PROJECT });
         }
+    }
+    for in_flight in [256, 1] {
+        entries.push(Entry { work: Work::equalities(100_000), in_flight, rivals: MATCHERS });
     }
     if large {
         for matching in [10, 1] {

@@ -48,6 +48,11 @@ impl Work {
         Self { users: false, ..Self::new(name, subscriptions, subscriptions / matching, 1) }
     }
 
+    /// As many equality predicates as subscriptions, no two alike; each event is for one.
+    pub fn equalities(count: usize) -> Self {
+        Self { users: false, ..Self::new(format!("{count} equality predicates"), count, count, 1) }
+    }
+
     fn new(name: String, subscriptions: usize, tenants: usize, forms: usize) -> Self {
         let tenants = match tenants {
             1 => vec![String::new()],

@@ -82,6 +82,9 @@
 //! [`Engine::is_closed`](crate::engine::Engine::is_closed) tells the two apart. A mailbox names each of its readers once
 //! more.
 //!
+//! [`Engine::close_within`](crate::engine::Engine::close_within) waits for resolvers as well, and no longer than it is
+//! told: what is not readable by then is lost, told to its readers as a gap, and its events are given back.
+//!
 //! ```
 //! use std::{task::{Context, Poll, Waker}, time::Duration};
 //! use coulis::engine::Engine;

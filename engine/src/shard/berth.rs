@@ -25,6 +25,8 @@ pub(crate) struct Berth<S = Shard> {
     lost: AtomicBool,
     /// The engine closes.
     stopping: AtomicBool,
+    /// It closes, and its time for that is over.
+    late: AtomicBool,
     clock: Clock,
 }
 
@@ -39,7 +41,7 @@ const _: () = assert!(AtomicCell::<Option<Box<Shard>>>::is_lock_free());
 pub(crate) trait Work {
     /// See [`Shard::step`].
     fn step(&mut self, now: Millis) -> bool;
-    /// See [`Shard::is_idle`].
+    /// Whether the pinned thread is not needed; see [`Shard::is_idle`].
     fn is_idle(&self) -> bool;
 }
 
@@ -49,7 +51,8 @@ impl Work for Shard {
     }
 
     fn is_idle(&self) -> bool {
-        self.is_idle()
+        // Whoever brings a stopping shard the last answer has its thread see that it may leave.
+        self.is_idle() && !self.is_stopping()
     }
 }
 
@@ -60,6 +63,7 @@ impl<S> Default for Berth<S> {
             shard: AtomicCell::default(),
             lost: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            late: AtomicBool::new(false),
             clock,
         }
     }
@@ -137,6 +141,15 @@ impl<S: Work> Berth<S> {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// The time to close is over. Wake the pinned thread after this.
+    pub(crate) fn be_late(&self) {
+        self.late.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_late(&self) -> bool {
+        self.late.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_lost(&self) -> bool {

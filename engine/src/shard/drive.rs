@@ -1,6 +1,7 @@
 //! The pinned thread that steps a shard: works while there is work, spins a little, then sleeps.
 
 use std::{
+    convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock,
@@ -54,12 +55,15 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Starts the thread.
+    /// Starts the thread; who has the other end of `running` learns that it has left.
     ///
     /// # Errors
     /// The system's, if it gives no thread.
-    pub(crate) fn start(self) -> std::io::Result<JoinHandle<()>> {
-        thread::Builder::new().name(self.name.clone()).spawn(move || self.run())
+    pub(crate) fn start(self, running: flume::Sender<Infallible>) -> std::io::Result<JoinHandle<()>> {
+        thread::Builder::new().name(self.name.clone()).spawn(move || {
+            self.run();
+            drop(running);
+        })
     }
 
     fn run(&self) {
@@ -94,7 +98,9 @@ impl Driver {
         if *drained && self.undrained.load(Ordering::Acquire) == 0 {
             // Every shard's last forward is in its peer's inbox by now.
             while shard.step(self.inbox.berth().now()) {}
-            return Next::Leave;
+            if shard.may_leave() {
+                return Next::Leave;
+            }
         }
         if shard.is_idle() { Next::Sleep } else { Next::Work }
     }

@@ -53,8 +53,8 @@ pub(crate) enum Control {
     Resume(Resume),
     /// A reader has made room for what was kept aside.
     Refill { slot: u32, serial: u64 },
-    /// Leave when everything accepted is done.
-    Stop,
+    /// Leave when everything accepted is done; what resolvers owe is part of that, or lost at once.
+    Stop { awaits_answers: bool },
 }
 
 /// The senders' side, one for each shard; cheap to clone.

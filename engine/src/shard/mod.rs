@@ -27,6 +27,7 @@ mod render;
 pub(crate) mod resolve;
 pub(crate) mod resume;
 pub(crate) mod room;
+pub(crate) mod undelivered;
 
 pub(crate) use directory::{Directory, Recipe, Subscribed};
 pub(crate) use facts::Old;
@@ -60,6 +61,7 @@ use receipt::Hold;
 use render::Bodies;
 use resolve::{Answer, Asked, Made, Pending};
 use resume::{Replay, Resume};
+use undelivered::{AllLost, Lost, Names, Undelivered};
 
 /// What became of the deliveries of one step; added to the counters at once.
 #[derive(Debug, Default)]
@@ -97,6 +99,10 @@ pub(crate) struct Shard {
     forwards: Vec<Forward>,
     limits: Limits,
     stopping: bool,
+    /// Answers of resolvers are waited for before the shard leaves.
+    awaits_answers: bool,
+    lost: AllLost,
+    undelivered: Names,
 }
 
 impl Tally {
@@ -121,12 +127,13 @@ pub(crate) struct Parts {
     pub(crate) any: Arc<Channel>,
     pub(crate) epoch: Epoch,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) undelivered: Names,
     pub(crate) limits: Limits,
 }
 
 impl Shard {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { id, outlet, index, peers, any, epoch, counters, limits } = parts;
+        let Parts { id, outlet, index, peers, any, epoch, counters, undelivered, limits } = parts;
         Self {
             id,
             outlet,
@@ -147,6 +154,9 @@ impl Shard {
             forwards: Vec::new(),
             limits,
             stopping: false,
+            awaits_answers: false,
+            lost: AllLost::default(),
+            undelivered,
         }
     }
 
@@ -195,6 +205,9 @@ impl Shard {
 
     /// Steps 5 to 8: match, admit, render once, push to each.
     fn dispatch(&mut self, index: &Index, event: &Arc<Stamped>, hold: Option<&Hold>) {
+        if self.stopping && self.is_late() {
+            return self.give_up(index, event, hold);
+        }
         let (mut tally, mut admitted) = (Tally::default(), 0);
         self.bodies.next_event();
         let mut judge = std::mem::take(&mut self.judge);
@@ -206,6 +219,44 @@ impl Shard {
         self.judge = judge;
         tally.denied = tally.matched - admitted;
         self.count(&tally, hold);
+    }
+
+    /// Step 5 only: the time to close is over, and what an event would have brought is lost.
+    fn give_up(&mut self, index: &Index, event: &Arc<Stamped>, hold: Option<&Hold>) {
+        let (mut tally, mut admitted) = (Tally::default(), 0);
+        let lost = &mut self.lost;
+        tally.matched = index.matching(event, |group, sure| {
+            if sure || group.predicate.admits(&**event) {
+                admitted += group.members.len() as u64;
+                lost.add(group, event);
+            }
+        });
+        (tally.failed, tally.denied) = (admitted, tally.matched - admitted);
+        self.name(event, admitted);
+        self.count(&tally, hold);
+    }
+
+    /// Keeps the name of an event of which `deliveries` are lost because the engine closes.
+    fn name(&self, event: &Arc<Stamped>, deliveries: u64) {
+        if deliveries > 0 {
+            self.undelivered.push(Undelivered { event: Arc::clone(event), deliveries });
+        }
+    }
+
+    /// Tells the members of each group of what was given up since the last time.
+    fn tell_lost(&mut self) {
+        for Lost { group, frames, last } in self.lost.take() {
+            let notice = Payload::lost(last.channel, last.offset);
+            let mut shares = notice.shares(group.members.len());
+            for (member, share) in group.members.chunks().flatten().zip(&mut shares) {
+                let reader = self.readers.get_mut(member.slot as usize).and_then(Option::as_mut);
+                let Some(reader) = reader else { continue };
+                reader.tell_lost(member, share, frames);
+                if !std::mem::replace(&mut reader.touched, true) {
+                    self.touched.push(member.slot);
+                }
+            }
+        }
     }
 
     /// Steps 7 and 8 for one group that admits an event.
@@ -248,6 +299,8 @@ impl Shard {
 
     /// Steps 6 to 8 for what one subscription missed: all of it, or none and its reader is told.
     fn replay(&mut self, replay: &Replay) {
+        // What was given up so far is before the cut, and not this subscription's loss.
+        self.tell_lost();
         let group = &replay.resume.to;
         let events = replay.events.as_ref().map_err(|&reload| reload);
         let missed = events.and_then(|events| self.missed(group, events));
@@ -414,7 +467,9 @@ impl Shard {
                 Control::Refill { slot, serial } => self.refill(slot, serial),
                 Control::Close { slot, serial } => self.close(slot, serial),
                 Control::Answer(answer) => self.answer(answer),
-                Control::Stop => self.stopping = true,
+                Control::Stop { awaits_answers } => {
+                    (self.stopping, self.awaits_answers) = (true, awaits_answers);
+                }
             }
         }
         any
@@ -464,6 +519,9 @@ impl Shard {
             Err(_overloaded) => {
                 if asked.is_empty() {
                     self.asked.remove(&group.render.serial);
+                }
+                if self.stopping {
+                    self.name(event, group.members.len() as u64);
                 }
                 self.lose(event, group, tally);
             }
@@ -519,6 +577,21 @@ impl Shard {
         self.stopping && self.is_idle()
     }
 
+    /// Whether nothing can come any more that is waited for, once all shards have drained.
+    pub(crate) fn may_leave(&self) -> bool {
+        !self.awaits_answers || self.asked.is_empty() || self.is_late()
+    }
+
+    /// Whether the time to close is over.
+    fn is_late(&self) -> bool {
+        self.outlet.inbox().berth().is_late()
+    }
+
+    /// Whether a stop was asked for: then only the pinned thread knows what is next.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
     /// Whether the next step would find nothing.
     pub(crate) fn is_idle(&self) -> bool {
         self.outbox.is_empty() && self.outlet.is_empty()
@@ -534,11 +607,17 @@ impl Drop for Shard {
     /// Results that were asked for and did not come are lost deliveries; those that wait behind them are not.
     fn drop(&mut self) {
         for pending in std::mem::take(&mut self.asked).into_values().flat_map(Asked::abandon) {
+            if pending.result.is_none() {
+                let members = |group: &Arc<Group>| group.members.len() as u64;
+                self.name(&pending.event, pending.groups.iter().map(members).sum());
+            }
             self.deliver(pending);
         }
         let mut tally = Tally::default();
         self.readers.iter_mut().flatten().for_each(|reader| tally.add(&reader.give_up_kept()));
         self.count(&tally, None);
+        // Last: it was accepted after all that has been pushed, kept or asked for.
+        self.tell_lost();
         self.notify();
         self.readers.iter().flatten().for_each(|reader| reader.link.end());
     }

@@ -209,6 +209,16 @@ impl Reader {
         }
     }
 
+    /// Tells `member` of frames that were given up, by the last of them; `payload` is its notice.
+    pub(super) fn tell_lost(&mut self, member: &Member, payload: Payload, frames: u32) {
+        if self.is_live(member, payload.offset()) {
+            let lane = self.lane(member.lane);
+            lane.sequence = lane.sequence.wrapping_add(frames - 1);
+            // It evicts nothing: what can still be read is worth more than the place where the loss is told.
+            self.push_or_refuse(member, payload, &mut Pushed::default());
+        }
+    }
+
     fn push_or_refuse(&mut self, member: &Member, payload: Payload, pushed: &mut Pushed) {
         if let Err(payload) = self.try_push(member, payload) {
             pushed.refused = !payload.is_lost();

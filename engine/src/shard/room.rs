@@ -30,8 +30,12 @@ impl Room {
     /// the room, or this sees the waiter.
     pub(crate) fn give(&self, count: usize) {
         self.left.fetch_add(count, Ordering::AcqRel);
-        while let Some(waker) = self.waiters.pop() {
-            waker.wake();
+        // Those of now: who comes while others are woken has seen the room. Waking them, too, would go on for as long
+        // as they find none and come back, and the shard, which alone makes room, would be the one who wakes.
+        for _ in 0..self.waiters.len() {
+            if let Some(waker) = self.waiters.pop() {
+                waker.wake();
+            }
         }
     }
 
@@ -40,5 +44,37 @@ impl Room {
         self.waiters.push(waker);
         // A read-modify-write, for the order above.
         self.left.fetch_add(0, Ordering::AcqRel);
+    }
+}
+
+#[cfg(all(test, not(coulis_loom)))]
+mod tests {
+    use std::{
+        sync::{Arc, atomic::AtomicUsize},
+        task::Wake,
+    };
+
+    use super::*;
+
+    /// Finds no room, and waits again at once.
+    struct Again(Arc<Room>, AtomicUsize);
+
+    impl Wake for Again {
+        fn wake(self: Arc<Self>) {
+            if self.1.fetch_add(1, Ordering::Relaxed) < 1_000 {
+                self.0.on_room(Waker::from(Arc::clone(&self)));
+            }
+        }
+    }
+
+    #[test]
+    fn who_comes_back_while_room_is_given_is_not_woken_again() {
+        let room = Arc::new(Room::new(0));
+        let again = Arc::new(Again(Arc::clone(&room), AtomicUsize::new(0)));
+        room.on_room(Waker::from(Arc::clone(&again)));
+        for gives in 1..=2 {
+            room.give(1);
+            assert_eq!(again.1.load(Ordering::Relaxed), gives);
+        }
     }
 }
