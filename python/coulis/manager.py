@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from coulis._coulis import SecurityContext
     from coulis.resolvers import Resolver
-    from coulis.types import ChannelRules, EventData, Identity
+    from coulis.types import ChannelRules, Condition, EventData, Identity
 
 __all__ = ["SubscriptionData", "SubscriptionManager"]
 

@@ -22,7 +22,7 @@ use coulis::{
     event::Event,
     limits::Limits,
     overflow::Overflow,
-    subscriber::{Content, Gap, OwnedContent, Subscriber, SubscriberOptions},
+    subscriber::{Content, Gap, Subscriber, SubscriberOptions},
 };
 use coulis_tests::{build, event_for, request_for};
 
@@ -111,6 +111,7 @@ impl Reader {
                 self.ended = true;
             }
             Content::Resumed(_) => panic!("{}: nobody asked to resume", self.name),
+            Content::Closed(end) => panic!("{}: {end:?}", self.name),
         }
     }
 
@@ -242,12 +243,7 @@ fn subscribe(
 fn read(mut reader: Reader, mut subscriber: Subscriber) -> JoinHandle<Reader> {
     thread::spawn(move || {
         while let Some(message) = subscriber.next_timeout(GUARD) {
-            reader.take(&match &message.content {
-                OwnedContent::Result(payload) => Content::Result(payload),
-                OwnedContent::Gap(gap) => Content::Gap(*gap),
-                OwnedContent::Resumed(resumed) => Content::Resumed(*resumed),
-                OwnedContent::Ended(gap) => Content::Ended(*gap),
-            });
+            reader.take(&message.content.borrow());
         }
         reader
     })

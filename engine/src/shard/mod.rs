@@ -205,34 +205,26 @@ impl Shard {
 
     /// Steps 5 to 8: match, admit, render once, push to each.
     fn dispatch(&mut self, index: &Index, event: &Arc<Stamped>, hold: Option<&Hold>) {
-        if self.stopping && self.is_late() {
-            return self.give_up(index, event, hold);
-        }
+        // When the time to close is over, what an event would have brought is lost.
+        let late = self.stopping && self.is_late();
         let (mut tally, mut admitted) = (Tally::default(), 0);
         self.bodies.next_event();
         let mut judge = std::mem::take(&mut self.judge);
         tally.matched = index.matching(event, &mut judge, |group, image| {
             admitted += group.members.len() as u64;
-            self.deliver_to(group, event, image, hold, &mut tally);
+            if late {
+                self.lost.add(group, event);
+            } else {
+                self.deliver_to(group, event, image, hold, &mut tally);
+            }
         });
         self.counters.policy_errors.add_owned(std::mem::take(&mut judge.errors));
         self.judge = judge;
         tally.denied = tally.matched - admitted;
-        self.count(&tally, hold);
-    }
-
-    /// Step 5 only: the time to close is over, and what an event would have brought is lost.
-    fn give_up(&mut self, index: &Index, event: &Arc<Stamped>, hold: Option<&Hold>) {
-        let (mut tally, mut admitted) = (Tally::default(), 0);
-        let lost = &mut self.lost;
-        tally.matched = index.matching(event, |group, sure| {
-            if sure || group.predicate.admits(&**event) {
-                admitted += group.members.len() as u64;
-                lost.add(group, event);
-            }
-        });
-        (tally.failed, tally.denied) = (admitted, tally.matched - admitted);
-        self.name(event, admitted);
+        if late {
+            tally.failed = admitted;
+            self.name(event, admitted);
+        }
         self.count(&tally, hold);
     }
 

@@ -99,7 +99,8 @@ impl Content<'_> {
 }
 
 impl OwnedContent {
-    pub(super) fn borrow(&self) -> Content<'_> {
+    /// The same, borrowed.
+    pub fn borrow(&self) -> Content<'_> {
         match self {
             Self::Result(payload) => Content::Result(payload),
             Self::Gap(gap) => Content::Gap(*gap),
