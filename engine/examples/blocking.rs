@@ -26,6 +26,7 @@ fn read(mut reader: Subscriber) -> Vec<f64> {
             OwnedContent::Gap(gap) => println!("{} trades are missing", gap.count),
             // Neither was asked for in the request.
             OwnedContent::Resumed(_) | OwnedContent::Ended(_) => unreachable!("{:?}", message.content),
+            OwnedContent::Closed(end) => println!("ended: {}", end.message()),
         }
     }
     prices

@@ -44,7 +44,7 @@ async fn count(mut reader: Subscriber) -> (u32, u32) {
         match message.content {
             OwnedContent::Result(_) => results += 1,
             OwnedContent::Gap(gap) | OwnedContent::Ended(gap) => lost += gap.count,
-            OwnedContent::Resumed(_) => {}
+            OwnedContent::Resumed(_) | OwnedContent::Closed(_) => {}
         }
     }
     (results, lost)

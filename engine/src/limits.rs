@@ -69,7 +69,7 @@ pub struct Limits {
     /// Bytes of one policy's or filter's text.
     pub policy_text_bytes_max: usize,
     /// Instructions that one decision may spend in loops, and 64 bytes that it looks at for each.
-    pub policy_steps_max: u32,
+    pub policy_steps_max: usize,
     /// Bytes of texts and lists that one decision may make.
     pub policy_bytes_max: usize,
     /// Compiled combinations of policies kept for reuse.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use coulis::{
-    engine::{Engine, Resolve},
+    engine::{Engine, Verdict, Resolve},
     event::Event,
     limits::Limits,
     overflow::Overflow,
@@ -14,7 +14,7 @@ use coulis::{
     subscriber::{Content, SubscriberOptions},
     value::Value,
 };
-use coulis_tests::{Kept, build, event, reader, request};
+use coulis_tests::{Kept, build, event, publish, read, reader, request};
 
 /// What came of an attempt of some size: accepted, or why not.
 type Attempt = Result<(), String>;
@@ -258,6 +258,24 @@ const ROWS: &[Row] = &[
             _ => Ok(()), // read, and found to be no token
         }
     }),
+    row!(policy_text_bytes_max = 20, |limits, n| {
+        let policies = vec![format!("{:1$}", "true", n).as_str().into()];
+        subscribe(limits, coulis::engine::SubscribeRequest { policies, ..request("s", "subscription { c }") })
+    }),
+    row!(policy_steps_max = 5, |limits, n| {
+        let engine = engine(limits);
+        let policies = vec!["event.text.contains('a')".into()];
+        let mut reader = reader(&engine, [coulis::engine::SubscribeRequest { policies, ..request("s", "subscription { c }") }]);
+        // A step for each 64 bytes that are looked at.
+        let document = format!(r#"{{"text":"a{}"}}"#, "b".repeat(64 * n - 1));
+        match engine.explain("s", Some(&reader), &event("c", &document)) {
+            Verdict::Delivered => {
+                publish(&engine, event("c", &document));
+                if read(&mut reader).len() == 1 { Ok(()) } else { Err("lost".into()) }
+            }
+            verdict => Err(text(verdict)),
+        }
+    }),
     row!(jwks_bytes_max = 150, |limits, n| {
         let key = format!(r#"{{"kty":"oct","alg":"HS256","k":"{}"}}"#, "A".repeat(43));
         let document = format!("{:1$}", format!(r#"{{"keys":[{key}]}}"#), n);
@@ -270,6 +288,9 @@ const PACES: &[&str] = &[
     "batch_commands_max",
     "publish_wait_max",
     "plans_max",
+    "policies_max",
+    // In whole pieces of memory, and beside what stands in the event itself: engine/src/policy/tests.rs.
+    "policy_bytes_max",
     "log_bytes_max",
     "log_age_max",
     "logs_bytes_max",

@@ -6,7 +6,7 @@ use super::{
     PolicyError,
     constant::Constant,
     function::Function,
-    ir::{Expr, Fold, Kind, Local, Position},
+    ir::{Expr, Fold, Kind, Local},
     program::{Field, Key, Op, Operand, Program, Verified},
     scope::Scope,
     split::{KeyClause, field_path},
@@ -17,7 +17,7 @@ const SIZE_MAX: usize = u16::MAX as usize - 1;
 
 /// Emits `expr`. `keys` are its first clauses, if it is a conjunction.
 pub(super) fn emit(expr: &Expr, keys: &[KeyClause], scope: &Scope) -> Result<Verified, PolicyError> {
-    let mut emitter = Emitter { scope, program: Program::default(), free: 0, locals: HashMap::new(), cursors: 0, at: expr.at };
+    let mut emitter = Emitter { scope, program: Program::default(), free: 0, locals: HashMap::new(), cursors: 0 };
     let result = match &expr.kind {
         Kind::And(clauses) => emitter.conjunction(clauses, keys),
         _ => emitter.operand(expr),
@@ -38,14 +38,11 @@ struct Emitter<'a> {
     free: u16,
     locals: HashMap<Local, u16>,
     cursors: u16,
-    /// Where the expression stands that is being emitted.
-    at: Position,
 }
 
 impl Emitter<'_> {
     fn push(&mut self, op: Op) -> usize {
         self.program.code.push(op);
-        self.program.positions.push(self.at);
         self.program.code.len() - 1
     }
 
@@ -99,7 +96,7 @@ impl Emitter<'_> {
     fn links(&mut self, and: bool, parts: &[Expr], to: u16) -> Vec<usize> {
         let mut links = Vec::with_capacity(parts.len());
         for part in parts {
-            let (before, at) = (self.free, std::mem::replace(&mut self.at, part.at));
+            let before = self.free;
             let op = match (self.test(part), and) {
                 (Some((function, field, constant)), true) => Op::AndTest { function, field, constant, to, end: 0 },
                 (Some((function, field, constant)), false) => Op::OrTest { function, field, constant, to, end: 0 },
@@ -107,7 +104,7 @@ impl Emitter<'_> {
                 (None, false) => Op::Or { value: self.operand(part), to, end: 0 },
             };
             links.push(self.push(op));
-            (self.free, self.at) = (before, at);
+            self.free = before;
         }
         links
     }
@@ -176,7 +173,7 @@ impl Emitter<'_> {
 
     /// Emits what puts the value of `expr` into `to`.
     fn value(&mut self, expr: &Expr, to: u16) {
-        let (before, at) = (self.free, std::mem::replace(&mut self.at, expr.at));
+        let before = self.free;
         let place = self.place(expr);
         match &expr.kind {
             _ if let Some(from) = place => _ = self.push(Op::Copy { from, to }),
@@ -213,7 +210,7 @@ impl Emitter<'_> {
             // They have a place.
             Kind::Literal(_) | Kind::Root(_) | Kind::Known(_) | Kind::Local(_) => {}
         }
-        (self.free, self.at) = (before, at);
+        self.free = before;
     }
 
     /// The value of `expr` in the next free register, which stays taken.

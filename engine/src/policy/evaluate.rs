@@ -33,7 +33,7 @@ impl Expression {
     /// # Errors
     /// The problem, where it stands in the text.
     pub fn value(&self, bindings: &[Constant]) -> Result<Constant, PolicyError> {
-        let predicate = self.0.bind(bindings)?;
+        let predicate = self.0.predicate(&self.0.row(bindings))?;
         let value =
             value_of(&predicate.program, &predicate.row, &Bindings(bindings), &Bump::new(), predicate.budget);
         match value {

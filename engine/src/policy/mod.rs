@@ -185,15 +185,22 @@ impl Policy {
     /// # Errors
     /// What the context and the variables alone decide has no value, so that no event could ever be admitted.
     pub fn specialise(&self, context: &Constant, arguments: &Constant, variables: &Constant) -> Result<Predicate, PolicyError> {
-        let predicate = self.bind(&[context.clone(), arguments.clone(), variables.clone()])?;
-        match &*predicate.program.program.code {
-            [Op::Return { value: Operand::Literal(literal) }] => match predicate.program.literal(*literal) {
-                Some(Constant::Error(problem)) => {
-                    Err(PolicyError::new(predicate.program.position(0), problem.to_string()))
-                }
-                _ => Ok(predicate),
-            },
-            _ => Ok(predicate),
+        let row = self.row(&[context.clone(), arguments.clone(), variables.clone()]);
+        for clause in self.clauses() {
+            if let Kind::Known(place) = clause.kind
+                && let Some(Constant::Error(problem)) = row.get(usize::from(place))
+            {
+                return Err(PolicyError::new(clause.at, problem.to_string()));
+            }
+        }
+        self.predicate(&row)
+    }
+
+    /// What must hold, one by one.
+    fn clauses(&self) -> &[Expr] {
+        match &self.residual.kind {
+            Kind::And(clauses) => clauses,
+            _ => std::slice::from_ref(&self.residual),
         }
     }
 
@@ -210,11 +217,7 @@ impl Policy {
         facts: &impl Facts,
     ) -> Result<Option<Explanation>, PolicyError> {
         let row = self.row(&[context.clone(), arguments.clone(), variables.clone()]);
-        let clauses = match &self.residual.kind {
-            Kind::And(clauses) => &**clauses,
-            _ => std::slice::from_ref(&self.residual),
-        };
-        for clause in clauses {
+        for clause in self.clauses() {
             let program = emit::emit(clause, &[], &self.scope)?;
             let problem = match value_of(&program, &row, facts, &Bump::new(), self.budget) {
                 Constant::Bool(true) => continue,
@@ -227,8 +230,8 @@ impl Policy {
         Ok(None)
     }
 
-    fn bind(&self, bindings: &[Constant]) -> Result<Predicate, PolicyError> {
-        let row = self.row(bindings);
+    /// The program for the kinds of what is in `row`, with the part of the row that it uses.
+    fn predicate(&self, row: &[Constant]) -> Result<Predicate, PolicyError> {
         let variant = self.variant(row.iter().map(Class::of).collect())?;
         let row = variant.used.iter().map(|place| row[usize::from(*place)].clone()).collect();
         Ok(Predicate { program: Arc::clone(&variant.program), row, budget: self.budget })

@@ -164,7 +164,7 @@ impl Reader<'_> {
     fn position(&self, id: u64) -> Position {
         let mut at = Position { part: self.part, line: 1, column: 1 };
         let start = self.source.offset_for(id).map_or(0, |(start, _)| start as usize);
-        for char in self.source.source.chars().take(start) {
+        for (_, char) in self.source.source.char_indices().take_while(|(byte, _)| *byte < start) {
             (at.line, at.column) = if char == '\n' { (at.line + 1, 1) } else { (at.line, at.column + 1) };
         }
         at

@@ -6,7 +6,6 @@
 use super::{
     constant::Constant,
     function::Function,
-    ir::Position,
     val::{Problem, Val},
 };
 
@@ -179,8 +178,6 @@ pub struct Program {
     pub after_keys: u16,
     /// Whether nothing is asked after them.
     pub keys_only: bool,
-    /// For each instruction, where its expression stands.
-    pub positions: Vec<Position>,
 }
 
 /// Why a program is refused: the number of an instruction that names something that is not there, or where code does
@@ -316,10 +313,5 @@ impl Verified {
     /// How many constants a subscription has to bring along.
     pub fn row(&self) -> usize {
         self.row
-    }
-
-    /// Where the expression of an instruction stands.
-    pub(super) fn position(&self, at: usize) -> Position {
-        self.program.positions.get(at).copied().unwrap_or_default()
     }
 }

@@ -111,7 +111,7 @@ impl Rulebook {
     pub(crate) fn new(rules: Rules, limits: &Limits) -> Result<Self, RuleError> {
         let book = Self {
             budget: Budget {
-                steps: limits.policy_steps_max,
+                steps: u32::try_from(limits.policy_steps_max).unwrap_or(u32::MAX),
                 bytes: limits.policy_bytes_max,
                 text_bytes: limits.policy_text_bytes_max,
             },
