@@ -239,8 +239,8 @@ def test_bad_settings_are_refused(options, error):
 
 @pytest.mark.parametrize("option", ["filter", "policy"])
 def test_what_cannot_be_enforced_is_refused_and_not_ignored(executor, option):
-    with pytest.raises(coulis.PolicyError, match="no policy language yet"):
-        register(executor, **{option: "event.id == 1"})
+    with pytest.raises(coulis.PolicyError, match=f"{option}: 1:13: undeclared reference to `one`"):
+        register(executor, **{option: "event.id == one"})
 
 
 @pytest.mark.parametrize(
