@@ -28,6 +28,7 @@ mod time;
 mod tree;
 mod val;
 mod vm;
+mod work;
 
 /// Memory for what runs make, taken in pieces and given back at once.
 pub use bumpalo::Bump as Arena;
@@ -46,10 +47,10 @@ use std::{fmt, sync::Arc};
 use bumpalo::Bump;
 
 use self::{
-    function::Work,
     ir::{Expr, Kind},
     scope::Scope,
     split::{Class, Known},
+    work::Work,
 };
 use crate::value::Value;
 
@@ -184,15 +185,14 @@ impl Policy {
         variables: &Constant,
     ) -> Result<Predicate, PolicyError> {
         let predicate = self.bind(&[context.clone(), arguments.clone(), variables.clone()])?;
-        match &*predicate.program.program.code {
-            [Op::Return { value: Operand::Literal(literal) }] => match predicate.program.literal(*literal) {
-                Some(Constant::Error(problem)) => {
-                    Err(PolicyError::new(predicate.program.position(0), problem.to_string()))
-                }
-                _ => Ok(predicate),
-            },
-            _ => Ok(predicate),
-        }
+        let program = &predicate.program.program;
+        let [Op::Return { value }] = *program.code else { return Ok(predicate) };
+        let problem = match predicate.constant(value) {
+            None | Some(Constant::Bool(_)) => return Ok(predicate),
+            Some(Constant::Error(problem)) => *problem,
+            Some(_) => Problem::NoSuchOverload,
+        };
+        Err(PolicyError::new(predicate.program.position(0), problem.to_string()))
     }
 
     fn bind(&self, bindings: &[Constant]) -> Result<Predicate, PolicyError> {
@@ -229,9 +229,8 @@ impl Policy {
 
     fn specialised(&self, classes: &[Class]) -> Result<Variant, PolicyError> {
         let mut expr = split::fold(&self.residual, classes);
-        let keys = split::keys(&mut expr, &self.scope, classes);
+        let mut keys = split::keys(&mut expr, &self.scope, classes);
         let mut used = Vec::new();
-        let mut keys = keys;
         renumber(&mut expr, &mut used);
         keys.iter_mut().for_each(|key| renumber(&mut key.value, &mut used));
         let program = Arc::new(emit::emit(&expr, &keys, &self.scope)?);
@@ -259,12 +258,13 @@ fn value_of(
     arena: &Bump,
     budget: Budget,
 ) -> Constant {
-    arena.set_allocation_limit(Some(budget.bytes));
     let mut reading = Reading::new(program, facts, arena);
+    arena.set_allocation_limit(Some(arena.allocated_bytes() + budget.bytes));
     let mut work = Work { arena, steps: budget.steps };
     let value = vm::run(program, 0, row, &mut reading, &mut work);
+    let kept = Constant::keep_within(value, &mut work, val::DEPTH_MAX);
     arena.set_allocation_limit(None);
-    Constant::keep(value, arena)
+    kept.unwrap_or_else(Constant::Error)
 }
 
 /// Where runs put what they make. One for a thread, used again and again: a run that makes nothing allocates nothing.
@@ -272,10 +272,16 @@ fn value_of(
 pub struct Scratch(Bump);
 
 impl Scratch {
+    /// Bytes that are kept from one run to the next.
+    const KEPT_MAX: usize = 1 << 16;
+
     /// Gives back what the last run made.
     fn clear(&mut self) {
-        if self.0.allocated_bytes() > 0 {
-            self.0.reset();
+        match self.0.allocated_bytes() {
+            0 => {}
+            1..=Self::KEPT_MAX => self.0.reset(),
+            // Else the budget of the next run would depend on what this one needed.
+            _ => self.0 = Bump::new(),
         }
     }
 }
@@ -354,7 +360,7 @@ impl Predicate {
             Ok(false) => return Decision::Denied,
             Err(at) => at,
         };
-        scratch.0.set_allocation_limit(Some(self.budget.bytes));
+        scratch.0.set_allocation_limit(Some(scratch.0.allocated_bytes() + self.budget.bytes));
         let mut work = Work { arena: &scratch.0, steps: self.budget.steps };
         let decision = match vm::run(&self.program, from, &self.row, reading, &mut work) {
             Val::Bool(true) => Decision::Admitted,

@@ -117,6 +117,13 @@ fn take_out(
         *expr = Expr::new(Kind::Known(place as u16), at);
         return Ok(());
     }
+    // What a macro adds to its list stays a list of one, so that the machine can append it.
+    if let Kind::Call(Function::Add, parts) = &mut expr.kind
+        && let [Expr { kind: Kind::Local(_), .. }, Expr { kind: Kind::List(added), .. }] = &mut **parts
+        && let [added] = &mut **added
+    {
+        return take_out(added, false, scope, known);
+    }
     let is_matches = matches!(expr.kind, Kind::Call(Function::Matches, _));
     for (number, part) in expr.parts_mut().into_iter().enumerate() {
         take_out(part, is_matches && number == 1, scope, known)?;
