@@ -34,6 +34,7 @@ mod work;
 pub use bumpalo::Bump as Arena;
 pub use constant::{Constant, Pattern};
 pub use evaluate::{Expression, evaluate};
+pub use function::Function;
 pub use ir::Position;
 pub use program::{Attribute, Field, KEYS_MAX, Key, Op, Operand, Program, Root, Unverified, Verified};
 pub use scalar::Scalar;
@@ -325,6 +326,11 @@ impl std::hash::Hash for Predicate {
 }
 
 impl Predicate {
+    /// A program with this row, if the row is as long as the program needs.
+    pub fn new(program: Arc<Verified>, row: Arc<[Constant]>, budget: Budget) -> Option<Self> {
+        (row.len() >= program.row()).then_some(Self { program, row, budget })
+    }
+
     /// The program, which many predicates share.
     pub fn program(&self) -> &Arc<Verified> {
         &self.program

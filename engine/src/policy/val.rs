@@ -353,7 +353,7 @@ fn equal_scalars(a: Val<'_>, b: Val<'_>) -> bool {
         (Double(a), Int(b)) | (Int(b), Double(a)) => is_integer(a, b.into()),
         (Double(a), Uint(b)) | (Uint(b), Double(a)) => is_integer(a, b.into()),
         (Id(text), Int(number)) | (Int(number), Id(text)) => is_decimal(text, number.into()),
-        (Id(text), Uint(number)) | (Uint(number), Id(text)) => is_decimal(text, number.into()),
+        (Id(text), Uint(number)) | (Uint(number), Id(text)) => is_decimal(text, i128::from(number)),
         (Bytes(a), Bytes(b)) => a == b,
         (Time(a), Time(b)) => a == b,
         (Span(a), Span(b)) => a == b,

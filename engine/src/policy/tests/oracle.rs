@@ -194,7 +194,7 @@ fn check(text: &Two, worlds: &[World], functions: &cel::Context<'_, '_>) -> [u64
 #[test]
 fn policies_say_what_the_oracle_says() {
     /// Worlds for one expression.
-    const WORLDS: u64 = 8;
+    const WORLDS: u64 = 10;
     let cases = number("COULIS_CASES", 20_000) / WORLDS;
     let functions = cel::Context::default();
     let seen = std::cell::Cell::new([0; 4]);
