@@ -1,6 +1,6 @@
 //! Expression to bytecode.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     PolicyError,
@@ -192,7 +192,7 @@ impl Emitter<'_> {
         match &expr.kind {
             _ if let Some(from) = place => _ = self.push(Op::Copy { from, to }),
             Kind::Select(of, key) => {
-                let (of, key) = (self.operand(of), self.literal(&Constant::Text(key.clone())));
+                let (of, key) = (self.operand(of), self.literal(&Constant::Text(Arc::clone(key))));
                 self.push(Op::Select { of, key, to });
             }
             Kind::Has(of, key) => match of.kind {
@@ -202,7 +202,7 @@ impl Emitter<'_> {
                     self.push(Op::HasField { field, to });
                 }
                 _ => {
-                    let (of, key) = (self.operand(of), self.literal(&Constant::Text(key.clone())));
+                    let (of, key) = (self.operand(of), self.literal(&Constant::Text(Arc::clone(key))));
                     self.push(Op::Has { of, key, to });
                 }
             },
@@ -212,7 +212,9 @@ impl Emitter<'_> {
             Kind::If(parts) => self.choose(parts, to),
             Kind::List(elements) => {
                 let first = self.free;
-                elements.iter().for_each(|element| self.argument(element));
+                for element in elements {
+                    self.argument(element);
+                }
                 self.push(Op::List { first, len: elements.len() as u16, to });
             }
             Kind::Map(entries) => {

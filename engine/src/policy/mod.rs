@@ -9,6 +9,16 @@
 //! does not admit. This room knows values and names of fields, not events, plans or shards: what a field holds comes
 //! through [`Facts`].
 
+#![allow(
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::float_cmp,
+    clippy::inline_always,
+    reason = "numbers are converted and compared as the language says, behind checks of their range; the few functions \
+              that are always inlined are those of a decision without a run, measured"
+)]
+
 mod check;
 mod constant;
 mod emit;
@@ -218,12 +228,12 @@ impl Policy {
 
     fn variant(&self, classes: Box<[Class]>) -> Result<Arc<Variant>, PolicyError> {
         let variants = self.variants.pin();
+        // Too many: what the values are is then asked when an event comes.
+        let is_general = variants.len() >= VARIANTS_MAX && !variants.contains_key(&classes);
+        let classes = if is_general { vec![Class::Other; classes.len()].into() } else { classes };
         if let Some(variant) = variants.get(&classes) {
             return Ok(Arc::clone(variant));
         }
-        // Too many: what the values are is then asked when an event comes.
-        let general = variants.len() >= VARIANTS_MAX;
-        let classes = if general { classes.iter().map(|_| Class::Other).collect() } else { classes };
         let variant = Arc::new(self.specialised(&classes)?);
         Ok(Arc::clone(variants.get_or_insert(classes, variant)))
     }
@@ -233,7 +243,9 @@ impl Policy {
         let mut keys = split::keys(&mut expr, &self.scope, classes);
         let mut used = Vec::new();
         renumber(&mut expr, &mut used);
-        keys.iter_mut().for_each(|key| renumber(&mut key.value, &mut used));
+        for key in &mut keys {
+            renumber(&mut key.value, &mut used);
+        }
         let program = Arc::new(emit::emit(&expr, &keys, &self.scope)?);
         Ok(Variant { program, used: used.into() })
     }

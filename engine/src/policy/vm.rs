@@ -182,6 +182,7 @@ struct Run<'m, 'r, 'e, F> {
 }
 
 impl<'r, 'e: 'r, F: Facts> Run<'_, 'r, 'e, F> {
+    #[allow(clippy::too_many_lines, reason = "an arm for each instruction")]
     fn run(&mut self, from: usize, work: &mut Work<'r>) -> Val<'r> {
         let mut at = from;
         // Verified: every number is in range, and code goes forward but for loops, which end.

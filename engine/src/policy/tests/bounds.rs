@@ -211,6 +211,21 @@ fn long_and_deep_texts_are_compiled_or_refused() {
     assert!(Policy::new(&[Part::Text(&long)], Budget::default()).is_err());
 }
 
+#[test]
+fn many_kinds_of_readers_share_a_general_program() {
+    let clauses: Vec<_> = (0..8).map(|bit| format!("(vars.b{bit} || event.x == {bit})")).collect();
+    let (policy, event) = (policy(&clauses.join(" && ")), Event::new(r#"{"x":3}"#));
+    for kinds in 0..256_u32 {
+        let names: Vec<_> = (0..8).map(|bit| format!("b{bit}")).collect();
+        let truths =
+            names.iter().zip(0..).map(|(name, bit)| (&**name, Constant::Bool(kinds >> bit & 1 == 1)));
+        let wanted = kinds | 1 << 3 == 255;
+        let decision = decide(&policy, &map(&truths.collect::<Vec<_>>()), &event);
+        assert_eq!(decision == Decision::Admitted, wanted, "{kinds:b}");
+    }
+    assert!(policy.variants.len() <= VARIANTS_MAX + 1);
+}
+
 /// A random operand, mostly of what is there.
 fn operand(random: &mut Random) -> Operand {
     let number = random.below(6) as u16;

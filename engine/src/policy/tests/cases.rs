@@ -244,7 +244,7 @@ fn lines(text: &str) -> impl Iterator<Item = String> {
         kept.push_str(if kept.is_empty() { line.trim_start() } else { line });
         let is_open = kept.matches("\"\"\"").count() % 2 == 1;
         if is_open {
-            kept.push('\n')
+            kept.push('\n');
         }
         (!is_open).then(|| std::mem::take(&mut kept))
     })

@@ -179,13 +179,11 @@ impl<'a> Tape<'a> {
             let value = match (self.below(8), key) {
                 (6, _) => continue,
                 (7, _) => self.scalar(),
-                (_, "n" | "m") => self.pick(&NUMBERS),
-                (_, "s" | "t") => Json::Text(self.pick(&TEXTS).into()),
+                (_, "s" | "t") | (0..3, "user_id") => Json::Text(self.pick(&TEXTS).into()),
+                (_, "n" | "m" | "user_id") => self.pick(&NUMBERS),
                 (_, "l") => self.items(),
                 (_, "f") => Json::Bool(self.below(2) == 0),
                 (_, "o") if depth > 0 => self.object(depth - 1),
-                (0..3, "user_id") => Json::Text(self.pick(&TEXTS).into()),
-                (_, "user_id") => self.pick(&NUMBERS),
                 _ => continue,
             };
             entries.push((key, value));
