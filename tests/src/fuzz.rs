@@ -1,5 +1,7 @@
 //! What must hold for any bytes: run by the fuzzer (`fuzz/`) on random ones, and by the tests on the kept ones.
 
+mod policy;
+
 use std::collections::HashSet;
 
 use coulis::{
@@ -12,6 +14,8 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, SeqAccess, Visitor},
 };
+
+pub use policy::{policy_program, policy_text};
 
 /// Below the depth at which `serde_json` gives up.
 const DEPTH_MAX: usize = 64;

@@ -24,6 +24,16 @@ fn graphql_documents_are_judged_without_a_crash() {
     replay("graphql", fuzz::graphql);
 }
 
+#[test]
+fn policies_are_judged_and_run_without_a_crash() {
+    replay("policy_text", fuzz::policy_text);
+}
+
+#[test]
+fn programs_that_are_verified_end() {
+    replay("policy_program", fuzz::policy_program);
+}
+
 fn replay(target: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
     let kept = fs::read_dir(&folder).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());

@@ -7,8 +7,9 @@ use super::{
     PolicyError,
     constant::Constant,
     function::Function,
-    ir::{Expr, Kind},
+    ir::{Expr, Kind, Position},
     scope::Scope,
+    split::field_path,
     val::Problem,
 };
 
@@ -31,8 +32,20 @@ const ANY: Types = (1 << 12) - 1;
 const NUMBER: Types = INT | UINT | DOUBLE;
 const JSON: Types = NULL | BOOL | NUMBER | TEXT | LIST | MAP;
 
-const NAMES: [&str; 12] =
-    ["null", "bool", "int", "uint", "double", "string", "bytes", "list", "map", "timestamp", "duration", "type"];
+const NAMES: [&str; 12] = [
+    "null",
+    "bool",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bytes",
+    "list",
+    "map",
+    "timestamp",
+    "duration",
+    "type",
+];
 
 /// Checks that `expr` can be a bool, and that all parts of it can be what they are used as.
 pub(super) fn check(expr: &Expr, scope: &Scope) -> Result<(), PolicyError> {
@@ -45,13 +58,14 @@ pub(super) fn check(expr: &Expr, scope: &Scope) -> Result<(), PolicyError> {
 }
 
 fn types(expr: &Expr, scope: &Scope) -> Result<Types, PolicyError> {
-    for part in expr.parts() {
-        types(part, scope)?;
-    }
-    let of = |part: &Expr| types(part, scope);
-    let wrong = |message: String| Err(PolicyError::new(expr.at, message));
+    // Of each part once: asked again where they are used, deep texts would take for ever.
+    let parts = expr.parts();
+    let of = parts.iter().map(|part| types(part, scope)).collect::<Result<Vec<_>, _>>()?;
+    let wrong = |at: Position, message: String| Err(PolicyError::new(at, message));
     Ok(match &expr.kind {
-        Kind::Literal(Constant::Error(Problem::Pattern)) => return wrong(Problem::Pattern.to_string()),
+        Kind::Literal(Constant::Error(Problem::Pattern)) => {
+            return wrong(expr.at, Problem::Pattern.to_string());
+        }
         Kind::Literal(constant) => literal(constant),
         Kind::Root(root) if scope.name(*root) == "event" || scope.name(*root) == "before" => MAP,
         Kind::Root(_) | Kind::Local(_) | Kind::Known(_) => ANY,
@@ -59,53 +73,46 @@ fn types(expr: &Expr, scope: &Scope) -> Result<Types, PolicyError> {
             if let Kind::Root(root) = map.kind
                 && !scope.may_have(root, field)
             {
-                return wrong(format!("`{}` has no field `{field}`", scope.name(root)));
+                return wrong(expr.at, format!("`{}` has no field `{field}`", scope.name(root)));
             }
-            let types = of(map)?;
-            if types & MAP == 0 {
-                return wrong(format!("a field of {}, not of a map", list(types)));
+            if of[0] & MAP == 0 {
+                return wrong(expr.at, format!("a field of {}, not of a map", list(of[0])));
             }
+            let is_event = |part: &Expr| matches!(part.kind, Kind::Root(root) if !scope.is_known(root));
             match &expr.kind {
                 Kind::Has(..) => BOOL,
-                _ if map.any(&mut |part| matches!(part.kind, Kind::Root(root) if !scope.is_known(root))) => JSON,
+                _ if field_path(expr).is_some() && map.any(&mut { is_event }) => JSON,
                 _ => ANY,
             }
         }
-        Kind::And(parts) | Kind::Or(parts) => {
-            for part in parts {
-                let types = of(part)?;
-                if types & BOOL == 0 {
-                    return Err(PolicyError::new(part.at, format!("a bool is needed, this is {}", list(types))));
-                }
+        Kind::And(_) | Kind::Or(_) => match parts.iter().zip(of).find(|(_, types)| types & BOOL == 0) {
+            Some((part, types)) => {
+                return wrong(part.at, format!("a bool is needed, this is {}", list(types)));
             }
-            BOOL
-        }
-        Kind::If(parts) => {
-            let [condition, then, otherwise] = &**parts;
-            if of(condition)? & BOOL == 0 {
-                return Err(PolicyError::new(condition.at, "a condition is a bool"));
-            }
-            of(then)? | of(otherwise)?
-        }
+            None => BOOL,
+        },
+        Kind::If(_) if of[0] & BOOL == 0 => return wrong(parts[0].at, "a condition is a bool".into()),
+        Kind::If(_) => of[1] | of[2],
         Kind::List(_) => LIST,
         Kind::Map(_) => MAP,
-        Kind::Fold(fold) => {
-            let types = of(&fold.range)?;
-            if types & (LIST | MAP) == 0 {
-                return Err(PolicyError::new(fold.range.at, format!("a list is needed, this is {}", list(types))));
-            }
-            of(&fold.init)?
+        Kind::Fold(_) if of[0] & (LIST | MAP) == 0 => {
+            return wrong(parts[0].at, format!("a list is needed, this is {}", list(of[0])));
         }
-        Kind::Call(function, arguments) => {
-            let arguments = arguments.iter().map(of).collect::<Result<Vec<_>, _>>()?;
-            let result = match *arguments {
+        // What is collected is of the type that it begins with; what is counted is compared at the end.
+        Kind::Fold(fold) if fold.result.kind == Kind::Local(fold.accu) => of[1],
+        Kind::Fold(_) => of[of.len() - 1],
+        Kind::Call(function, _) => {
+            let result = match *of {
                 [a] => unary(*function, a),
                 [a, b] => binary(*function, a, b),
                 _ => ANY,
             };
             if result == 0 {
-                let arguments: Vec<_> = arguments.into_iter().map(list).collect();
-                return wrong(format!("`{}` does not take {}", function.name(), arguments.join(" and ")));
+                let names: Vec<_> = of.into_iter().map(list).collect();
+                return wrong(
+                    expr.at,
+                    format!("`{}` does not take {}", function.name(), names.join(" and ")),
+                );
             }
             result
         }
@@ -131,7 +138,8 @@ fn literal(constant: &Constant) -> Types {
 }
 
 fn list(types: Types) -> String {
-    let names: Vec<_> = NAMES.iter().enumerate().filter(|(bit, _)| types >> bit & 1 == 1).map(|(_, name)| *name).collect();
+    let names: Vec<_> =
+        NAMES.iter().enumerate().filter(|(bit, _)| types >> bit & 1 == 1).map(|(_, name)| *name).collect();
     names.join(" or ")
 }
 
@@ -161,8 +169,8 @@ fn unary(function: Function, a: Types) -> Types {
 
 fn binary(function: Function, a: Types, b: Types) -> Types {
     use Function::{
-        Add, Contains, Divide, EndsWith, Equal, Get, Greater, GreaterEqual, In, Index, Less, LessEqual, Matches,
-        Multiply, NotEqual, Remainder, StartsWith, Subtract,
+        Add, Contains, Divide, EndsWith, Equal, Get, Greater, GreaterEqual, In, Index, Less, LessEqual,
+        Matches, Multiply, NotEqual, Remainder, StartsWith, Subtract,
     };
     let same = a & b;
     match function {

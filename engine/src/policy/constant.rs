@@ -10,7 +10,8 @@ use regex::{Regex, RegexBuilder};
 
 use super::{
     time::{Span, Time},
-    val::{Problem, Val},
+    val::{DEPTH_MAX, Problem, Val},
+    work::Work,
 };
 use crate::value::Value;
 
@@ -103,7 +104,18 @@ impl Constant {
 
     /// A copy of a value that outlives its run.
     pub fn keep(value: Val<'_>, arena: &Bump) -> Self {
-        match value {
+        Self::keep_within(value, &mut Work { arena, steps: u32::MAX }, DEPTH_MAX).unwrap_or_else(Self::Error)
+    }
+
+    /// The same within a budget: what a run shares within a value is copied each time that it occurs.
+    pub(super) fn keep_within<'a>(
+        value: Val<'a>,
+        work: &mut Work<'a>,
+        depth: usize,
+    ) -> Result<Self, Problem> {
+        work.spend(1)?;
+        work.look_at(value.bytes().map_or(0, <[u8]>::len))?;
+        Ok(match value {
             Val::Null => Self::Null,
             Val::Bool(truth) => Self::Bool(truth),
             Val::Int(number) => Self::Int(number),
@@ -116,23 +128,26 @@ impl Constant {
             Val::Span(span) => Self::Span(span),
             Val::Type(name) => Self::Type(name),
             Val::Pattern(pattern) => Self::Pattern(Arc::new(pattern.clone())),
-            Val::Error(problem) => Self::Error(problem),
-            Val::Unread | Val::Chain(_) => Self::Error(Problem::NoSuchOverload),
+            Val::Error(problem) => return Err(problem),
+            Val::Unread | Val::Chain(_) => return Err(Problem::NoSuchOverload),
             Val::List(_) | Val::Items(_) | Val::Array(_) => {
+                let depth = depth.checked_sub(1).ok_or(Problem::Steps)?;
                 let (mut kept, mut elements) = (Vec::new(), value.elements());
-                while let Some(element) = elements.as_mut().and_then(|elements| elements.next(arena)) {
-                    kept.push(Self::keep(element, arena));
+                while let Some(element) = elements.as_mut().and_then(|elements| elements.next(work.arena)) {
+                    kept.push(Self::keep_within(element, work, depth)?);
                 }
                 Self::List(kept.into())
             }
             Val::Map(_) | Val::Entries(_) | Val::Object(_) => {
+                let depth = depth.checked_sub(1).ok_or(Problem::Steps)?;
                 let (mut kept, mut entries) = (Vec::new(), value.entries());
-                while let Some((key, value)) = entries.as_mut().and_then(|entries| entries.next(arena)) {
-                    kept.push((Self::keep(key, arena), Self::keep(value, arena)));
+                while let Some((key, value)) = entries.as_mut().and_then(|entries| entries.next(work.arena)) {
+                    let key = Self::keep_within(key, work, depth)?;
+                    kept.push((key, Self::keep_within(value, work, depth)?));
                 }
                 Self::Map(kept.into())
             }
-        }
+        })
     }
 
     /// What kind of constant this is, for telling and hashing.

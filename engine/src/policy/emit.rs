@@ -1,6 +1,6 @@
 //! Expression to bytecode.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     PolicyError,
@@ -98,8 +98,12 @@ impl Emitter<'_> {
         for part in parts {
             let before = self.free;
             let op = match (self.test(part), and) {
-                (Some((function, field, constant)), true) => Op::AndTest { function, field, constant, to, end: 0 },
-                (Some((function, field, constant)), false) => Op::OrTest { function, field, constant, to, end: 0 },
+                (Some((function, field, constant)), true) => {
+                    Op::AndTest { function, field, constant, to, end: 0 }
+                }
+                (Some((function, field, constant)), false) => {
+                    Op::OrTest { function, field, constant, to, end: 0 }
+                }
                 (None, true) => Op::And { value: self.operand(part), to, end: 0 },
                 (None, false) => Op::Or { value: self.operand(part), to, end: 0 },
             };
@@ -178,7 +182,7 @@ impl Emitter<'_> {
         match &expr.kind {
             _ if let Some(from) = place => _ = self.push(Op::Copy { from, to }),
             Kind::Select(of, key) => {
-                let (of, key) = (self.operand(of), self.literal(&Constant::Text(key.clone())));
+                let (of, key) = (self.operand(of), self.literal(&Constant::Text(Arc::clone(key))));
                 self.push(Op::Select { of, key, to });
             }
             Kind::Has(of, key) => match of.kind {
@@ -188,7 +192,7 @@ impl Emitter<'_> {
                     self.push(Op::HasField { field, to });
                 }
                 _ => {
-                    let (of, key) = (self.operand(of), self.literal(&Constant::Text(key.clone())));
+                    let (of, key) = (self.operand(of), self.literal(&Constant::Text(Arc::clone(key))));
                     self.push(Op::Has { of, key, to });
                 }
             },
@@ -198,7 +202,9 @@ impl Emitter<'_> {
             Kind::If(parts) => self.choose(parts, to),
             Kind::List(elements) => {
                 let first = self.free;
-                elements.iter().for_each(|element| self.argument(element));
+                for element in elements {
+                    self.argument(element);
+                }
                 self.push(Op::List { first, len: elements.len() as u16, to });
             }
             Kind::Map(entries) => {

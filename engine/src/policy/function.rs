@@ -3,18 +3,12 @@
 //! Specification: github.com/google/cel-spec, doc/langdef.md, "List of Standard Definitions". All take one or two
 //! values. An argument that is no value is the result.
 
-use std::fmt::Write as _;
-
-use bumpalo::{Bump, collections::String as ArenaText};
-
 use super::{
     constant::{Constant, Pattern},
     time::{Part, Span, Time},
-    val::{Problem, Val, compare, copy_text, equal},
+    val::{Problem, Val, compare, equal},
+    work::Work,
 };
-
-/// Bytes that cost one step where a function looks at all of them.
-const BYTES_A_STEP: usize = 64;
 
 /// A function or operator; strict: an argument without a value makes it have none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,39 +45,6 @@ pub enum Function {
     Type,
     Uint,
     Get(Part),
-}
-
-/// What a run may still spend, and where it puts what it makes.
-#[derive(Debug)]
-pub(super) struct Work<'a> {
-    /// Takes texts and lists.
-    pub(super) arena: &'a Bump,
-    /// Steps that are left.
-    pub(super) steps: u32,
-}
-
-impl<'a> Work<'a> {
-    /// Spends steps for `bytes` that are looked at.
-    fn look_at(&mut self, bytes: usize) -> Result<(), Problem> {
-        self.spend((bytes / BYTES_A_STEP) as u32)
-    }
-
-    /// Spends `steps`.
-    pub(super) fn spend(&mut self, steps: u32) -> Result<(), Problem> {
-        self.steps = self.steps.checked_sub(steps).ok_or(Problem::Steps)?;
-        Ok(())
-    }
-
-    fn text(&self, text: &str) -> Val<'a> {
-        copy_text(self.arena, text)
-    }
-
-    /// Puts values into the arena.
-    pub(super) fn list(&self, values: impl ExactSizeIterator<Item = Val<'a>>) -> Result<&'a [Val<'a>], Problem> {
-        let room = self.arena.try_alloc_slice_fill_copy(values.len(), Val::Null).map_err(|_| Problem::Memory)?;
-        room.iter_mut().zip(values).for_each(|(place, value)| *place = value);
-        Ok(room)
-    }
 }
 
 impl Function {
@@ -268,14 +229,13 @@ impl Function {
 
     fn try_binary<'a>(self, a: Val<'a>, b: Val<'a>, work: &mut Work<'a>) -> Result<Val<'a>, Problem> {
         use std::cmp::Ordering::{Greater, Less};
-        let order = || compare(a, b).map_or_else(|| unordered(a, b), |order| Ok(Some(order)));
         Ok(Val::Bool(match self {
-            Self::Equal => self.equal(a, b, work)?,
-            Self::NotEqual => !self.equal(a, b, work)?,
-            Self::Less => order()? == Some(Less),
-            Self::LessEqual => order()?.is_some_and(|order| order != Greater),
-            Self::Greater => order()? == Some(Greater),
-            Self::GreaterEqual => order()?.is_some_and(|order| order != Less),
+            Self::Equal => equal(a, b, work)?,
+            Self::NotEqual => !equal(a, b, work)?,
+            Self::Less => order(a, b, work)? == Some(Less),
+            Self::LessEqual => order(a, b, work)?.is_some_and(|order| order != Greater),
+            Self::Greater => order(a, b, work)? == Some(Greater),
+            Self::GreaterEqual => order(a, b, work)?.is_some_and(|order| order != Less),
             Self::In => is_in(a, b, work)?,
             Self::StartsWith | Self::EndsWith | Self::Contains => self.texts(a, b, work)?,
             Self::Matches => matches(a, b, work)?,
@@ -288,25 +248,13 @@ impl Function {
         }))
     }
 
-    fn equal(self, a: Val<'_>, b: Val<'_>, work: &mut Work<'_>) -> Result<bool, Problem> {
-        if let (Some(a), Some(b)) = (a.text(), b.text()) {
-            return Ok(a == b);
-        }
-        if let (Some(a), Some(b)) = (a.len(), b.len()) {
-            work.spend(a.max(b) as u32)?;
-        }
-        Ok(equal(a, b, work.arena))
-    }
-
     fn texts(self, a: Val<'_>, b: Val<'_>, work: &mut Work<'_>) -> Result<bool, Problem> {
         let (Some(text), Some(part)) = (a.text(), b.text()) else { return Err(Problem::NoSuchOverload) };
+        work.look_at(if self == Self::Contains { text.len() } else { part.len() })?;
         Ok(match self {
             Self::StartsWith => text.starts_with(part),
             Self::EndsWith => text.ends_with(part),
-            _ => {
-                work.look_at(text.len())?;
-                text.contains(part)
-            }
+            _ => text.contains(part),
         })
     }
 
@@ -348,7 +296,9 @@ impl Function {
             (Length(span), Moment(time)) if self == Self::Add => {
                 Time::from_nanos(time.nanos() + span.nanos()).map(Moment)
             }
-            (Moment(a), Moment(b)) if self == Self::Subtract => Span::from_nanos(a.nanos() - b.nanos()).map(Length),
+            (Moment(a), Moment(b)) if self == Self::Subtract => {
+                Span::from_nanos(a.nanos() - b.nanos()).map(Length)
+            }
             (Length(a), Length(b)) => match self {
                 Self::Add => Span::from_nanos(a.nanos() + b.nanos()).map(Length),
                 Self::Subtract => Span::from_nanos(a.nanos() - b.nanos()).map(Length),
@@ -377,10 +327,16 @@ fn part(name: &str) -> Option<Part> {
     })
 }
 
-/// Values without an order: a NaN compares with no number; everything else has no such overload.
-fn unordered(a: Val<'_>, b: Val<'_>) -> Result<Option<std::cmp::Ordering>, Problem> {
+/// The order of two values. A NaN has none with any number; what has none otherwise has no such overload.
+fn order(a: Val<'_>, b: Val<'_>, work: &mut Work<'_>) -> Result<Option<std::cmp::Ordering>, Problem> {
+    if let (Some(a), Some(b)) = (a.bytes(), b.bytes()) {
+        work.look_at(a.len().min(b.len()))?;
+    }
     let is_number = |value| matches!(value, Val::Int(_) | Val::Uint(_) | Val::Double(_));
-    if is_number(a) && is_number(b) { Ok(None) } else { Err(Problem::NoSuchOverload) }
+    match compare(a, b) {
+        None if !(is_number(a) && is_number(b)) => Err(Problem::NoSuchOverload),
+        order => Ok(order),
+    }
 }
 
 fn size(a: Val<'_>, work: &mut Work<'_>) -> Result<usize, Problem> {
@@ -390,7 +346,7 @@ fn size(a: Val<'_>, work: &mut Work<'_>) -> Result<usize, Problem> {
     }
     match a {
         Val::Bytes(bytes) => Ok(bytes.len()),
-        _ => a.len().ok_or(Problem::NoSuchOverload),
+        _ => work.len(a)?.ok_or(Problem::NoSuchOverload),
     }
 }
 
@@ -398,7 +354,7 @@ fn is_in<'a>(a: Val<'a>, b: Val<'a>, work: &mut Work<'a>) -> Result<bool, Proble
     if let Some(mut elements) = b.elements() {
         while let Some(element) = elements.next(work.arena) {
             work.spend(1)?;
-            if equal(a, element, work.arena) {
+            if equal(a, element, work)? {
                 return Ok(true);
             }
         }
@@ -407,7 +363,7 @@ fn is_in<'a>(a: Val<'a>, b: Val<'a>, work: &mut Work<'a>) -> Result<bool, Proble
     if b.entries().is_none() {
         return Err(Problem::NoSuchOverload);
     }
-    work.spend(b.len().unwrap_or(0) as u32)?;
+    work.spend(b.len().unwrap_or(0))?;
     Ok(b.get(a, work.arena).is_some())
 }
 
@@ -427,7 +383,7 @@ fn matches(a: Val<'_>, b: Val<'_>, work: &mut Work<'_>) -> Result<bool, Problem>
 
 fn index<'a>(a: Val<'a>, b: Val<'a>, work: &mut Work<'a>) -> Result<Val<'a>, Problem> {
     if a.entries().is_some() {
-        work.spend(a.len().unwrap_or(0) as u32)?;
+        work.spend(a.len().unwrap_or(0))?;
         return a.get(b, work.arena).ok_or(Problem::NoSuchKey);
     }
     let Some(mut elements) = a.elements() else { return Err(Problem::NoSuchOverload) };
@@ -438,8 +394,9 @@ fn index<'a>(a: Val<'a>, b: Val<'a>, work: &mut Work<'a>) -> Result<Val<'a>, Pro
         Val::Double(_) => None,
         _ => return Err(Problem::NoSuchOverload),
     };
-    let at = at.filter(|at| a.len().is_some_and(|len| *at < len)).ok_or(Problem::OutOfBounds)?;
-    work.spend(at as u32)?;
+    let len = work.len(a)?.unwrap_or(0);
+    let at = at.filter(|at| *at < len).ok_or(Problem::OutOfBounds)?;
+    work.spend(at)?;
     for _ in 0..at {
         elements.next(work.arena);
     }
@@ -447,28 +404,33 @@ fn index<'a>(a: Val<'a>, b: Val<'a>, work: &mut Work<'a>) -> Result<Val<'a>, Pro
 }
 
 fn concatenate<'a>(a: Val<'a>, b: Val<'a>, work: &mut Work<'a>) -> Result<Val<'a>, Problem> {
-    if let (Some(left), Some(right)) = (a.text(), b.text()) {
+    if let (Some(left), Some(right)) = (a.bytes(), b.bytes()) {
+        let is_text = a.text().is_some();
+        if is_text != b.text().is_some() {
+            return Err(Problem::NoSuchOverload);
+        }
         work.look_at(left.len() + right.len())?;
-        let room = work.arena.try_alloc_slice_fill_copy(left.len() + right.len(), 0).map_err(|_| Problem::Memory)?;
-        room[..left.len()].copy_from_slice(left.as_bytes());
-        room[left.len()..].copy_from_slice(right.as_bytes());
-        return std::str::from_utf8(room).map(Val::Text).map_err(|_| Problem::Conversion);
-    }
-    if let (Val::Bytes(left), Val::Bytes(right)) = (a, b) {
-        work.look_at(left.len() + right.len())?;
-        let room = work.arena.try_alloc_slice_fill_copy(left.len() + right.len(), 0).map_err(|_| Problem::Memory)?;
+        let room = work.room(left.len() + right.len(), 0)?;
         room[..left.len()].copy_from_slice(left);
         room[left.len()..].copy_from_slice(right);
-        return Ok(Val::Bytes(room));
+        return if is_text {
+            std::str::from_utf8(room).map(Val::Text).map_err(|_| Problem::Conversion)
+        } else {
+            Ok(Val::Bytes(room))
+        };
     }
     let (Some(mut left), Some(mut right)) = (a.elements(), b.elements()) else {
         return Err(Problem::NoSuchOverload);
     };
     let len = a.len().unwrap_or(0) + b.len().unwrap_or(0);
-    work.spend(len as u32)?;
+    work.spend(len)?;
     let arena = work.arena;
     let next = |_| left.next(arena).or_else(|| right.next(arena)).unwrap_or(Val::Null);
-    work.list((0..len).map(next)).map(Val::List)
+    let joined = work.list((0..len).map(next))?;
+    match joined.iter().find_map(Val::problem) {
+        Some(problem) => Err(problem),
+        None => Ok(Val::List(joined)),
+    }
 }
 
 fn to_bool(a: Val<'_>) -> Result<Val<'_>, Problem> {
@@ -523,22 +485,20 @@ fn to_text<'a>(a: Val<'a>, work: &mut Work<'a>) -> Result<Val<'a>, Problem> {
     if let Some(text) = a.text() {
         return Ok(Val::Text(text));
     }
-    let mut text = ArenaText::new_in(work.arena);
-    let written = match a {
+    let text = match a {
         Val::Bytes(bytes) => {
             work.look_at(bytes.len())?;
             return std::str::from_utf8(bytes).map(Val::Text).map_err(|_| Problem::Conversion);
         }
         Val::Bool(truth) => return Ok(Val::Text(if truth { "true" } else { "false" })),
-        Val::Int(number) => write!(text, "{number}"),
-        Val::Uint(number) => write!(text, "{number}"),
-        Val::Double(number) => return Ok(work.text(&double_text(number))),
-        Val::Time(time) => write!(text, "{time}"),
-        Val::Span(span) => write!(text, "{span}"),
+        Val::Int(number) => number.to_string(),
+        Val::Uint(number) => number.to_string(),
+        Val::Double(number) => double_text(number),
+        Val::Time(time) => time.to_string(),
+        Val::Span(span) => span.to_string(),
         _ => return Err(Problem::NoSuchOverload),
     };
-    written.map_err(|_| Problem::Memory)?;
-    Ok(Val::Text(text.into_bump_str()))
+    Ok(work.text(&text))
 }
 
 /// The shortest text that reads back as the same double; powers of ten from 21 up and below -6 with an exponent.

@@ -9,6 +9,16 @@
 //! does not admit. This room knows values and names of fields, not events, plans or shards: what a field holds comes
 //! through [`Facts`].
 
+#![allow(
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::float_cmp,
+    clippy::inline_always,
+    reason = "numbers are converted and compared as the language says, behind checks of their range; the few functions \
+              that are always inlined are those of a decision without a run, measured"
+)]
+
 mod check;
 mod constant;
 mod emit;
@@ -28,11 +38,13 @@ mod time;
 mod tree;
 mod val;
 mod vm;
+mod work;
 
 /// Memory for what runs make, taken in pieces and given back at once.
 pub use bumpalo::Bump as Arena;
 pub use constant::{Constant, Pattern};
 pub use evaluate::{Expression, evaluate};
+pub use function::Function;
 pub use ir::Position;
 pub use program::{Attribute, Field, KEYS_MAX, Key, Op, Operand, Program, Root, Unverified, Verified};
 pub use scalar::Scalar;
@@ -46,10 +58,10 @@ use std::{fmt, sync::Arc};
 use bumpalo::Bump;
 
 use self::{
-    function::Work,
     ir::{Expr, Kind},
     scope::Scope,
     split::{Class, Known},
+    work::Work,
 };
 
 /// Programs that one policy keeps, one for each combination of kinds of known values; more share a general one.
@@ -184,14 +196,21 @@ impl Policy {
     ///
     /// # Errors
     /// What the context and the variables alone decide has no value, so that no event could ever be admitted.
-    pub fn specialise(&self, context: &Constant, arguments: &Constant, variables: &Constant) -> Result<Predicate, PolicyError> {
+    pub fn specialise(
+        &self,
+        context: &Constant,
+        arguments: &Constant,
+        variables: &Constant,
+    ) -> Result<Predicate, PolicyError> {
         let row = self.row(&[context.clone(), arguments.clone(), variables.clone()]);
         for clause in self.clauses() {
-            if let Kind::Known(place) = clause.kind
-                && let Some(Constant::Error(problem)) = row.get(usize::from(place))
-            {
-                return Err(PolicyError::new(clause.at, problem.to_string()));
-            }
+            let Kind::Known(place) = clause.kind else { continue };
+            let problem = match row.get(usize::from(place)) {
+                None | Some(Constant::Bool(_)) => continue,
+                Some(Constant::Error(problem)) => *problem,
+                Some(_) => Problem::NoSuchOverload,
+            };
+            return Err(PolicyError::new(clause.at, problem.to_string()));
         }
         self.predicate(&row)
     }
@@ -256,23 +275,24 @@ impl Policy {
 
     fn variant(&self, classes: Box<[Class]>) -> Result<Arc<Variant>, PolicyError> {
         let variants = self.variants.pin();
+        // Too many: what the values are is then asked when an event comes.
+        let is_general = variants.len() >= VARIANTS_MAX && !variants.contains_key(&classes);
+        let classes = if is_general { vec![Class::Other; classes.len()].into() } else { classes };
         if let Some(variant) = variants.get(&classes) {
             return Ok(Arc::clone(variant));
         }
-        // Too many: what the values are is then asked when an event comes.
-        let general = variants.len() >= VARIANTS_MAX;
-        let classes = if general { classes.iter().map(|_| Class::Other).collect() } else { classes };
         let variant = Arc::new(self.specialised(&classes)?);
         Ok(Arc::clone(variants.get_or_insert(classes, variant)))
     }
 
     fn specialised(&self, classes: &[Class]) -> Result<Variant, PolicyError> {
         let mut expr = split::fold(&self.residual, classes);
-        let keys = split::keys(&mut expr, &self.scope, classes);
+        let mut keys = split::keys(&mut expr, &self.scope, classes);
         let mut used = Vec::new();
-        let mut keys = keys;
         renumber(&mut expr, &mut used);
-        keys.iter_mut().for_each(|key| renumber(&mut key.value, &mut used));
+        for key in &mut keys {
+            renumber(&mut key.value, &mut used);
+        }
         let program = Arc::new(emit::emit(&expr, &keys, &self.scope)?);
         Ok(Variant { program, used: used.into() })
     }
@@ -291,13 +311,20 @@ fn renumber(expr: &mut Expr, used: &mut Vec<u16>) {
 }
 
 /// Runs a program to its end and keeps the value.
-fn value_of(program: &Verified, row: &[Constant], facts: &impl Facts, arena: &Bump, budget: Budget) -> Constant {
-    arena.set_allocation_limit(Some(budget.bytes));
+fn value_of(
+    program: &Verified,
+    row: &[Constant],
+    facts: &impl Facts,
+    arena: &Bump,
+    budget: Budget,
+) -> Constant {
     let mut reading = Reading::new(program, facts, arena);
+    arena.set_allocation_limit(Some(arena.allocated_bytes() + budget.bytes));
     let mut work = Work { arena, steps: budget.steps };
     let value = vm::run(program, 0, row, &mut reading, &mut work);
+    let kept = Constant::keep_within(value, &mut work, val::DEPTH_MAX);
     arena.set_allocation_limit(None);
-    Constant::keep(value, arena)
+    kept.unwrap_or_else(Constant::Error)
 }
 
 /// Where runs put what they make. One for a thread, used again and again: a run that makes nothing allocates nothing.
@@ -305,10 +332,16 @@ fn value_of(program: &Verified, row: &[Constant], facts: &impl Facts, arena: &Bu
 pub struct Scratch(Bump);
 
 impl Scratch {
+    /// Bytes that are kept from one run to the next.
+    const KEPT_MAX: usize = 1 << 16;
+
     /// Gives back what the last run made.
     fn clear(&mut self) {
-        if self.0.allocated_bytes() > 0 {
-            self.0.reset();
+        match self.0.allocated_bytes() {
+            0 => {}
+            1..=Self::KEPT_MAX => self.0.reset(),
+            // Else the budget of the next run would depend on what this one needed.
+            _ => self.0 = Bump::new(),
         }
     }
 }
@@ -361,6 +394,11 @@ impl std::hash::Hash for Predicate {
 }
 
 impl Predicate {
+    /// A program with this row, if the row is as long as the program needs.
+    pub fn new(program: Arc<Verified>, row: Arc<[Constant]>, budget: Budget) -> Option<Self> {
+        (row.len() >= program.row()).then_some(Self { program, row, budget })
+    }
+
     /// The program, which many predicates share.
     pub fn program(&self) -> &Arc<Verified> {
         &self.program
@@ -396,7 +434,7 @@ impl Predicate {
             Ok(false) => return Decision::Denied,
             Err(at) => at,
         };
-        scratch.0.set_allocation_limit(Some(self.budget.bytes));
+        scratch.0.set_allocation_limit(Some(scratch.0.allocated_bytes() + self.budget.bytes));
         let mut work = Work { arena: &scratch.0, steps: self.budget.steps };
         let decision = match vm::run(&self.program, from, &self.row, reading, &mut work) {
             Val::Bool(true) => Decision::Admitted,

@@ -3,10 +3,12 @@
 //! Macros come expanded. Names are resolved here: a variable of a comprehension, a binding (the longest dotted name
 //! that is one), a type, or an error with its position.
 
-use std::sync::Arc;
+use std::{sync::Arc, thread};
 
 use cel::{
-    common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr as Ast, IdedExpr, LiteralValue, SourceInfo, operators},
+    common::ast::{
+        CallExpr, ComprehensionExpr, EntryExpr, Expr as Ast, IdedExpr, LiteralValue, SourceInfo, operators,
+    },
     parser::Parser,
 };
 
@@ -19,11 +21,33 @@ use super::{
     val::Problem,
 };
 
-/// Nesting of a policy's text.
+/// Nesting of a policy's brackets.
 const DEPTH_MAX: u16 = 96;
+
+/// Nesting of what is made of it, where a macro is several levels and so is `a.b.c`: the passes behind this recurse.
+const LEVELS_MAX: usize = 200;
+
+/// Bytes of a policy's text.
+const TEXT_MAX: usize = 1 << 16;
+
+/// The front end recurses over chains such as `a.b.c` and `1 + 1 + 1` as long as the text: room for the longest.
+const STACK: usize = 1 << 28;
 
 /// Reads `text`, the part with this number; names mean what `scope` says.
 pub(super) fn parse(text: &str, part: u16, scope: &Scope) -> Result<Expr, PolicyError> {
+    let refuse = |why: &str| PolicyError::new(Position { part, line: 1, column: 1 }, why);
+    if text.len() > TEXT_MAX {
+        return Err(refuse(&format!("longer than {TEXT_MAX} bytes")));
+    }
+    thread::scope(|threads| {
+        let reader =
+            thread::Builder::new().stack_size(STACK).spawn_scoped(threads, || read(text, part, scope));
+        // A panic of the front end is a text that cannot be read.
+        reader.ok().and_then(|reader| reader.join().ok()).unwrap_or_else(|| Err(refuse("cannot be read")))
+    })
+}
+
+fn read(text: &str, part: u16, scope: &Scope) -> Result<Expr, PolicyError> {
     let parser = Parser::new().max_recursion_depth(DEPTH_MAX).enable_ident_escape_syntax(true);
     let (tree, source) = parser.parse_with_source_info(text).map_err(|errors| {
         errors.errors.first().map_or_else(
@@ -35,30 +59,56 @@ pub(super) fn parse(text: &str, part: u16, scope: &Scope) -> Result<Expr, Policy
             },
         )
     })?;
-    Reader { scope, part, source: &source, locals: Vec::new(), next_local: 0 }.expr(tree)
+    let mut places = Vec::with_capacity(text.len() + 1);
+    let mut here = (1, 1);
+    for char in text.chars() {
+        places.resize(places.len() + char.len_utf8(), here);
+        here = if char == '\n' { (here.0 + 1, 1) } else { (here.0, here.1 + 1) };
+    }
+    places.push(here);
+    Reader { scope, part, source: &source, places, locals: Vec::new(), next_local: 0, level: 0 }.expr(tree)
 }
 
 struct Reader<'a> {
     scope: &'a Scope,
     part: u16,
     source: &'a SourceInfo,
+    /// Line and column of each byte, and of the end.
+    places: Vec<(u32, u32)>,
     /// Variables that are visible, the innermost last.
     locals: Vec<(String, Local)>,
     next_local: Local,
+    /// How deep what is read stands.
+    level: usize,
 }
 
 impl Reader<'_> {
     fn expr(&mut self, tree: IdedExpr) -> Result<Expr, PolicyError> {
+        self.level += 1;
+        let expr = self.expr_here(tree);
+        self.level -= 1;
+        expr
+    }
+
+    fn expr_here(&mut self, tree: IdedExpr) -> Result<Expr, PolicyError> {
         let at = self.position(tree.id);
+        if self.level > LEVELS_MAX {
+            return Err(PolicyError::new(at, format!("nested deeper than {LEVELS_MAX} levels")));
+        }
         let kind = match tree.expr {
             Ast::Literal(literal) => Kind::Literal(constant(&literal)),
             Ast::Ident(name) => return self.name(&[&name], at),
             Ast::Select(select) if !select.test => {
                 let whole = IdedExpr { id: tree.id, expr: Ast::Select(select) };
-                if let Some(segments) = segments(&whole) {
-                    return self.name(&segments, at);
+                if let Some((id, segments)) = segments(&whole) {
+                    if segments.len() > LEVELS_MAX {
+                        return Err(PolicyError::new(at, format!("nested deeper than {LEVELS_MAX} levels")));
+                    }
+                    return self.name(&segments, self.position(id));
                 }
-                let Ast::Select(select) = whole.expr else { return Err(PolicyError::new(at, "cannot be read")) };
+                let Ast::Select(select) = whole.expr else {
+                    return Err(PolicyError::new(at, "cannot be read"));
+                };
                 Kind::Select(Box::new(self.expr(*select.operand)?), select.field.into())
             }
             Ast::Select(select) => Kind::Has(Box::new(self.expr(*select.operand)?), select.field.into()),
@@ -76,7 +126,10 @@ impl Reader<'_> {
             }
             Ast::Comprehension(comprehension) => Kind::Fold(Box::new(self.fold(*comprehension)?)),
             Ast::Struct(message) => {
-                return Err(PolicyError::new(at, format!("messages are not known here: `{}`", message.type_name)));
+                return Err(PolicyError::new(
+                    at,
+                    format!("messages are not known here: `{}`", message.type_name),
+                ));
             }
             Ast::Unspecified => return Err(PolicyError::new(at, "cannot be read")),
         };
@@ -95,12 +148,15 @@ impl Reader<'_> {
             return Ok(logic(name == operators::LOGICAL_AND, arguments, at));
         }
         if name == operators::CONDITIONAL {
-            let parts = <[Expr; 3]>::try_from(arguments).map_err(|_| PolicyError::new(at, "three parts needed"))?;
+            let parts =
+                <[Expr; 3]>::try_from(arguments).map_err(|_| PolicyError::new(at, "three parts needed"))?;
             return Ok(Expr::new(Kind::If(Box::new(parts)), at));
         }
         match Function::named(name, receiver, arguments.len()) {
             Some(function) => Ok(Expr::call(function, arguments, at)),
-            None => self.scope.unknown(format!("no function `{name}` with {} arguments", arguments.len()), at),
+            None => {
+                self.scope.unknown(format!("no function `{name}` with {} arguments", arguments.len()), at)
+            }
         }
     }
 
@@ -162,12 +218,9 @@ impl Reader<'_> {
     }
 
     fn position(&self, id: u64) -> Position {
-        let mut at = Position { part: self.part, line: 1, column: 1 };
         let start = self.source.offset_for(id).map_or(0, |(start, _)| start as usize);
-        for (_, char) in self.source.source.char_indices().take_while(|(byte, _)| *byte < start) {
-            (at.line, at.column) = if char == '\n' { (at.line + 1, 1) } else { (at.line, at.column + 1) };
-        }
-        at
+        let (line, column) = self.places[start.min(self.places.len() - 1)];
+        Position { part: self.part, line, column }
     }
 }
 
@@ -191,14 +244,14 @@ pub(super) fn logic(and: bool, parts: Vec<Expr>, at: Position) -> Expr {
     Expr::new(if and { Kind::And(flat) } else { Kind::Or(flat) }, at)
 }
 
-/// The segments of a dotted name, if that is what an expression is.
-fn segments(expr: &IdedExpr) -> Option<Vec<&str>> {
+/// The segments of a dotted name, if that is what an expression is, and the number of the first.
+fn segments(expr: &IdedExpr) -> Option<(u64, Vec<&str>)> {
     match &expr.expr {
-        Ast::Ident(name) => Some(vec![name]),
+        Ast::Ident(name) => Some((expr.id, vec![name])),
         Ast::Select(select) if !select.test => {
-            let mut segments = segments(&select.operand)?;
+            let (id, mut segments) = segments(&select.operand)?;
             segments.push(&select.field);
-            Some(segments)
+            Some((id, segments))
         }
         _ => None,
     }

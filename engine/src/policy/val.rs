@@ -11,6 +11,7 @@ use bumpalo::Bump;
 use super::{
     constant::{Constant, Pattern},
     time::{Span, Time},
+    work::Work,
 };
 use crate::value::{Kind, Node};
 
@@ -167,6 +168,16 @@ impl<'a> Val<'a> {
         }
     }
 
+    /// The bytes of a string or of bytes.
+    pub(super) fn bytes(&self) -> Option<&'a [u8]> {
+        if let Self::Bytes(bytes) = self { Some(bytes) } else { self.text().map(str::as_bytes) }
+    }
+
+    /// Why there is no value.
+    pub(super) fn problem(&self) -> Option<Problem> {
+        if let Self::Error(problem) = self { Some(*problem) } else { None }
+    }
+
     /// The elements of a list.
     pub fn elements(&self) -> Option<Elements<'a>> {
         Some(match *self {
@@ -188,6 +199,7 @@ impl<'a> Val<'a> {
     }
 
     /// Elements of a list, entries of a map.
+    #[allow(clippy::len_without_is_empty, reason = "most values have no length at all")]
     pub fn len(&self) -> Option<usize> {
         Some(match *self {
             Self::List(values) => values.len(),
@@ -204,11 +216,11 @@ impl<'a> Val<'a> {
     pub fn get(&self, key: Val<'_>, arena: &'a Bump) -> Option<Val<'a>> {
         match *self {
             Self::Map(entries) => {
-                entries.iter().find(|(other, _)| equal(*other, key, arena)).map(|(_, value)| *value)
+                entries.iter().find(|(other, _)| equal_scalars(*other, key)).map(|(_, value)| *value)
             }
             Self::Entries(entries) => entries
                 .iter()
-                .find(|(other, _)| equal(other.val(), key, arena))
+                .find(|(other, _)| equal_scalars(other.val(), key))
                 .map(|(_, value)| value.val()),
             Self::Object(node) => node.get(key.text()?).map(|value| Val::of(value, arena)),
             _ => None,
@@ -276,12 +288,62 @@ pub(super) fn copy_text<'a>(arena: &'a Bump, text: &str) -> Val<'a> {
     arena.try_alloc_str(text).map_or(Val::Error(Problem::Memory), |text| Val::Text(text))
 }
 
+/// Nesting of what can be compared or kept: more than any document has.
+pub(super) const DEPTH_MAX: usize = 256;
+
 /// Whether two values are equal. Numbers compare by their mathematical value whatever their types; values of other
 /// types that differ are unequal.
-pub(super) fn equal<'v>(a: Val<'v>, b: Val<'v>, arena: &'v Bump) -> bool {
-    use Val::{Bool, Bytes, Double, Id, Int, Null, Span, Text, Time, Type, Uint};
+pub(super) fn equal<'v>(a: Val<'v>, b: Val<'v>, work: &mut Work<'v>) -> Result<bool, Problem> {
+    equal_within(a, b, work, DEPTH_MAX)
+}
+
+fn equal_within<'v>(a: Val<'v>, b: Val<'v>, work: &mut Work<'v>, depth: usize) -> Result<bool, Problem> {
+    // What could not be made is not unequal: the opposite would admit.
+    if let Some(problem) = a.problem().or(b.problem()) {
+        return Err(problem);
+    }
+    if let (Some(mut left), Some(mut right)) = (a.elements(), b.elements()) {
+        let depth = depth.checked_sub(1).ok_or(Problem::Steps)?;
+        loop {
+            work.spend(1)?;
+            match (left.next(work.arena), right.next(work.arena)) {
+                (None, None) => return Ok(true),
+                (Some(a), Some(b)) if equal_within(a, b, work, depth)? => {}
+                _ => return Ok(false),
+            }
+        }
+    }
+    if let (Some(mut left), Some(_)) = (a.entries(), b.entries()) {
+        let depth = depth.checked_sub(1).ok_or(Problem::Steps)?;
+        let len = work.len(b)?;
+        if work.len(a)? != len {
+            return Ok(false);
+        }
+        while let Some((key, value)) = left.next(work.arena) {
+            if let Some(problem) = key.problem() {
+                return Err(problem);
+            }
+            // A look-up goes over the entries.
+            work.spend(len.unwrap_or(0))?;
+            match b.get(key, work.arena) {
+                Some(other) if equal_within(value, other, work, depth)? => {}
+                _ => return Ok(false),
+            }
+        }
+        return Ok(true);
+    }
+    if let (Some(a), Some(b)) = (a.bytes(), b.bytes())
+        && a.len() == b.len()
+    {
+        work.look_at(a.len())?;
+    }
+    Ok(equal_scalars(a, b))
+}
+
+/// Whether two values that are neither lists nor maps are equal.
+fn equal_scalars(a: Val<'_>, b: Val<'_>) -> bool {
+    use Val::{Bool, Bytes, Double, Id, Int, Null, Span, Time, Type, Uint};
     match (a, b) {
-        (Text(a) | Id(a), Text(b) | Id(b)) => a == b,
         (Int(a), Int(b)) => a == b,
         (Bool(a), Bool(b)) => a == b,
         (Null, Null) => true,
@@ -290,13 +352,13 @@ pub(super) fn equal<'v>(a: Val<'v>, b: Val<'v>, arena: &'v Bump) -> bool {
         (Int(a), Uint(b)) | (Uint(b), Int(a)) => u64::try_from(a) == Ok(b),
         (Double(a), Int(b)) | (Int(b), Double(a)) => is_integer(a, b.into()),
         (Double(a), Uint(b)) | (Uint(b), Double(a)) => is_integer(a, b.into()),
-        (Id(text), Int(number)) | (Int(number), Id(text)) => is_decimal(text, number),
-        (Id(text), Uint(number)) | (Uint(number), Id(text)) => text.parse() == Ok(number),
+        (Id(text), Int(number)) | (Int(number), Id(text)) => is_decimal(text, number.into()),
+        (Id(text), Uint(number)) | (Uint(number), Id(text)) => is_decimal(text, i128::from(number)),
         (Bytes(a), Bytes(b)) => a == b,
         (Time(a), Time(b)) => a == b,
         (Span(a), Span(b)) => a == b,
         (Type(a), Type(b)) => a == b,
-        _ => equal_aggregates(a, b, arena),
+        _ => a.text().is_some() && a.text() == b.text(),
     }
 }
 
@@ -306,35 +368,12 @@ fn is_integer(double: f64, integer: i128) -> bool {
 }
 
 /// Whether `text` is how `number` is written.
-fn is_decimal(text: &str, number: i64) -> bool {
+fn is_decimal(text: &str, number: i128) -> bool {
     // Cheap first: most ids differ in their first character.
     text.as_bytes().first().is_some_and(|&first| first == b'-' || first.is_ascii_digit())
         && !text.starts_with("-0")
         && (text == "0" || !text.starts_with('0'))
         && text.parse() == Ok(number)
-}
-
-fn equal_aggregates<'v>(a: Val<'v>, b: Val<'v>, arena: &'v Bump) -> bool {
-    if let (Some(mut left), Some(mut right)) = (a.elements(), b.elements()) {
-        loop {
-            match (left.next(arena), right.next(arena)) {
-                (None, None) => return true,
-                (Some(a), Some(b)) if equal(a, b, arena) => {}
-                _ => return false,
-            }
-        }
-    }
-    let (Some(mut left), Some(_)) = (a.entries(), b.entries()) else { return false };
-    if a.len() != b.len() {
-        return false;
-    }
-    while let Some((key, value)) = left.next(arena) {
-        match b.get(key, arena) {
-            Some(other) if equal(value, other, arena) => {}
-            _ => return false,
-        }
-    }
-    true
 }
 
 /// The order of two values; `None` where there is none (other types, or a NaN). Against a double integers are rounded

@@ -4,9 +4,10 @@ use bumpalo::Bump;
 
 use super::{
     constant::Constant,
-    function::{Function, Work},
+    function::Function,
     program::{Attribute, Field, Op, Operand, Program, Root, Verified},
     val::{Elements, Link, Pairs, Problem, Val, equal},
+    work::Work,
 };
 
 /// Where the machine reads fields.
@@ -97,7 +98,9 @@ fn whole<'a>(facts: &'a impl Facts, arena: &'a Bump) -> Val<'a> {
 fn select<'a>(value: Val<'a>, key: &str, arena: &'a Bump) -> Val<'a> {
     match value {
         Val::Error(_) => value,
-        Val::Object(node) => node.get(key).map_or(Val::Error(Problem::NoSuchKey), |found| Val::of(found, arena)),
+        Val::Object(node) => {
+            node.get(key).map_or(Val::Error(Problem::NoSuchKey), |found| Val::of(found, arena))
+        }
         Val::Map(_) | Val::Entries(_) => {
             value.get(Val::Text(key), arena).unwrap_or(Val::Error(Problem::NoSuchKey))
         }
@@ -163,12 +166,11 @@ pub(super) fn run<'r, 'e: 'r, F: Facts>(
         return Run { program, row, reading, registers, cursors: &mut [] }.run(from, work);
     }
     let arena = work.arena;
-    let Ok(registers) = arena.try_alloc_slice_fill_copy(registers, Val::Bool(true)) else {
-        return Val::Error(Problem::Memory);
-    };
-    let mut cursors = bumpalo::collections::Vec::new_in(arena);
-    cursors.resize(usize::from(program.cursors), Cursor::None);
-    Run { program, row, reading, registers, cursors: &mut cursors }.run(from, work)
+    let cursors = arena.try_alloc_slice_fill_with(usize::from(program.cursors), |_| Cursor::None);
+    match (work.room(registers, Val::Bool(true)), cursors) {
+        (Ok(registers), Ok(cursors)) => Run { program, row, reading, registers, cursors }.run(from, work),
+        _ => Val::Error(Problem::Memory),
+    }
 }
 
 struct Run<'m, 'r, 'e, F> {
@@ -180,20 +182,25 @@ struct Run<'m, 'r, 'e, F> {
 }
 
 impl<'r, 'e: 'r, F: Facts> Run<'_, 'r, 'e, F> {
+    #[allow(clippy::too_many_lines, reason = "an arm for each instruction")]
     fn run(&mut self, from: usize, work: &mut Work<'r>) -> Val<'r> {
         let mut at = from;
         // Verified: every number is in range, and code goes forward but for loops, which end.
         while let Some(op) = self.program.code.get(at) {
             at += 1;
             match *op {
-                Op::AndTest { function, field, constant, to, end } => match self.test(function, field, constant, work) {
-                    Val::Bool(true) => {}
-                    value => at = self.chain(false, value, to, at, end),
-                },
-                Op::OrTest { function, field, constant, to, end } => match self.test(function, field, constant, work) {
-                    Val::Bool(false) => {}
-                    value => at = self.chain(true, value, to, at, end),
-                },
+                Op::AndTest { function, field, constant, to, end } => {
+                    match self.test(function, field, constant, work) {
+                        Val::Bool(true) => {}
+                        value => at = self.chain(false, value, to, at, end),
+                    }
+                }
+                Op::OrTest { function, field, constant, to, end } => {
+                    match self.test(function, field, constant, work) {
+                        Val::Bool(false) => {}
+                        value => at = self.chain(true, value, to, at, end),
+                    }
+                }
                 Op::And { value, to, end } => match self.value(value) {
                     Val::Bool(true) => {}
                     value => at = self.chain(false, value, to, at, end),
@@ -230,7 +237,7 @@ impl<'r, 'e: 'r, F: Facts> Run<'_, 'r, 'e, F> {
                     Val::Bool(true) => {}
                     Val::Bool(false) => at = otherwise.into(),
                     value => {
-                        self.set(to, no_bool(value));
+                        self.set(to, not_that(value));
                         at = end.into();
                     }
                 },
@@ -242,7 +249,7 @@ impl<'r, 'e: 'r, F: Facts> Run<'_, 'r, 'e, F> {
                     }
                 }
                 Op::Again { target } => {
-                    if let Err(problem) = work.spend(at as u32 - u32::from(target)) {
+                    if let Err(problem) = work.spend(at - usize::from(target)) {
                         return Val::Error(problem);
                     }
                     at = target.into();
@@ -262,7 +269,7 @@ impl<'r, 'e: 'r, F: Facts> Run<'_, 'r, 'e, F> {
                 self.set(to, value);
             }
             Op::Map { first, len, to } => {
-                let value = self.map(first, len, work);
+                let value = self.map(first, len, work).unwrap_or_else(Val::Error);
                 self.set(to, value);
             }
             Op::Append { value, to } => {
@@ -280,7 +287,7 @@ impl<'r, 'e: 'r, F: Facts> Run<'_, 'r, 'e, F> {
                     (Some(elements), _) => Cursor::Elements(elements),
                     (_, Some(entries)) => Cursor::Keys(entries),
                     _ => {
-                        self.set(to, if let Val::Error(_) = range { range } else { Val::Error(Problem::NoSuchOverload) });
+                        self.set(to, not_that(range));
                         return end.into();
                     }
                 };
@@ -321,7 +328,7 @@ impl<'r, 'e: 'r, F: Facts> Run<'_, 'r, 'e, F> {
             return end.into();
         }
         if let Val::Bool(_) = self.value(Operand::Register(to)) {
-            self.set(to, no_bool(value));
+            self.set(to, not_that(value));
         }
         at
     }
@@ -348,31 +355,35 @@ impl<'r, 'e: 'r, F: Facts> Run<'_, 'r, 'e, F> {
     /// The values of consecutive registers, unless one of them is none.
     fn list(&self, first: u16, len: u16, work: &Work<'r>) -> Result<&'r [Val<'r>], Problem> {
         let values = &self.registers[usize::from(first)..][..usize::from(len)];
-        match values.iter().find_map(|value| if let Val::Error(problem) = value { Some(*problem) } else { None }) {
+        match values.iter().find_map(Val::problem) {
             Some(problem) => Err(problem),
             None => work.list(values.iter().copied()),
         }
     }
 
-    fn map(&self, first: u16, len: u16, work: &mut Work<'r>) -> Val<'r> {
-        let values = match self.list(first, len * 2, work) {
-            Ok(values) => values,
-            Err(problem) => return Val::Error(problem),
-        };
-        let mut entries = bumpalo::collections::Vec::with_capacity_in(usize::from(len), work.arena);
-        for pair in values.chunks_exact(2) {
-            let is_key = matches!(pair[0], Val::Bool(_) | Val::Int(_) | Val::Uint(_)) || pair[0].text().is_some();
-            if !is_key || entries.iter().any(|(other, _)| equal(*other, pair[0], work.arena)) {
-                return Val::Error(Problem::BadKey);
+    fn map(&self, first: u16, len: u16, work: &mut Work<'r>) -> Result<Val<'r>, Problem> {
+        let values = self.list(first, len * 2, work)?;
+        let entries = work.room(usize::from(len), (Val::Null, Val::Null))?;
+        for (number, pair) in values.chunks_exact(2).enumerate() {
+            let is_key =
+                matches!(pair[0], Val::Bool(_) | Val::Int(_) | Val::Uint(_)) || pair[0].text().is_some();
+            for (other, _) in &entries[..number] {
+                work.spend(1)?;
+                if equal(*other, pair[0], work)? {
+                    return Err(Problem::BadKey);
+                }
             }
-            entries.push((pair[0], pair[1]));
+            if !is_key {
+                return Err(Problem::BadKey);
+            }
+            entries[number] = (pair[0], pair[1]);
         }
-        Val::Map(entries.into_bump_slice())
+        Ok(Val::Map(entries))
     }
 }
 
-/// What a chain or a condition has instead of a truth.
-fn no_bool(value: Val<'_>) -> Val<'_> {
+/// What there is instead of a value of the type that is needed.
+fn not_that(value: Val<'_>) -> Val<'_> {
     if let Val::Error(_) = value { value } else { Val::Error(Problem::NoSuchOverload) }
 }
 
@@ -403,7 +414,7 @@ fn append<'a>(list: Val<'a>, value: Val<'a>, work: &mut Work<'a>) -> Val<'a> {
 fn collect<'a>(list: Val<'a>, work: &Work<'a>) -> Val<'a> {
     let Val::Chain(last) = list else { return list };
     let len = last.map_or(0, |last| last.len);
-    let Ok(values) = work.arena.try_alloc_slice_fill_copy(len, Val::Null) else { return Val::Error(Problem::Memory) };
+    let Ok(values) = work.room(len, Val::Null) else { return Val::Error(Problem::Memory) };
     let mut link = last;
     for place in values.iter_mut().rev() {
         let Some(Link { value, before, .. }) = link else { break };
