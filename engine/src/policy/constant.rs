@@ -17,6 +17,9 @@ use crate::value::Value;
 /// Bytes that one compiled regular expression may take.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes of one value that is kept after its run.
+const KEPT_BYTES_MAX: usize = 64 << 20;
+
 /// A regular expression that was compiled once; equal if its text is. Matching takes time linear in the text.
 #[derive(Clone, Debug)]
 pub struct Pattern(Regex);
@@ -101,9 +104,21 @@ impl Constant {
         }
     }
 
-    /// A copy of a value that outlives its run.
+    /// A copy of a value that outlives its run; no value where that would be too large.
     pub fn keep(value: Val<'_>, arena: &Bump) -> Self {
-        match value {
+        let mut room = KEPT_BYTES_MAX;
+        Self::copy(value, arena, &mut room).unwrap_or(Self::Error(Problem::Memory))
+    }
+
+    /// Spends `room`: what a run has shared is there several times in the copy.
+    fn copy(value: Val<'_>, arena: &Bump, room: &mut usize) -> Option<Self> {
+        let bytes = match value {
+            Val::Text(text) | Val::Id(text) => text.len(),
+            Val::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        };
+        *room = room.checked_sub(bytes + size_of::<Self>())?;
+        Some(match value {
             Val::Null => Self::Null,
             Val::Bool(truth) => Self::Bool(truth),
             Val::Int(number) => Self::Int(number),
@@ -121,18 +136,18 @@ impl Constant {
             Val::List(_) | Val::Items(_) | Val::Array(_) => {
                 let (mut kept, mut elements) = (Vec::new(), value.elements());
                 while let Some(element) = elements.as_mut().and_then(|elements| elements.next(arena)) {
-                    kept.push(Self::keep(element, arena));
+                    kept.push(Self::copy(element, arena, room)?);
                 }
                 Self::List(kept.into())
             }
             Val::Map(_) | Val::Entries(_) | Val::Object(_) => {
                 let (mut kept, mut entries) = (Vec::new(), value.entries());
                 while let Some((key, value)) = entries.as_mut().and_then(|entries| entries.next(arena)) {
-                    kept.push((Self::keep(key, arena), Self::keep(value, arena)));
+                    kept.push((Self::copy(key, arena, room)?, Self::copy(value, arena, room)?));
                 }
                 Self::Map(kept.into())
             }
-        }
+        })
     }
 
     /// What kind of constant this is, for telling and hashing.

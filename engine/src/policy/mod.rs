@@ -9,6 +9,7 @@
 //! does not admit. This room knows values and names of fields, not events, plans or shards: what a field holds comes
 //! through [`Facts`].
 
+mod chain;
 mod check;
 mod constant;
 mod emit;

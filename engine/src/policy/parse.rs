@@ -11,7 +11,7 @@ use cel::{
 };
 
 use super::{
-    PolicyError,
+    PolicyError, chain,
     constant::Constant,
     function::Function,
     ir::{Expr, Fold, Kind, Local, Position},
@@ -24,13 +24,14 @@ const DEPTH_MAX: u16 = 96;
 
 /// Reads `text`, the part with this number; names mean what `scope` says.
 pub(super) fn parse(text: &str, part: u16, scope: &Scope) -> Result<Expr, PolicyError> {
+    chain::check(text, part)?;
     let parser = Parser::new().max_recursion_depth(DEPTH_MAX).enable_ident_escape_syntax(true);
     let (tree, source) = parser.parse_with_source_info(text).map_err(|errors| {
         errors.errors.first().map_or_else(
             || PolicyError::new(Position { part, ..Position::default() }, "cannot be read"),
             |error| {
                 let (line, column) = error.pos;
-                let at = Position { part, line: line.max(1) as u32, column: column.max(0) as u32 + 1 };
+                let at = Position { part, line: line.max(1) as u32, column: column.max(1) as u32 };
                 PolicyError::new(at, &error.msg)
             },
         )
