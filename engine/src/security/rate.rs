@@ -219,12 +219,11 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
     pub fn take(&self, key: &K, now_nanos: u64) -> Result<bool, LimitExceeded> {
         let levels = self.levels.pin();
         loop {
-            let level = match levels.get(key) {
-                Some(level) => level,
-                None => {
-                    self.make_room(now_nanos)?;
-                    levels.get_or_insert_with(key.clone(), || self.fresh())
-                }
+            let level = if let Some(level) = levels.get(key) {
+                level
+            } else {
+                self.make_room(now_nanos)?;
+                levels.get_or_insert_with(key.clone(), || self.fresh())
             };
             match level.take(&self.rate, now_nanos) {
                 Taken::Yes => return Ok(true),

@@ -3,6 +3,7 @@
 use std::{
     sync::atomic::{AtomicU64 as Clock, AtomicUsize},
     thread,
+    time::Duration,
 };
 
 use proptest::prelude::*;
@@ -12,7 +13,7 @@ use super::*;
 const SECOND: u64 = 1_000_000_000;
 
 fn rate(per_second: f64, burst: u32) -> Rate {
-    Rate::new(per_second, burst).unwrap()
+    Rate::new(per_second, burst).expect("a rate")
 }
 
 /// A bucket by the book: tokens come with time, up to the burst. All numbers are multiples of
@@ -28,9 +29,9 @@ struct Oracle {
 impl Oracle {
     fn new(per_second: f64, burst: u32) -> Self {
         let (mantissa, places) = binary(per_second);
-        let one = i128::try_from(NANOS << places).unwrap();
+        let one = i128::try_from(NANOS << places).expect("102 bits");
         let full = one * i128::from(burst);
-        Self { tokens: full, full, one, per_nano: i128::try_from(mantissa).unwrap(), now: 0 }
+        Self { tokens: full, full, one, per_nano: i128::try_from(mantissa).expect("53 bits"), now: 0 }
     }
 
     fn pass_time(&mut self, now: u64) {
@@ -69,7 +70,7 @@ fn a_rate_without_a_whole_interval_does_not_drift() {
         assert_eq!([(); 3].map(|()| bucket.take(0)), [true, true, false]);
         let (mantissa, places) = binary(per_second);
         for token in 1..3_000 {
-            let due = u64::try_from((token * NANOS << places).div_ceil(mantissa)).unwrap();
+            let due = u64::try_from(((token * NANOS) << places).div_ceil(mantissa)).unwrap();
             assert!(!bucket.take(due - 1), "token {token} of {per_second} in a second, early");
             assert!(bucket.take(due + 1), "token {token} of {per_second} in a second");
         }
@@ -151,7 +152,7 @@ proptest! {
             now += match kind {
                 0 => 0,
                 1 => nanos,
-                _ => ((intervals / per_second * 1e9) as u64).saturating_add(nanos).min(1 << 55),
+                _ => Duration::from_secs_f64(intervals / per_second).as_nanos() as u64 + nanos,
             };
             oracle.pass_time(now);
             let near = if whole.is_some() { 0 } else { oracle.per_nano };
