@@ -4,13 +4,19 @@
 //!
 //! | # | element | type | bounds |
 //! |---|---|---|---|
-//! | 0 | version | positive fixint | [`VERSION`] |
+//! | 0 | version | positive fixint | 1, or 2 for ten elements |
 //! | 1 | event type | str | 1 to `name_bytes_max` bytes |
 //! | 2 | channel | str | 1 to `name_bytes_max` bytes |
 //! | 3 | data: the document's JSON text | bin | at most `event_bytes_max` bytes |
 //! | 4 | tenant | str or nil | 1 to `name_bytes_max` bytes |
 //! | 5 | user | str or nil | 1 to `name_bytes_max` bytes |
 //! | 6 | id of the event, the same on every node | str | 1 to `name_bytes_max` bytes |
+//! | 7 | before: the JSON text of the document before the change | bin or nil | at most `event_bytes_max` bytes |
+//! | 8 | service in a federation | str or nil | 1 to `name_bytes_max` bytes |
+//! | 9 | id in that service | str or nil | 1 to `name_bytes_max` bytes |
+//!
+//! An event that has one of the last three is of version 2; all others are of version 1 and end before them, so that
+//! nodes which know no other version read them, too.
 //!
 //! So the second byte is the version, in this and every later form, and a reader tells a newer form before it reads
 //! on. Bytes from a bus are hostile until decoded: their size is checked first, nothing is allocated by a length
@@ -24,14 +30,16 @@ use std::fmt;
 use coulis::{error::LimitExceeded, limits::Limits};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// The version that this module writes, and the only one it reads.
-pub const VERSION: u8 = 1;
+/// The newest version that this module reads and writes.
+pub const VERSION: u8 = 2;
+/// The version of events without a `before` and a federation.
+const SHORT: u8 = 1;
 
 /// Bytes of an event's encoding beside its fields: the array, the version, and five bytes before each field.
-const FRAMING_BYTES_MAX: usize = 32;
+const FRAMING_BYTES_MAX: usize = 48;
 
 /// An event as it crosses a bus, borrowed from its encoding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WireEvent<'a> {
     /// The event's type.
     pub event_type: &'a str,
@@ -45,6 +53,12 @@ pub struct WireEvent<'a> {
     pub user: Option<&'a str>,
     /// The event's id, by which a node knows an event that it has seen.
     pub id: &'a str,
+    /// The JSON text of the document before the change that the event tells of.
+    pub before: Option<&'a [u8]>,
+    /// The service that the event belongs to in a federation.
+    pub federation_service: Option<&'a str>,
+    /// The id in that service.
+    pub federation_id: Option<&'a str>,
 }
 
 /// Why an event has no encoding, or bytes are not the encoding of an event.
@@ -64,7 +78,7 @@ impl fmt::Display for WireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownVersion(version) => {
-                write!(f, "event of wire version `{version}`, this node reads `{VERSION}`: update it")
+                write!(f, "event of wire version `{version}`, this node reads up to `{VERSION}`: update it")
             }
             Self::Malformed(reason) => write!(f, "not an event: {reason}"),
             Self::Empty(field) => write!(f, "`{field}` is empty: leave it out or give it a text"),
@@ -97,15 +111,30 @@ pub fn encode(event: &WireEvent<'_>, limits: &Limits) -> Result<Vec<u8>, WireErr
 /// field.
 pub fn decode<'a>(bytes: &'a [u8], limits: &Limits) -> Result<WireEvent<'a>, WireError> {
     LimitExceeded::check("event_bytes_max", bytes.len(), encoded_bytes_max(limits))?;
-    check_version(bytes)?;
-    let form: Form<'a> = rmp_serde::from_slice(bytes).map_err(malformed)?;
-    let event = WireEvent::from(form);
+    let event = if version(bytes)? == SHORT {
+        WireEvent::from(rmp_serde::from_slice::<ShortForm<'a>>(bytes).map_err(malformed)?)
+    } else {
+        WireEvent::from(rmp_serde::from_slice::<Form<'a>>(bytes).map_err(malformed)?)
+    };
     check_fields(&event, limits)?;
     if write(&event)? == bytes {
         Ok(event)
     } else {
         Err(WireError::Malformed("trailing bytes, or not the shortest encoding".into()))
     }
+}
+
+/// The array as it is written without the last three elements.
+#[derive(Serialize, Deserialize)]
+struct ShortForm<'a> {
+    version: u8,
+    event_type: &'a str,
+    channel: &'a str,
+    #[serde(serialize_with = "binary")]
+    data: &'a [u8],
+    tenant: Option<&'a str>,
+    user: Option<&'a str>,
+    id: &'a str,
 }
 
 /// The array as it is written, in the order of its elements.
@@ -119,13 +148,31 @@ struct Form<'a> {
     tenant: Option<&'a str>,
     user: Option<&'a str>,
     id: &'a str,
+    #[serde(borrow)]
+    before: Option<Binary<'a>>,
+    federation_service: Option<&'a str>,
+    federation_id: Option<&'a str>,
+}
+
+impl<'a> From<ShortForm<'a>> for WireEvent<'a> {
+    fn from(ShortForm { version: _, event_type, channel, data, tenant, user, id }: ShortForm<'a>) -> Self {
+        Self { event_type, channel, data, tenant, user, id, ..Self::default() }
+    }
 }
 
 impl<'a> From<Form<'a>> for WireEvent<'a> {
-    fn from(Form { version: _, event_type, channel, data, tenant, user, id }: Form<'a>) -> Self {
-        Self { event_type, channel, data, tenant, user, id }
+    fn from(form: Form<'a>) -> Self {
+        let Form { event_type, channel, data, tenant, user, id, .. } = form;
+        let Form { before, federation_service, federation_id, .. } = form;
+        let before = before.map(|Binary(before)| before);
+        Self { event_type, channel, data, tenant, user, id, before, federation_service, federation_id }
     }
 }
+
+/// Bytes that may be absent.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Binary<'a>(#[serde(borrow, serialize_with = "binary")] &'a [u8]);
 
 /// serde takes a slice for a sequence of numbers.
 fn binary<S: Serializer>(data: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
@@ -133,15 +180,32 @@ fn binary<S: Serializer>(data: &[u8], serializer: S) -> Result<S::Ok, S::Error> 
 }
 
 fn write(event: &WireEvent<'_>) -> Result<Vec<u8>, WireError> {
-    let WireEvent { event_type, channel, data, tenant, user, id } = *event;
-    let form = Form { version: VERSION, event_type, channel, data, tenant, user, id };
-    rmp_serde::to_vec(&form).map_err(malformed)
+    let WireEvent { event_type, channel, data, tenant, user, id, .. } = *event;
+    let WireEvent { before, federation_service, federation_id, .. } = *event;
+    let written = if (before, federation_service, federation_id) == (None, None, None) {
+        rmp_serde::to_vec(&ShortForm { version: SHORT, event_type, channel, data, tenant, user, id })
+    } else {
+        let version = VERSION;
+        rmp_serde::to_vec(&Form {
+            version,
+            event_type,
+            channel,
+            data,
+            tenant,
+            user,
+            id,
+            before: before.map(Binary),
+            federation_service,
+            federation_id,
+        })
+    };
+    written.map_err(malformed)
 }
 
 /// The version stands in the second byte, so a form with other elements is told from a broken one.
-fn check_version(bytes: &[u8]) -> Result<(), WireError> {
+fn version(bytes: &[u8]) -> Result<u8, WireError> {
     match bytes {
-        [0x90..=0x9f, VERSION, ..] => Ok(()),
+        [0x90..=0x9f, version @ SHORT..=VERSION, ..] => Ok(*version),
         [0x90..=0x9f, version @ 0..=0x7f, ..] => Err(WireError::UnknownVersion(*version)),
         _ => Err(WireError::Malformed("an array that starts with a version expected".into())),
     }
@@ -149,8 +213,15 @@ fn check_version(bytes: &[u8]) -> Result<(), WireError> {
 
 fn check_fields(event: &WireEvent<'_>, limits: &Limits) -> Result<(), WireError> {
     LimitExceeded::check("event_bytes_max", event.data.len(), limits.event_bytes_max)?;
+    let before = event.before.map_or(0, <[u8]>::len);
+    LimitExceeded::check("event_bytes_max", before, limits.event_bytes_max)?;
     let texts = [("event_type", event.event_type), ("channel", event.channel), ("id", event.id)];
-    let identities = [("tenant", event.tenant), ("user", event.user)];
+    let identities = [
+        ("tenant", event.tenant),
+        ("user", event.user),
+        ("federation_service", event.federation_service),
+        ("federation_id", event.federation_id),
+    ];
     let identities = identities.into_iter().filter_map(|(field, text)| Some((field, text?)));
     for (field, text) in texts.into_iter().chain(identities) {
         if text.is_empty() {
@@ -162,8 +233,8 @@ fn check_fields(event: &WireEvent<'_>, limits: &Limits) -> Result<(), WireError>
 }
 
 fn encoded_bytes_max(limits: &Limits) -> usize {
-    let names = limits.name_bytes_max.saturating_mul(5);
-    limits.event_bytes_max.saturating_add(names).saturating_add(FRAMING_BYTES_MAX)
+    let names = limits.name_bytes_max.saturating_mul(7);
+    limits.event_bytes_max.saturating_mul(2).saturating_add(names).saturating_add(FRAMING_BYTES_MAX)
 }
 
 fn malformed(error: impl fmt::Display) -> WireError {
@@ -181,7 +252,13 @@ mod tests {
         tenant: Some("t"),
         user: None,
         id: "e1",
+        before: None,
+        federation_service: None,
+        federation_id: None,
     };
+
+    const CHANGE: WireEvent<'static> =
+        WireEvent { before: Some(br#"{"n":0}"#), federation_service: Some("s"), ..EVENT };
 
     fn encoded(event: &WireEvent<'_>) -> Vec<u8> {
         encode(event, &Limits::default()).unwrap()
@@ -224,38 +301,76 @@ mod tests {
             [b"\x97\x01\xa5added\xa4room\xc4\x07".as_slice(), br#"{"n":1}"#, b"\xa1t\xc0\xa2e1"].concat();
         assert_eq!(encoded(&EVENT), bytes);
         assert_eq!(decode(&bytes, &Limits::default()), Ok(EVENT));
+        let more = [b"\xc4\x07".as_slice(), br#"{"n":0}"#, b"\xa1s\xc0"].concat();
+        let bytes = [b"\x9a\x02", &bytes[2..], &more].concat();
+        assert_eq!(encoded(&CHANGE), bytes);
+        assert_eq!(decode(&bytes, &Limits::default()), Ok(CHANGE));
+    }
+
+    #[test]
+    fn an_event_without_more_is_of_the_version_that_all_nodes_read() {
+        for event in [
+            WireEvent { before: Some(b"{}"), ..EVENT },
+            WireEvent { federation_service: Some("s"), ..EVENT },
+            WireEvent { federation_id: Some("7"), ..EVENT },
+        ] {
+            assert_eq!(encoded(&event)[..2], *b"\x9a\x02");
+            assert_eq!(decode(&encoded(&event), &Limits::default()), Ok(event));
+        }
+        // The same event in the longer form would be a second encoding of it.
+        let longer = [b"\x9a\x02", &encoded(&EVENT)[2..], b"\xc0\xc0\xc0"].concat();
+        assert!(matches!(refusal(&longer), WireError::Malformed(_)));
+        let mixed = [b"\x9a\x01", &encoded(&CHANGE)[2..]].concat();
+        assert!(matches!(refusal(&mixed), WireError::Malformed(_)));
+        let mixed = [b"\x97\x02", &encoded(&EVENT)[2..]].concat();
+        assert!(matches!(refusal(&mixed), WireError::Malformed(_)));
     }
 
     #[test]
     fn random_events_come_back_as_they_were() {
         let mut random = Random(1);
         for _ in 0..500 {
-            let texts: [String; 5] = std::array::from_fn(|_| random.text());
-            let data = random.bytes();
-            let [event_type, channel, id, tenant, user] = texts.each_ref().map(String::as_str);
+            let texts: [String; 7] = std::array::from_fn(|_| random.text());
+            let (data, before) = (random.bytes(), random.bytes());
+            let [event_type, channel, id, tenant, user, service, federated] =
+                texts.each_ref().map(String::as_str);
+            let before = (random.below(2) == 0).then_some(&*before);
             let mut sometimes = |text| (random.below(2) == 0).then_some(text);
             let (tenant, user) = (sometimes(tenant), sometimes(user));
-            let event = WireEvent { event_type, channel, data: &data, tenant, user, id };
+            let (federation_service, federation_id) = (sometimes(service), sometimes(federated));
+            let event = WireEvent {
+                event_type,
+                channel,
+                data: &data,
+                tenant,
+                user,
+                id,
+                before,
+                federation_service,
+                federation_id,
+            };
             assert_eq!(decode(&encoded(&event), &Limits::default()), Ok(event));
         }
     }
 
     #[test]
     fn whatever_is_decoded_is_encoded_to_the_same_bytes() {
-        let mut random = Random(2);
-        let (original, mut accepted) = (encoded(&EVENT), 0);
-        for _ in 0..200_000 {
-            let mut bytes = original.clone();
-            for _ in 0..=random.below(3) {
-                let at = random.below(bytes.len());
-                bytes[at] = random.next().to_le_bytes()[0];
+        for event in [EVENT, CHANGE] {
+            let mut random = Random(2);
+            let (original, mut accepted) = (encoded(&event), 0);
+            for _ in 0..200_000 {
+                let mut bytes = original.clone();
+                for _ in 0..=random.below(3) {
+                    let at = random.below(bytes.len());
+                    bytes[at] = random.next().to_le_bytes()[0];
+                }
+                if let Ok(event) = decode(&bytes, &Limits::default()) {
+                    assert_eq!(encoded(&event), bytes);
+                    accepted += 1;
+                }
             }
-            if let Ok(event) = decode(&bytes, &Limits::default()) {
-                assert_eq!(encoded(&event), bytes);
-                accepted += 1;
-            }
+            assert!(accepted > 1_000, "{accepted} of the changed events were read: too few to tell");
         }
-        assert!(accepted > 1_000, "{accepted} of the changed events were read: too few to tell");
     }
 
     #[test]
@@ -265,32 +380,34 @@ mod tests {
             let mut bytes = random.bytes();
             bytes.truncate(256);
             assert!(decode(&bytes, &Limits::default()).is_err());
-            let head = [0x97, VERSION];
-            assert!(decode(&[head.as_slice(), &bytes].concat(), &Limits::default()).is_err());
+            for head in [[0x97, SHORT], [0x9a, VERSION]] {
+                assert!(decode(&[head.as_slice(), &bytes].concat(), &Limits::default()).is_err());
+            }
         }
     }
 
     #[test]
     fn every_truncation_and_every_trailing_byte_is_refused() {
-        let bytes = encoded(&EVENT);
-        for length in 0..bytes.len() {
-            assert!(decode(&bytes[..length], &Limits::default()).is_err(), "{length}");
-        }
-        for byte in 0..=255 {
-            let trailing = [bytes.as_slice(), &[byte]].concat();
-            let reason = "trailing bytes, or not the shortest encoding";
-            assert_eq!(refusal(&trailing), WireError::Malformed(reason.into()));
+        for bytes in [encoded(&EVENT), encoded(&CHANGE)] {
+            for length in 0..bytes.len() {
+                assert!(decode(&bytes[..length], &Limits::default()).is_err(), "{length}");
+            }
+            for byte in 0..=255 {
+                let trailing = [bytes.as_slice(), &[byte]].concat();
+                let reason = "trailing bytes, or not the shortest encoding";
+                assert_eq!(refusal(&trailing), WireError::Malformed(reason.into()));
+            }
         }
     }
 
     #[test]
     fn another_version_is_refused_by_its_number() {
         let mut bytes = encoded(&EVENT);
-        for version in (0..=0x7f).filter(|version| *version != VERSION) {
+        for version in (0..=0x7f).filter(|version| !(SHORT..=VERSION).contains(version)) {
             bytes[1] = version;
             assert_eq!(refusal(&bytes), WireError::UnknownVersion(version));
         }
-        assert_eq!(refusal(b"\x93\x02\xc0\xc0"), WireError::UnknownVersion(2));
+        assert_eq!(refusal(b"\x93\x03\xc0\xc0"), WireError::UnknownVersion(3));
     }
 
     #[test]
@@ -332,8 +449,10 @@ mod tests {
         row(WireEvent { data: b"{\"n\":12}", ..EVENT }, "event_bytes_max", 8, 7);
         row(WireEvent { event_type: "change", ..EVENT }, "name_bytes_max", 6, 5);
         row(WireEvent { user: Some("abcdef"), ..EVENT }, "name_bytes_max", 6, 5);
-        let huge = vec![0x97; 65];
-        let error = LimitExceeded { limit: "event_bytes_max", asked: 65, max: 64 };
+        row(WireEvent { before: Some(b"{\"n\":12}"), ..EVENT }, "event_bytes_max", 8, 7);
+        row(WireEvent { federation_id: Some("abcdef"), ..EVENT }, "name_bytes_max", 6, 5);
+        let huge = vec![0x97; 98];
+        let error = LimitExceeded { limit: "event_bytes_max", asked: 98, max: 97 };
         assert_eq!(decode(&huge, &limits), Err(error.into()));
     }
 
@@ -341,9 +460,18 @@ mod tests {
     fn an_event_at_all_its_bounds_fits_the_bound_of_the_whole() {
         let limits = Limits::default();
         let (name, data) = ("n".repeat(limits.name_bytes_max), vec![b' '; limits.event_bytes_max]);
-        let tenant = Some(name.as_str());
-        let event =
-            WireEvent { event_type: &name, channel: &name, data: &data, tenant, user: tenant, id: &name };
+        let (id, tenant) = (name.as_str(), Some(name.as_str()));
+        let event = WireEvent {
+            event_type: id,
+            channel: id,
+            data: &data,
+            tenant,
+            user: tenant,
+            id,
+            before: Some(&data),
+            federation_service: tenant,
+            federation_id: tenant,
+        };
         assert_eq!(decode(&encode(&event, &limits).unwrap(), &limits), Ok(event));
     }
 
@@ -357,5 +485,7 @@ mod tests {
         row(WireEvent { id: "", ..EVENT }, "id");
         row(WireEvent { tenant: Some(""), ..EVENT }, "tenant");
         row(WireEvent { user: Some(""), ..EVENT }, "user");
+        row(WireEvent { federation_service: Some(""), ..EVENT }, "federation_service");
+        row(WireEvent { federation_id: Some(""), ..EVENT }, "federation_id");
     }
 }

@@ -90,6 +90,8 @@ pub struct Limits {
     pub token_bytes_max: usize,
     /// Bytes of a document of keys (JWKS) that tokens are verified with.
     pub jwks_bytes_max: usize,
+    /// Keys (users with their tenants) whose rate of one kind is limited at the same time.
+    pub rate_keys_max: usize,
 }
 
 impl Limits {
@@ -142,6 +144,7 @@ impl Default for Limits {
             replies_max: 1_024,
             token_bytes_max: 16 << 10,
             jwks_bytes_max: 256 << 10,
+            rate_keys_max: 1_000_000,
         }
     }
 }

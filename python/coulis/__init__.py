@@ -1,5 +1,6 @@
 """Coulis gets events to GraphQL subscribers: publish, match, render, deliver."""
 
+from coulis import policy
 from coulis._coulis import (
     AlreadyExists,
     AuthenticationFailed,
@@ -56,5 +57,6 @@ __all__ = [
     "SubscriptionManager",
     "SubscriptionNotFound",
     "__version__",
+    "policy",
     "subscription",
 ]

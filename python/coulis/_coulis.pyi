@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, final
 
@@ -9,7 +10,7 @@ from typing_extensions import Self
 
 from coulis.registry import Declaration
 from coulis.resolvers import Resolver
-from coulis.types import Asked, ChannelRules, Condition, EventData, Identity
+from coulis.types import Asked, ChannelRules, Condition, EventData, Federation, Identity
 
 __all__ = [
     "AlreadyExists",
@@ -39,6 +40,8 @@ __all__ = [
     "TokenVerifier",
     "__version__",
     "close_all",
+    "evaluate",
+    "evaluate_tagged",
     "forked",
     "from_json",
     "to_json",
@@ -80,7 +83,13 @@ class RateLimited(CoulisError):
     """Too often: try again later."""
 
 class PolicyError(CoulisError):
-    """A policy or filter that cannot be compiled or applied."""
+    """A policy or filter that cannot be compiled or applied, or an expression without a value.
+
+    `line` and `column` say where in its text, counted from 1; `None` where that is not known.
+    """
+
+    line: int | None
+    column: int | None
 
 class BusError(CoulisError):
     """The event bus cannot be used."""
@@ -121,16 +130,24 @@ class SecurityContext:
     """Who a subscription belongs to.
 
     It comes from the server side only, never from a message of the client.
+
+    `federation` is a dict with `service` and `id`, or the two as a tuple. `claims` has values that have a
+    JSON form, with integers of 64 bits. `expires` is when this ends to be true: seconds since 1970, of which
+    a fraction is cut off, or a `datetime` with a time zone.
+
+    Raises `TypeError` and `ValueError`, which name the argument.
     """
 
     def __new__(
         cls,
         user_id: Identity = None,
         tenant_id: Identity = None,
-        roles: Sequence[str] | None = None,
-        scopes: Sequence[str] | None = None,
-        federation: Any = None,
+        roles: Iterable[str] | None = None,
+        scopes: Iterable[str] | None = None,
+        federation: Federation = None,
         claims: dict[str, Any] | None = None,
+        *,
+        expires: float | datetime | None = None,
     ) -> Self: ...
     @property
     def user_id(self) -> str | None:
@@ -145,11 +162,14 @@ class SecurityContext:
     def scopes(self) -> tuple[str, ...]:
         """Names of scopes."""
     @property
-    def federation(self) -> Any:
-        """The federation that the identity belongs to, or `None`."""
+    def federation(self) -> dict[str, str | None] | None:
+        """Where the identity belongs in a federation, `{"service": …, "id": …}`, or `None`."""
     @property
     def claims(self) -> dict[str, Any]:
-        """What else is known of the identity."""
+        """What else is known of the identity: a copy."""
+    @property
+    def expires(self) -> int | None:
+        """The second since 1970 from which on this does not hold, or `None`."""
 
 @final
 class JWTKey:
@@ -365,14 +385,18 @@ class SubscriptionExecutor:
         *,
         tenant_id: Identity = None,
         user_id: Identity = None,
+        before: EventData | None = None,
+        federation_id: Identity = None,
+        federation_service: Identity = None,
     ) -> int:
         """Publish and wait until every delivery is readable, except those of async resolvers.
 
         Answer how many.
 
         `data` is a value, or JSON text as `bytes` or `str`. `tenant_id` and `user_id` outrank fields of the
-        same meaning in the data. On a thread that runs resolvers it does not wait, and answers what is done
-        so far.
+        same meaning in the data. `before` is the data before the change that the event tells of, in the same
+        forms; `federation_service` and `federation_id` say where it belongs in a federation of services. On a
+        thread that runs resolvers it does not wait, and answers what is done so far.
 
         Raises `ValueError` and `TypeError` for bad data, `LimitExceeded`, `QueueFull` after
         `publish_wait_max`, and `EngineClosed`.
@@ -385,18 +409,25 @@ class SubscriptionExecutor:
         *,
         tenant_id: Identity = None,
         user_id: Identity = None,
+        before: EventData | None = None,
+        federation_id: Identity = None,
+        federation_service: Identity = None,
     ) -> None:
         """Publish without waiting for deliveries. Raises as `publish_event` does, and `QueueFull` at once."""
     def publish_many(
         self,
-        events: Iterable[tuple[str, str, EventData]],
+        events: Iterable[tuple[str, str, EventData] | tuple[str, str, EventData, EventData | None]],
         *,
         tenant_id: Identity = None,
         user_id: Identity = None,
+        before: EventData | None = None,
+        federation_id: Identity = None,
+        federation_service: Identity = None,
     ) -> list[int]:
         """Publish `(event_type, channel, data)` triples, in order, and wait for all.
 
-        Answer each one's deliveries.
+        Answer each one's deliveries. One with a fourth part, its `before`, has that in place of the
+        keyword's.
 
         All of them are published or none: bad data, or no room for all, publishes nothing.
         """
@@ -491,6 +522,9 @@ class LoopReader:
         *,
         tenant_id: Identity = None,
         user_id: Identity = None,
+        before: EventData | None = None,
+        federation_id: Identity = None,
+        federation_service: Identity = None,
     ) -> int | PendingPublish | None:
         """Publish, and have `poll` name `future` when everything about the event is done.
 
@@ -558,6 +592,37 @@ def to_json(value: object, /) -> bytes:
 
 def from_json(text: str | bytes, /) -> Any:
     """Answer the value of a JSON text; duplicate keys, lone surrogates and deep nesting are `ValueError`."""
+
+def evaluate(expression: str, bindings: dict[str, Any]) -> Any:
+    """Answer the value of an expression of the Common Expression Language with these bindings.
+
+    | Python | Common Expression Language |
+    |---|---|
+    | `None`, `bool`, `float`, `str`, `bytes` | `null_type`, `bool`, `double`, `string`, `bytes` |
+    | `int` | `int`; `uint` where it fits that only |
+    | `list`, `tuple` | `list` |
+    | `dict` with keys of `str`, `int` or `bool` | `map` |
+    | `datetime` with a time zone, `timedelta` | `google.protobuf.Timestamp`, `google.protobuf.Duration` |
+    | `UUID` | `string` |
+    | `SecurityContext` | the `map` that policies see as `ctx` |
+
+    And back: `uint` is `int`, a timestamp is a `datetime` in UTC and what is finer than microseconds is cut
+    off, a type is its name.
+
+    Raises `PolicyError` for an expression that cannot be read or has no value, and `ValueError`, `TypeError`
+    and `LimitExceeded` (`event_bytes_max`) for bindings that have no form, with the place.
+    """
+
+def evaluate_tagged(expression: str, bindings_json: str, known: Sequence[str] = []) -> str:
+    """Answer the same with values whose types are kept apart in JSON.
+
+    `{"x": {"int": "1"}}` → `{"uint":"3"}`, or `{"error":"…"}`. The kinds are `int`, `uint`, `double`,
+    `string`, `bytes` (Base64), `bool`, `null`, `list`, `map` (a list of `[key, value]`, or an object for
+    keys that are strings), `timestamp`, `duration` and `type`. `known` names the bindings that are folded
+    first, as at a subscription; the others are read by the bytecode.
+
+    Raises `ValueError` for bindings that are not of this form.
+    """
 
 def validate(
     document: str,

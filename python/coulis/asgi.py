@@ -48,8 +48,8 @@ AuthHandler = (
 )
 """Called with the payload of `connection_init`, `{}` if there is none; an `Authenticator` with the scope too.
 
-A `SecurityContext`, or a dict with `user_id`
-and `tenant_id`, lets the client in; `None`, `False` or an exception does not."""
+A `SecurityContext`, or a dict of its arguments such as `user_id` and `tenant_id`, lets the client in; `None`,
+`False` or an exception does not."""
 
 SUBPROTOCOL = "graphql-transport-ws"
 
@@ -145,7 +145,7 @@ def _context(found: Any) -> SecurityContext | None:
         raise TypeError(
             f"auth_handler answered a `{type(found).__name__}`: answer a dict or a SecurityContext"
         )
-    known = ("user_id", "tenant_id", "roles", "scopes", "federation", "claims")
+    known = ("user_id", "tenant_id", "roles", "scopes", "federation", "claims", "expires")
     return SecurityContext(**{name: found[name] for name in known if found.get(name) is not None})
 
 

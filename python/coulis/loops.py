@@ -9,13 +9,13 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coulis._coulis import EngineClosed, LoopReader, ResolverJob, SubscriptionExecutor
 from coulis.resolvers import describe_failure
 
 if TYPE_CHECKING:
-    from coulis.types import EventData, Identity
+    from coulis.types import EventData
 
 __all__ = ["LoopBridge", "private_reader", "running_bridge"]
 
@@ -56,7 +56,7 @@ class LoopBridge:
         event_type: str,
         channel: str,
         data: EventData,
-        **attributes: Identity,
+        **attributes: Any,
     ) -> int:
         """Publish and wait, without blocking the loop, until everything about the event is done."""
         future: asyncio.Future[int] = self._loop.create_future()

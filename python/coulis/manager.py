@@ -165,14 +165,27 @@ class SubscriptionManager:
         *,
         tenant_id: Identity = None,
         user_id: Identity = None,
+        before: EventData | None = None,
+        federation_id: Identity = None,
+        federation_service: Identity = None,
     ) -> int:
         """Publish and wait until every delivery is readable, those of async resolvers too; answer how many.
+
+        The arguments are those of `SubscriptionExecutor.publish_event`.
 
         Raises `ValueError` and `TypeError` for data that has no JSON form, `LimitExceeded`, and `QueueFull`
         if there is no room for longer than `publish_wait_max`.
         """
         return await running_bridge().publish(
-            self.executor, event_type, channel, data, tenant_id=tenant_id, user_id=user_id
+            self.executor,
+            event_type,
+            channel,
+            data,
+            tenant_id=tenant_id,
+            user_id=user_id,
+            before=before,
+            federation_id=federation_id,
+            federation_service=federation_service,
         )
 
     async def get_next_event(self, subscription_id: str, connection_id: str | None = None) -> bytes | None:

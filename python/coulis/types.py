@@ -6,13 +6,16 @@ from collections.abc import MutableMapping
 from typing import Any, Literal, TypeAlias, TypedDict
 from uuid import UUID
 
-__all__ = ["Asked", "ChannelRules", "Condition", "EventData", "Identity", "Scope"]
+__all__ = ["Asked", "ChannelRules", "Condition", "EventData", "Federation", "Identity", "Scope"]
 
 Identity: TypeAlias = str | int | UUID | None
 """A user or tenant: `7` and `"7"` are the same; `None` and `""` are none."""
 
 Condition: TypeAlias = str | dict[str, Any] | None
 """A policy or filter: an expression (CEL), or its tree, as in `{"eq": ["event.room", "vars.room"]}`."""
+
+Federation: TypeAlias = dict[str, Any] | tuple[Identity, Identity] | None
+"""A service and an id in it: `{"service": …, "id": …}`, or the two in this order."""
 
 EventData: TypeAlias = dict[str, Any] | list[Any] | tuple[Any, ...] | bytes | str
 """A value that has a JSON form, or JSON text."""

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use coulis::{
     engine::{Engine, OpenError, PublishError, PublishManyError, SubscribeError, SubscribeRequest},
-    event::{Event, EventError},
+    event::{Event, EventError, Federation},
     overflow::Overflow,
     security::SecurityContext,
     subscriber::Subscriber,
@@ -59,6 +59,17 @@ pub(crate) struct Wish {
     pub(crate) lane: Option<Arc<Lane>>,
 }
 
+/// What a publish says of an event beside its data.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attributes<'a, 'py> {
+    pub(crate) tenant_id: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) user_id: Option<&'a Bound<'py, PyAny>>,
+    /// The document before the change.
+    pub(crate) before: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) federation_id: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) federation_service: Option<&'a Bound<'py, PyAny>>,
+}
+
 impl Core {
     pub(crate) fn start(engine: Engine, declarations: Option<Py<PyAny>>) -> Arc<Self> {
         let core = Arc::new(Self {
@@ -95,24 +106,42 @@ impl Core {
         event_type: &str,
         channel: &str,
         data: &Bound<'_, PyAny>,
-        tenant_id: Option<&Bound<'_, PyAny>>,
-        user_id: Option<&Bound<'_, PyAny>>,
+        attributes: &Attributes<'_, '_>,
     ) -> PyResult<Event> {
         for (name, text) in [("event_type", event_type), ("channel", channel)] {
             if text.is_empty() {
                 return Err(value_error(format!("{name} cannot be empty")));
             }
         }
-        let limits = self.engine.limits();
+        let py = data.py();
+        let Attributes { tenant_id, user_id, before, federation_id, federation_service } = *attributes;
         let (tenant, user) = (identity("tenant_id", tenant_id)?, identity("user_id", user_id)?);
-        let document = match decode::json_bytes("data", data)? {
-            Some(text) => text,
-            None => encode::encode("data", data, Bounds::event(limits))?,
+        let federation = Federation {
+            service: identity("federation_service", federation_service)?,
+            id: identity("federation_id", federation_id)?,
         };
-        let bytes = document.len();
-        detached_if_long(data.py(), bytes, || Event::new(event_type, channel, document, limits))?
-            .map(|event| event.with_tenant(tenant).with_user(user))
-            .map_err(|error| event_error(data.py(), error))
+        let document = self.document("data", data)?;
+        let before = before.filter(|before| !before.is_none());
+        let before = before.map(|before| self.document("before", before)).transpose()?;
+        let limits = self.engine.limits();
+        let bytes = document.len() + before.as_ref().map_or(0, Vec::len);
+        detached_if_long(py, bytes, || {
+            let event = Event::new(event_type, channel, document, limits).map_err(|error| ("data", error))?;
+            let event = event.with_tenant(tenant).with_user(user).with_federation(federation);
+            match before {
+                Some(before) => event.with_before(before, limits).map_err(|error| ("before", error)),
+                None => Ok(event),
+            }
+        })?
+        .map_err(|(name, error)| event_error(py, name, error))
+    }
+
+    /// The JSON text of a value, or the one that it is.
+    fn document(&self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+        match decode::json_bytes(name, value)? {
+            Some(text) => Ok(text),
+            None => encode::encode(name, value, Bounds::event(self.engine.limits())),
+        }
     }
 
     /// Registers a subscription with `subscriber`, after the declaration of its root field filled what the wish
@@ -177,19 +206,16 @@ pub(crate) fn security(
         Some(_) if user.is_some() || tenant.is_some() => {
             Err(value_error("`context` comes with `user_id` or `tenant_id`: pass one or the other"))
         }
-        Some(context) => {
-            let (user, tenant) = context.get().identities();
-            Ok(SecurityContext::new(user, tenant))
-        }
+        Some(context) => Ok(context.get().security().clone()),
         None => Ok(SecurityContext::new(user, tenant)),
     }
 }
 
-fn event_error(py: Python<'_>, error: EventError) -> PyErr {
+fn event_error(py: Python<'_>, name: &str, error: EventError) -> PyErr {
     match error {
         EventError::Limit(limit) => errors::limit(py, &limit),
         EventError::Empty(_) => value_error(error.to_string()),
-        EventError::Document(error) => value_error(format!("`data` is refused: {error}")),
+        EventError::Document(error) => value_error(format!("`{name}` is refused: {error}")),
     }
 }
 

@@ -280,10 +280,10 @@ impl<'py> Types<'py> {
 
 /// What is wrong with a value, and the way to it, innermost step first. Boxed: nearly every value is without fault.
 #[derive(Debug)]
-struct Failure(Box<(Fault, Vec<Step>)>);
+pub(crate) struct Failure(Box<(Fault, Vec<Step>)>);
 
 #[derive(Debug)]
-enum Fault {
+pub(crate) enum Fault {
     Type(String),
     Value(String),
     Limit(LimitExceeded),
@@ -292,7 +292,7 @@ enum Fault {
 }
 
 #[derive(Debug)]
-enum Step {
+pub(crate) enum Step {
     Key(String),
     Item(usize),
 }
@@ -304,16 +304,16 @@ impl From<PyErr> for Failure {
 }
 
 impl Failure {
-    fn new(fault: Fault) -> Self {
+    pub(crate) fn new(fault: Fault) -> Self {
         Self(Box::new((fault, Vec::new())))
     }
 
-    fn inside(mut self, step: impl FnOnce() -> Step) -> Self {
+    pub(crate) fn inside(mut self, step: impl FnOnce() -> Step) -> Self {
         self.0.1.push(step());
         self
     }
 
-    fn raise(self, py: Python<'_>, name: &str) -> PyErr {
+    pub(crate) fn raise(self, py: Python<'_>, name: &str) -> PyErr {
         let (fault, path) = *self.0;
         let place = place(name, &path);
         match fault {
@@ -342,21 +342,26 @@ fn is_word(key: &str) -> bool {
     (1..=64).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
+/// The name of a value's type.
+pub(crate) fn kind<'py>(value: &Bound<'py, PyAny>) -> Result<Bound<'py, PyString>, Failure> {
+    Ok(value.get_type().name()?)
+}
+
 fn unsupported(value: &Bound<'_, PyAny>) -> Failure {
-    match value.get_type().name() {
+    match kind(value) {
         Ok(kind) => {
             let what = format!("is a `{kind}`, which has no JSON form: convert it before publishing");
             Failure::new(Fault::Type(what))
         }
-        Err(error) => error.into(),
+        Err(failure) => failure,
     }
 }
 
 fn foreign_key(key: &Bound<'_, PyAny>) -> Failure {
-    match key.get_type().name() {
+    match kind(key) {
         Ok(kind) => {
             Failure::new(Fault::Type(format!("has a key that is a `{kind}`: keys of an object are str")))
         }
-        Err(error) => error.into(),
+        Err(failure) => failure,
     }
 }

@@ -46,6 +46,13 @@ create_exception!(
 );
 create_exception!(coulis, EngineClosed, CoulisError, "The executor is closed.");
 
+/// Gives every `PolicyError` a place in its text, `None` where none is known, whoever raises it.
+pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
+    let class = py.get_type::<PolicyError>();
+    class.setattr("line", py.None())?;
+    class.setattr("column", py.None())
+}
+
 /// `LimitExceeded` with what it is about.
 pub(crate) fn limit(py: Python<'_>, error: &Limit) -> PyErr {
     let raised = LimitExceeded::new_err(error.to_string());

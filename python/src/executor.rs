@@ -24,7 +24,9 @@ use pyo3::{
 use crate::{
     config::EventBusConfig,
     context::SecurityContext,
-    core::{Core, Wish, open_error, publish_error, publish_many_error, security, subscribe_error},
+    core::{
+        Attributes, Core, Wish, open_error, publish_error, publish_many_error, security, subscribe_error,
+    },
     direct,
     errors::{self, BusError, CoulisError, PolicyError, detached, guarded, value_error},
     forks::Native,
@@ -195,11 +197,14 @@ impl SubscriptionExecutor {
     /// Publishes and waits until every delivery is readable, except those of async resolvers; answers how many.
     ///
     /// `data` is a value, or JSON text as `bytes` or `str`. `tenant_id` and `user_id` outrank fields of the same
-    /// meaning in the data. On a thread that runs resolvers it does not wait, and answers what is done so far.
+    /// meaning in the data. `before` is the data before the change that the event tells of, in the same forms;
+    /// `federation_service` and `federation_id` say where it belongs in a federation of services. On a thread that runs resolvers it does not wait, and answers what is done so far.
     ///
     /// Raises `ValueError` and `TypeError` for bad data, `LimitExceeded`, `QueueFull` after `publish_wait_max`, and
     /// `EngineClosed`.
-    #[pyo3(signature = (event_type, channel, data, *, tenant_id=None, user_id=None))]
+    #[pyo3(signature = (event_type, channel, data, *, tenant_id=None, user_id=None, before=None, federation_id=None,
+        federation_service=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn publish_event(
         &self,
         py: Python<'_>,
@@ -208,9 +213,13 @@ impl SubscriptionExecutor {
         data: &Bound<'_, PyAny>,
         tenant_id: Option<&Bound<'_, PyAny>>,
         user_id: Option<&Bound<'_, PyAny>>,
+        before: Option<&Bound<'_, PyAny>>,
+        federation_id: Option<&Bound<'_, PyAny>>,
+        federation_service: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<u64> {
         let core = self.core.get()?;
-        let event = core.event(event_type, channel, data, tenant_id, user_id)?;
+        let attributes = Attributes { tenant_id, user_id, before, federation_id, federation_service };
+        let event = core.event(event_type, channel, data, &attributes)?;
         let wait = !on_resolver_thread();
         let report = detached(py, || {
             core.engine.publish(event).map(|receipt| if wait { receipt.wait() } else { receipt.report() })
@@ -219,7 +228,9 @@ impl SubscriptionExecutor {
     }
 
     /// Publishes without waiting for deliveries. Raises as `publish_event` does, and `QueueFull` at once.
-    #[pyo3(signature = (event_type, channel, data, *, tenant_id=None, user_id=None))]
+    #[pyo3(signature = (event_type, channel, data, *, tenant_id=None, user_id=None, before=None, federation_id=None,
+        federation_service=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn publish_nowait(
         &self,
         py: Python<'_>,
@@ -228,31 +239,43 @@ impl SubscriptionExecutor {
         data: &Bound<'_, PyAny>,
         tenant_id: Option<&Bound<'_, PyAny>>,
         user_id: Option<&Bound<'_, PyAny>>,
+        before: Option<&Bound<'_, PyAny>>,
+        federation_id: Option<&Bound<'_, PyAny>>,
+        federation_service: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let core = self.core.get()?;
-        let event = core.event(event_type, channel, data, tenant_id, user_id)?;
+        let attributes = Attributes { tenant_id, user_id, before, federation_id, federation_service };
+        let event = core.event(event_type, channel, data, &attributes)?;
         guarded(|| core.engine.try_publish(event))?.map(drop).map_err(|error| publish_error(py, error))
     }
 
     /// Publishes `(event_type, channel, data)` triples, in order, and waits for all; answers each one's deliveries.
+    /// One with a fourth part, its `before`, has that in place of the keyword's.
     ///
     /// All of them are published or none: bad data, or no room for all, publishes nothing.
-    #[pyo3(signature = (events, *, tenant_id=None, user_id=None))]
+    #[pyo3(signature = (events, *, tenant_id=None, user_id=None, before=None, federation_id=None,
+        federation_service=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn publish_many(
         &self,
         py: Python<'_>,
         events: &Bound<'_, PyAny>,
         tenant_id: Option<&Bound<'_, PyAny>>,
         user_id: Option<&Bound<'_, PyAny>>,
+        before: Option<&Bound<'_, PyAny>>,
+        federation_id: Option<&Bound<'_, PyAny>>,
+        federation_service: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Vec<u64>> {
         let core = self.core.get()?;
         let max = core.engine.limits().publish_many_max;
         let mut ready = Vec::new();
         for event in events.try_iter()? {
-            let (event_type, channel, data): (String, String, Bound<'_, PyAny>) = event?.extract()?;
+            let (event_type, channel, data, own) = parts(&event?)?;
             coulis::error::LimitExceeded::check("publish_many_max", ready.len() + 1, max)
                 .map_err(|limit| errors::limit(py, &limit))?;
-            ready.push(core.event(&event_type, &channel, &data, tenant_id, user_id)?);
+            let before = own.as_ref().or(before);
+            let attributes = Attributes { tenant_id, user_id, before, federation_id, federation_service };
+            ready.push(core.event(&event_type, &channel, &data, &attributes)?);
         }
         let wait = !on_resolver_thread();
         let reports = detached(py, || {
@@ -465,6 +488,17 @@ fn register(py: Python<'_>, core: &Core, wish: Wish, wake: Option<(Arc<Lane>, u6
         detached(py, || core.engine.open(options))?.map_err(|error| open_error(py, &error))?;
     core.subscribe(py, &mut subscriber, wish)?.map_err(|error| subscribe_error(py, error))?;
     Ok(subscriber)
+}
+
+/// One event of a batch: type, channel, data, and the data before the change where there is a fourth part.
+type Parts<'py> = (String, String, Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
+
+fn parts<'py>(event: &Bound<'py, PyAny>) -> PyResult<Parts<'py>> {
+    if event.len().is_ok_and(|len| len == 4) {
+        return event.extract();
+    }
+    let (event_type, channel, data) = event.extract()?;
+    Ok((event_type, channel, data, None))
 }
 
 fn refuse_carriers(bus: &EventBusConfig) -> PyResult<()> {

@@ -23,7 +23,6 @@ pub(crate) fn identity(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult
 }
 
 fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
-    let py = value.py();
     if let Ok(text) = value.cast::<PyString>() {
         let text = text.to_str().map_err(|_| value_error(format!("`{name}` holds a lone surrogate")))?;
         return Ok(text.to_owned());
@@ -34,9 +33,14 @@ fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
             Err(_) => integers::digits(value),
         };
     }
-    if value.is_instance(UUID.import(py, "uuid", "UUID")?)? {
+    if is_uuid(value)? {
         return value.str()?.extract();
     }
     let kind = value.get_type().name()?;
     Err(PyTypeError::new_err(format!("`{name}` is a `{kind}`: pass a str, an int or a UUID")))
+}
+
+/// Whether a value is a `uuid.UUID`.
+pub(crate) fn is_uuid(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    value.is_instance(UUID.import(value.py(), "uuid", "UUID")?)
 }

@@ -12,11 +12,13 @@ mod encode;
 mod identity;
 mod integers;
 mod settings;
+mod times;
 
 mod config;
 mod context;
 mod message;
 mod payload;
+mod policy;
 
 mod declarations;
 mod direct;
@@ -52,6 +54,7 @@ mod _coulis {
         graphql::validate,
         message::PyGraphQLMessage,
         payload::PySubscriptionPayload,
+        policy::{evaluate, evaluate_tagged},
         reader::{LoopReader, PendingPublish, ResolverJob},
         resolver::{JobQueue, ResolverInfo},
         session::Session,
@@ -63,4 +66,9 @@ mod _coulis {
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "the name that Python uses for it")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_init]
+    fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        super::errors::prepare(module.py())
+    }
 }

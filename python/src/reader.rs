@@ -24,7 +24,7 @@ use pyo3::{
 };
 
 use crate::{
-    core::{Core, publish_error},
+    core::{Attributes, Core, publish_error},
     doorbell::Doorbell,
     errors::{CoulisError, QueueFull, detached, guarded},
     executor::SubscriptionExecutor,
@@ -209,7 +209,8 @@ impl LoopReader {
     ///
     /// Answers the deliveries if it is done already, `None` if `future` is to be awaited, and a `PendingPublish` if
     /// the engine has no room now.
-    #[pyo3(signature = (executor, future, event_type, channel, data, *, tenant_id=None, user_id=None))]
+    #[pyo3(signature = (executor, future, event_type, channel, data, *, tenant_id=None, user_id=None, before=None,
+        federation_id=None, federation_service=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn publish<'py>(
         &self,
@@ -221,10 +222,14 @@ impl LoopReader {
         data: &Bound<'_, PyAny>,
         tenant_id: Option<&Bound<'_, PyAny>>,
         user_id: Option<&Bound<'_, PyAny>>,
+        before: Option<&Bound<'_, PyAny>>,
+        federation_id: Option<&Bound<'_, PyAny>>,
+        federation_service: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         self.0.check_room()?;
         let core = executor.core()?;
-        let event = core.event(event_type, channel, data, tenant_id, user_id)?;
+        let attributes = Attributes { tenant_id, user_id, before, federation_id, federation_service };
+        let event = core.event(event_type, channel, data, &attributes)?;
         match guarded(|| core.engine.try_publish(event))? {
             Ok(receipt) if receipt.is_done() => Ok(receipt.report().delivered.into_pyobject(py)?.into_any()),
             Ok(receipt) => {

@@ -5,8 +5,12 @@
 use std::time::Duration;
 
 use coulis::{
+    event::Federation,
     limits::Limits,
-    security::token::{Algorithm, Identified, Key, KeyError, Keys, Mapping, TokenError, Verifier},
+    security::{
+        self,
+        token::{Algorithm, Identified, Key, KeyError, Keys, Mapping, TokenError, Verifier},
+    },
 };
 use pyo3::{
     intern,
@@ -16,7 +20,6 @@ use pyo3::{
 
 use crate::{
     context::SecurityContext,
-    decode,
     errors::{AuthenticationFailed, guarded, value_error},
     settings,
 };
@@ -139,17 +142,12 @@ impl TokenVerifier {
     }
 
     /// Who the bearer of `token` is, if it is to be believed at `now`, in seconds since 1970.
-    fn verify<'py>(
-        &self,
-        py: Python<'py>,
-        token: &Bound<'py, PyString>,
-        now: u64,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    fn verify(&self, py: Python<'_>, token: &Bound<'_, PyString>, now: u64) -> PyResult<SecurityContext> {
         // A lone surrogate is in no base64: the verifier says so.
         let token = token.to_str().unwrap_or("?");
         let identified =
             guarded(|| self.verifier.verify(token, now).and_then(|claims| self.mapping.identify(&claims)))?;
-        context(py, &identified.map_err(|error| failed(py, &error))?)
+        identified.map(context).map_err(|error| failed(py, &error))
     }
 
     /// Takes other keys in place of all that it had.
@@ -160,20 +158,19 @@ impl TokenVerifier {
     }
 }
 
-/// The identity as Python knows it.
-fn context<'py>(py: Python<'py>, identified: &Identified) -> PyResult<Bound<'py, PyAny>> {
-    let Identified { user, tenant, roles, scopes, claims, .. } = identified;
-    let name = |id: &Option<coulis::id::Identity>| id.as_ref().map(ToString::to_string);
-    let words = |words: &[std::sync::Arc<str>]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let claims = decode::tree(py, claims)?;
-    py.get_type::<SecurityContext>().call1((
-        name(user),
-        name(tenant),
-        words(roles),
-        words(scopes),
-        py.None(),
+/// The identity as subscriptions have it.
+fn context(identified: Identified) -> SecurityContext {
+    let Identified { user, tenant, roles, scopes, claims, expires } = identified;
+    let words = |words: &[std::sync::Arc<str>]| words.iter().map(|word| Box::from(&**word)).collect();
+    SecurityContext::of(security::SecurityContext {
+        user,
+        tenant,
+        roles: words(&roles),
+        scopes: words(&scopes),
         claims,
-    ))
+        federation: Federation::default(),
+        expires,
+    })
 }
 
 fn keys(given: &Bound<'_, PyAny>, algorithm: Option<&str>) -> PyResult<Keys> {

@@ -289,6 +289,59 @@ def test_publish_many_answers_each(executor):
     assert executor.publish_many([]) == []
 
 
+MORE = {"before": {"id": 0}, "federation_id": 7, "federation_service": "orders"}
+
+
+def test_a_change_and_a_federation_are_taken_by_every_publish(executor):
+    register(executor)
+    for before in ({"id": 0}, b'{"id":0}', '{"id":0}', None, [1], "null"):
+        more = {**MORE, "before": before}
+        assert executor.publish_event("t", "users", {"id": 1}, **more) == 1
+        executor.publish_nowait("t", "users", {"id": 1}, **more)
+        events = [("t", "users", {"id": 1}), ("t", "users", {"id": 1}, {"id": 9}), ("t", "users", "{}", None)]
+        assert executor.publish_many(events, **more) == [1, 1, 1]
+    # None of it is the event's data.
+    assert json.loads(executor.next_event("sub1"))["payload"]["data"] == {"users": {"id": 1}}
+
+
+async def test_a_change_and_a_federation_are_taken_by_the_manager(manager):
+    await manager.create_subscription("s", "c", "subscription { users { id } }")
+    assert await manager.publish_event("t", "users", {"id": 1}, **MORE) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "message"),
+    [
+        ({"before": 1j}, TypeError, "`before` is a `complex`"),
+        ({"before": {"a": [object()]}}, TypeError, r"`before.a\[0\]` is a `object`"),
+        ({"before": "{"}, ValueError, "`before` is refused"),
+        ({"before": '{"a":1,"a":2}'}, ValueError, "`before` is refused"),
+        ({"before": "\ud800"}, ValueError, "`before` holds a lone surrogate"),
+        ({"before": b"[" * 1_000}, ValueError, "`before` is refused"),
+        ({"before": "1" * (1 << 20) + "1"}, coulis.LimitExceeded, "event_bytes_max"),
+        ({"federation_id": True}, TypeError, "`federation_id` is a `bool`"),
+        ({"federation_service": 1.5}, TypeError, "`federation_service` is a `float`"),
+    ],
+)
+def test_a_bad_change_or_federation_is_refused_by_name(executor, more, error, message):
+    register(executor)
+    for publish in (
+        lambda: executor.publish_event("t", "users", {}, **more),
+        lambda: executor.publish_nowait("t", "users", {}, **more),
+        lambda: executor.publish_many([("t", "users", {}), ("t", "users", {})], **more),
+    ):
+        with pytest.raises(error, match=message):
+            publish()
+    assert executor.next_event("sub1") is None
+
+
+def test_the_change_of_one_of_many_is_refused_by_name(executor):
+    with pytest.raises(ValueError, match="`before` is refused"):
+        executor.publish_many([("t", "users", {}, "{")], before={})
+    with pytest.raises((TypeError, ValueError)):
+        executor.publish_many([("t", "users", {}, {}, {})])
+
+
 def test_a_slow_reader_loses_the_oldest_and_is_told():
     with coulis.SubscriptionExecutor(limits={"ring_frames_max": 4}) as executor:
         register(executor)

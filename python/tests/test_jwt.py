@@ -74,6 +74,17 @@ def test_a_token_becomes_a_security_context():
     assert (context.roles, context.scopes) == (("clerk", "a b"), ("read", "write"))
     assert context.claims["exp"] == NOW + 600
     assert context.claims["deep"] == {"x": [1, 2.5, None]}
+    assert context.federation is None
+
+
+def test_a_context_ends_with_its_token():
+    assert verifier().verify(token()).expires == NOW + 600
+    assert verifier().verify(token(exp=NOW + 600.9)).expires == NOW + 600
+    assert verifier(leeway=60).verify(token(exp=NOW - 30)).expires == NOW - 30
+    header = {"alg": "HS256"}
+    signed = f"{part(header)}.{part({'sub': '7'})}"
+    endless = f"{signed}.{part(hmac.new(SECRET, signed.encode(), hashlib.sha256).digest())}"
+    assert verifier(require_expiry=False).verify(endless).expires is None
 
 
 def test_claims_may_have_other_names():

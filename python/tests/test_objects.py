@@ -1,5 +1,6 @@
 """The small native classes: payload, message, bus configuration, context, exceptions."""
 
+import datetime
 import uuid
 
 import coulis
@@ -108,13 +109,94 @@ def test_what_is_no_identity_is_refused_by_name(given):
 
 
 def test_a_context_keeps_the_rest():
-    context = coulis.SecurityContext("u", roles=["a"], scopes=("b",), federation="f", claims={"c": 1})
-    assert (context.roles, context.scopes, context.federation, context.claims) == (
-        ("a",),
-        ("b",),
-        "f",
-        {"c": 1},
-    )
+    claims = {"c": 1, "when": datetime.date(2026, 1, 2), "deep": [{"x": None}]}
+    context = coulis.SecurityContext("u", roles=["a"], scopes=("b",), federation=("f", 7), claims=claims)
+    assert (context.roles, context.scopes) == (("a",), ("b",))
+    assert context.federation == {"service": "f", "id": "7"}
+    assert context.claims == {"c": 1, "when": "2026-01-02", "deep": [{"x": None}]}
+    claims["c"] = 2
+    context.claims["c"] = 3
+    assert context.claims["c"] == 1, "fixed when it is made"
+    bare = coulis.SecurityContext()
+    assert (bare.roles, bare.scopes, bare.federation, bare.claims) == ((), (), None, {})
+    assert bare.expires is None
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"service": "s", "id": 7}, {"service": "s", "id": "7"}),
+        ({"id": uuid.UUID(int=1)}, {"service": None, "id": str(uuid.UUID(int=1))}),
+        (["s", "7"], {"service": "s", "id": "7"}),
+        ((None, 7), {"service": None, "id": "7"}),
+        ({}, None),
+        (("", None), None),
+        (None, None),
+    ],
+)
+def test_a_federation_is_a_service_and_an_id(given, kept):
+    assert coulis.SecurityContext(federation=given).federation == kept
+
+
+UTC = datetime.timezone.utc
+EAST = datetime.timezone(datetime.timedelta(hours=2))
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        (0, 0),
+        (1_700_000_000, 1_700_000_000),
+        (1_700_000_000.999, 1_700_000_000),
+        (datetime.datetime(2026, 1, 1, tzinfo=UTC), 1_767_225_600),
+        (datetime.datetime(2026, 1, 1, 2, 0, 0, 999_999, tzinfo=EAST), 1_767_225_600),
+        (datetime.datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), 253_402_300_799),
+        (253_402_300_799, 253_402_300_799),
+        (None, None),
+    ],
+)
+def test_an_expiry_is_whole_seconds(given, seconds):
+    assert coulis.SecurityContext(expires=given).expires == seconds
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"expires": True}, TypeError, "`expires` is a `bool`"),
+        ({"expires": "1700000000"}, TypeError, "`expires` is a `str`"),
+        ({"expires": datetime.date(2026, 1, 1)}, TypeError, "`expires` is a `date`"),
+        ({"expires": datetime.datetime(2026, 1, 1)}, ValueError, "`expires` has no time zone"),
+        ({"expires": -1}, ValueError, "`expires` is out of range"),
+        ({"expires": -0.5}, ValueError, "`expires` is out of range"),
+        ({"expires": 1_700_000_000_000}, ValueError, "`expires` is out of range"),
+        ({"expires": 10**30}, ValueError, "`expires` is out of range"),
+        ({"expires": float("nan")}, ValueError, "`expires` is out of range"),
+        ({"expires": float("inf")}, ValueError, "`expires` is out of range"),
+        ({"expires": datetime.datetime(1969, 12, 31, tzinfo=UTC)}, ValueError, "`expires` is out of range"),
+        ({"federation": "ab"}, TypeError, "`federation` is a `str`"),
+        ({"federation": ("a",)}, ValueError, "`federation` has 1 parts"),
+        ({"federation": ("a", "b", "c")}, ValueError, "`federation` has 3 parts"),
+        ({"federation": {"name": "a"}}, ValueError, "`federation` has the key 'name'"),
+        ({"federation": {1: "a"}}, ValueError, "`federation` has the key 1"),
+        ({"federation": ("a", 1.5)}, TypeError, "`federation.id` is a `float`"),
+        ({"federation": {"service": True}}, TypeError, "`federation.service` is a `bool`"),
+        ({"roles": "admin"}, TypeError, "`roles` is a `str`"),
+        ({"roles": {"admin": True}}, TypeError, "`roles` is a `dict`"),
+        ({"roles": 7}, TypeError, "`roles` is a `int`"),
+        ({"roles": ["a", 7]}, TypeError, "`roles` is a `int`"),
+        ({"scopes": "read write"}, TypeError, "`scopes` is a `str`"),
+        ({"scopes": ["\ud800"]}, ValueError, "`scopes` holds a lone surrogate"),
+        ({"claims": ["a"]}, TypeError, "`claims` is a `list`"),
+        ({"claims": '{"a": 1}'}, TypeError, "`claims` is a `str`"),
+        ({"claims": {"a": object()}}, TypeError, "`claims.a` is a `object`"),
+        ({"claims": {"a": float("nan")}}, ValueError, "`claims.a` is `NaN`"),
+        ({"claims": {"a": 2**64}}, ValueError, "`claims` is refused"),
+        ({"claims": {1: 1}}, TypeError, "`claims` has a key that is a `int`"),
+    ],
+)
+def test_what_is_no_context_is_refused_by_name(arguments, error, message):
+    with pytest.raises(error, match=message):
+        coulis.SecurityContext("u", **arguments)
 
 
 def test_every_exception_is_a_coulis_error():

@@ -179,6 +179,28 @@ async def test_the_auth_handler_says_who_the_client_is(manager, connect, handler
         assert (await client.hear())["payload"]["data"]["user"]["id"] == 3
 
 
+async def test_all_that_an_auth_handler_knows_is_in_the_context(manager):
+    known = {
+        "user_id": 7,
+        "tenant_id": "t",
+        "roles": ["clerk"],
+        "scopes": ("read",),
+        "federation": {"service": "orders", "id": 9},
+        "claims": {"level": 3},
+        "expires": 1_700_000_000.5,
+    }
+    context = await SubscriptionApp(manager, auth_handler=lambda payload: known).identify({}, {})
+    assert {name: getattr(context, name) for name in known} == {
+        "user_id": "7",
+        "tenant_id": "t",
+        "roles": ("clerk",),
+        "scopes": ("read",),
+        "federation": {"service": "orders", "id": "9"},
+        "claims": {"level": 3},
+        "expires": 1_700_000_000,
+    }
+
+
 def auth_raises(payload):
     raise RuntimeError("no database")
 
@@ -198,6 +220,10 @@ async def auth_refuses(payload):
         lambda payload: "user",
         lambda payload: {"user_id": True},
         lambda payload: {"user_id": 1.0},
+        lambda payload: {"user_id": 1, "roles": "admin"},
+        lambda payload: {"user_id": 1, "federation": "orders"},
+        lambda payload: {"user_id": 1, "expires": "tomorrow"},
+        lambda payload: {"user_id": 1, "claims": ["a"]},
         lambda payload: payload["missing"],
     ],
 )

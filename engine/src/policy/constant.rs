@@ -102,7 +102,7 @@ impl Constant {
         }
     }
 
-    /// A copy of a value that outlives its run.
+    /// A copy of a value that outlives its run; no value where that would be too large.
     pub fn keep(value: Val<'_>, arena: &Bump) -> Self {
         Self::keep_within(value, &mut Work { arena, steps: u32::MAX }, DEPTH_MAX).unwrap_or_else(Self::Error)
     }

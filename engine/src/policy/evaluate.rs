@@ -6,6 +6,9 @@ use super::{
     Bindings, Budget, Policy, PolicyError, Position, constant::Constant, parse, scope::Scope, split, value_of,
 };
 
+/// Names of bindings: their numbers are 16 bits wide.
+const BINDINGS_MAX: usize = u16::MAX as usize;
+
 /// A compiled expression and the names of its bindings.
 #[derive(Debug)]
 pub struct Expression(Policy);
@@ -17,13 +20,13 @@ impl Expression {
     /// specification has it, not errors of the text.
     ///
     /// # Errors
-    /// A text that cannot be read.
-    pub fn new<'a>(
-        text: &str,
-        names: impl Iterator<Item = &'a str>,
-        known: &[&str],
-    ) -> Result<Self, PolicyError> {
-        let scope = Scope::of(names, known);
+    /// A text that cannot be read, and more names than have a number.
+    pub fn new<'a>(text: &str, names: impl Iterator<Item = &'a str>, known: &[&str]) -> Result<Self, PolicyError> {
+        let names: Vec<_> = names.take(BINDINGS_MAX + 1).collect();
+        if names.len() > BINDINGS_MAX {
+            return Err(PolicyError::new(Position::default(), format!("more than {BINDINGS_MAX} bindings")));
+        }
+        let scope = Scope::of(names.into_iter(), known);
         let mut expr = parse::parse(text, 0, &scope)?;
         split::patterns(&mut expr);
         Policy::of(expr, scope, Budget::default()).map(Self)

@@ -19,6 +19,7 @@
               that are always inlined are those of a decision without a run, measured"
 )]
 
+mod chain;
 mod check;
 mod constant;
 mod emit;

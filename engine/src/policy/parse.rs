@@ -3,7 +3,7 @@
 //! Macros come expanded. Names are resolved here: a variable of a comprehension, a binding (the longest dotted name
 //! that is one), a type, or an error with its position.
 
-use std::{sync::Arc, thread};
+use std::sync::Arc;
 
 use cel::{
     common::ast::{
@@ -13,7 +13,7 @@ use cel::{
 };
 
 use super::{
-    PolicyError,
+    PolicyError, chain,
     constant::Constant,
     function::Function,
     ir::{Expr, Fold, Kind, Local, Position},
@@ -30,31 +30,20 @@ const LEVELS_MAX: usize = 200;
 /// Bytes of a policy's text.
 const TEXT_MAX: usize = 1 << 16;
 
-/// The front end recurses over chains such as `a.b.c` and `1 + 1 + 1` as long as the text: room for the longest.
-const STACK: usize = 1 << 28;
-
 /// Reads `text`, the part with this number; names mean what `scope` says.
 pub(super) fn parse(text: &str, part: u16, scope: &Scope) -> Result<Expr, PolicyError> {
     let refuse = |why: &str| PolicyError::new(Position { part, line: 1, column: 1 }, why);
     if text.len() > TEXT_MAX {
         return Err(refuse(&format!("longer than {TEXT_MAX} bytes")));
     }
-    thread::scope(|threads| {
-        let reader =
-            thread::Builder::new().stack_size(STACK).spawn_scoped(threads, || read(text, part, scope));
-        // A panic of the front end is a text that cannot be read.
-        reader.ok().and_then(|reader| reader.join().ok()).unwrap_or_else(|| Err(refuse("cannot be read")))
-    })
-}
-
-fn read(text: &str, part: u16, scope: &Scope) -> Result<Expr, PolicyError> {
+    chain::check(text, part)?;
     let parser = Parser::new().max_recursion_depth(DEPTH_MAX).enable_ident_escape_syntax(true);
     let (tree, source) = parser.parse_with_source_info(text).map_err(|errors| {
         errors.errors.first().map_or_else(
             || PolicyError::new(Position { part, ..Position::default() }, "cannot be read"),
             |error| {
                 let (line, column) = error.pos;
-                let at = Position { part, line: line.max(1) as u32, column: column.max(0) as u32 + 1 };
+                let at = Position { part, line: line.max(1) as u32, column: column.max(1) as u32 };
                 PolicyError::new(at, &error.msg)
             },
         )

@@ -1,4 +1,4 @@
-//! Who the reader is.
+//! Who the reader is, and how often it may ask.
 //!
 //! Identity comes from the server's side only (an authentication hook, the caller of the API), never from the
 //! client's query or variables.
@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::{event::Federation, id::Identity, policy::Constant, value::Value};
 
+pub mod rate;
 mod rules;
 #[cfg(feature = "jwt")]
 pub mod token;
