@@ -17,10 +17,13 @@ use crate::{
     limits::Limits,
     metrics::Metrics,
     overflow::Overflow,
-    plan::{DocumentDigest, Introspection, OperationName, Plan, Schema},
+    plan::{Bound, DocumentDigest, Introspection, OperationName, Plan, Projection, Refused, Schema},
     policy::{PolicyError, Predicate, standard::Isolation},
     router::{self, Channel},
-    security::SecurityContext,
+    security::{
+        SecurityContext, VariableScope,
+        access::{Access, AccessError, Gate},
+    },
     shard::{Member, Resolver, Subscribed, drive::Driver, resume::Outcome},
     subscriber::{Kept, Reload, Resumed, Subscriber, SubscriberOptions},
     value::Value,
@@ -48,6 +51,8 @@ pub enum BuildError {
     Limit(LimitExceeded),
     /// The rules of isolation do not compile.
     Policy(PolicyError),
+    /// The rules of who may read which field.
+    Access(AccessError),
     /// The system gives no thread.
     Thread(std::io::Error),
 }
@@ -65,6 +70,16 @@ pub enum SubscribeError {
     InvalidArgument(&'static str, String),
     /// The policy of a channel cannot be applied: nobody may see what it guards.
     Policy(String),
+    /// The reader may not read a field that it selects.
+    Forbidden {
+        /// Its path from the root field, by names of fields and not by aliases.
+        field: String,
+    },
+    /// A variable names another user or tenant than the reader's.
+    ForbiddenVariable {
+        /// Its name, and those inside it that lead to the place.
+        variable: String,
+    },
     /// The engine is closed.
     Closed,
 }
@@ -104,6 +119,8 @@ pub struct EngineBuilder {
     spin: Duration,
     pin: bool,
     settings: Settings,
+    access: Access,
+    variable_scope: VariableScope,
 }
 
 /// A handle to a running engine; the last handle that is dropped closes it.
@@ -113,6 +130,8 @@ pub struct Engine(Arc<Owner>);
 struct Owner {
     plane: Arc<ControlPlane>,
     threads: Locked<Vec<JoinHandle<()>>>,
+    gate: Gate,
+    variable_scope: VariableScope,
 }
 
 impl EngineBuilder {
@@ -179,6 +198,18 @@ impl EngineBuilder {
         self
     }
 
+    /// Who may read which field. Default: everybody everything that the policies show.
+    #[must_use]
+    pub fn access(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
+    /// Which variables name the reader's user and tenant. Default: [`VariableScope::default`].
+    #[must_use]
+    pub fn variable_scope(self, variable_scope: VariableScope) -> Self {
+        Self { variable_scope, ..self }
+    }
+
     /// The incarnation of the channels' logs, for runs that can be repeated. Default: a random one.
     #[cfg(test)]
     pub(crate) fn epoch(mut self, epoch: crate::cursor::Epoch) -> Self {
@@ -190,7 +221,7 @@ impl EngineBuilder {
     ///
     /// # Errors
     /// `BuildError::Limit` for no shards or more than `shards_max` (64 at most) and for rings beyond 2²⁴ frames,
-    /// `BuildError::Thread` from the system.
+    /// `BuildError::Access` for rules that the schema does not bear, `BuildError::Thread` from the system.
     pub fn build(self) -> Result<Engine, BuildError> {
         let cores = self.pin.then(core_affinity::get_core_ids).flatten().unwrap_or_default();
         let spins =
@@ -219,8 +250,10 @@ impl EngineBuilder {
         LimitExceeded::check("shards_max", count, max).map_err(BuildError::Limit)?;
         let frames = self.settings.limits.ring_frames_max;
         LimitExceeded::check("ring_frames_max", frames, RING_FRAMES_MAX).map_err(BuildError::Limit)?;
+        let gate = self.access.compile(self.settings.schema.as_ref()).map_err(BuildError::Access)?;
         let (plane, shards) = ControlPlane::new(self.settings, count as u16).map_err(BuildError::Policy)?;
-        Ok((Engine(Arc::new(Owner { plane: Arc::new(plane), threads: Locked::default() })), shards))
+        let (plane, threads, variable_scope) = (Arc::new(plane), Locked::default(), self.variable_scope);
+        Ok((Engine(Arc::new(Owner { plane, threads, gate, variable_scope })), shards))
     }
 }
 
@@ -262,6 +295,7 @@ impl Engine {
         let plan =
             plane.plan(&request.query, &request.operation_name).map_err(SubscribeError::InvalidQuery)?;
         let bound = plan.bind(&request.variables, plane.limits()).map_err(SubscribeError::InvalidQuery)?;
+        let projection = self.readable(&bound, &request.context)?;
         let (channels, predicates): (Vec<_>, Vec<_>) =
             self.channels(request.channels, plan.root_field(), &request.context)?.into_iter().unzip();
         let one_log = matches!(&*channels, [channel] if channel.id != ChannelId::ANY);
@@ -282,7 +316,7 @@ impl Engine {
             member,
             channels: channels.iter().map(|channel| channel.id).zip(predicates).collect(),
             events: request.events.into_iter().map(String::into_boxed_str).collect(),
-            projection: bound.projection,
+            projection,
             resolver,
             per_subscription: request.per_subscription,
             overflow: request.overflow.clone(),
@@ -302,6 +336,18 @@ impl Engine {
         let overflow = &request.overflow;
         subscriber.keep(Kept { id, registration, channels: channels.into(), resolved, overflow, outcome });
         Ok(())
+    }
+
+    /// What of a subscription its reader may read.
+    fn readable(&self, bound: &Bound, context: &SecurityContext) -> Result<Arc<Projection>, SubscribeError> {
+        let Owner { gate, variable_scope, .. } = &*self.0;
+        variable_scope
+            .check(&bound.variables, context)
+            .map_err(|variable| SubscribeError::ForbiddenVariable { variable })?;
+        gate.project(&bound.projection, context).map_err(|refused| match refused {
+            Refused::Field(field) => SubscribeError::Forbidden { field },
+            Refused::Limit(error) => SubscribeError::InvalidQuery(vec![error]),
+        })
     }
 
     /// Checks the names in a request and whether it fits its reader; answers its id.
@@ -441,6 +487,11 @@ impl Engine {
         self.0.plane.plan(document, operation)
     }
 
+    /// The rules of who may read which field.
+    pub fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
     /// The ids of the subscriptions on a channel, in no particular order. O(subscriptions on the channel).
     pub fn subscriptions_by_channel(&self, channel: &str) -> Vec<String> {
         self.0.plane.ids(channel)
@@ -496,6 +547,8 @@ impl SubscribeError {
             Self::Limit(_) => "LIMIT_EXCEEDED",
             Self::InvalidArgument(..) => "BAD_ARGUMENT",
             Self::Policy(_) => "POLICY_ERROR",
+            Self::Forbidden { .. } => "FORBIDDEN_FIELD",
+            Self::ForbiddenVariable { .. } => "FORBIDDEN_VARIABLE",
             Self::Closed => "ENGINE_CLOSED",
         }
     }
@@ -506,6 +559,7 @@ impl fmt::Display for BuildError {
         match self {
             Self::Limit(error) => error.fmt(f),
             Self::Policy(error) => write!(f, "the rules of isolation: {error}"),
+            Self::Access(error) => error.fmt(f),
             Self::Thread(error) => write!(f, "no thread for a shard: {error}"),
         }
     }
@@ -524,6 +578,10 @@ impl fmt::Display for SubscribeError {
             Self::Limit(error) => error.fmt(f),
             Self::InvalidArgument(name, reason) => write!(f, "{name}: {reason}"),
             Self::Policy(reason) => write!(f, "the channel's policy cannot be applied: {reason}"),
+            Self::Forbidden { field } => write!(f, "the field `{field}` may not be read: leave it out"),
+            Self::ForbiddenVariable { variable } => {
+                write!(f, "the variable `{variable}` names another than you: leave it out")
+            }
             Self::Closed => f.write_str("the engine is closed"),
         }
     }

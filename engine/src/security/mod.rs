@@ -7,8 +7,12 @@ use std::sync::Arc;
 
 use crate::{event::Federation, id::Identity, policy::Constant, value::Value};
 
+pub mod access;
 #[cfg(feature = "jwt")]
 pub mod token;
+mod variables;
+
+pub use variables::VariableScope;
 
 /// A reader's identity, fixed when it subscribes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,7 +45,8 @@ impl SecurityContext {
             Some(identity) => Constant::Id(identity.shared()),
             None => Constant::Null,
         };
-        let texts = |texts: &[Box<str>]| Constant::List(texts.iter().map(|text| Constant::from(&**text)).collect());
+        let texts =
+            |texts: &[Box<str>]| Constant::List(texts.iter().map(|text| Constant::from(&**text)).collect());
         let Federation { service, id: federated } = &self.federation;
         let federation = [("service", id(service)), ("id", id(federated))];
         let map = |entries: Vec<(&str, Constant)>| {
