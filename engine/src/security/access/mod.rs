@@ -18,7 +18,7 @@
 //! Every rule that matches a field must be met: rules add up, their order says nothing, and of several that are not
 //! met the one that shows least decides. A rule for an interface holds for the types that implement it. A rule holds
 //! for everything inside its field. `__typename` is a field like others where documents tell it, and always readable
-//! where the schema fixes the type.
+//! where the schema fixes the type; where it does not, a type condition reads it.
 //!
 //! A selection without selections of its own, whose value no schema describes, may hold an object; where something in
 //! there is hidden from the reader, an object gives an error, and scalars are as they are.
