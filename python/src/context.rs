@@ -1,6 +1,8 @@
 //! `SecurityContext`: who a subscription belongs to, as the server side knows it.
 
-use coulis::id::Identity;
+use std::sync::Arc;
+
+use coulis::{id::Identity, security};
 use pyo3::{
     prelude::*,
     types::{PyDict, PyTuple},
@@ -14,6 +16,8 @@ use crate::identity::identity;
 pub(crate) struct SecurityContext {
     pub(crate) user: Option<Identity>,
     pub(crate) tenant: Option<Identity>,
+    /// Roles and scopes as the engine has them.
+    words: [Arc<[Box<str>]>; 2],
     #[pyo3(get)]
     roles: Py<PyTuple>,
     #[pyo3(get)]
@@ -37,11 +41,14 @@ impl SecurityContext {
         federation: Option<Py<PyAny>>,
         claims: Option<Py<PyDict>>,
     ) -> PyResult<Self> {
+        let (roles, scopes) = (roles.unwrap_or_default(), scopes.unwrap_or_default());
+        let words = |words: &[String]| words.iter().map(|word| word.as_str().into()).collect();
         Ok(Self {
             user: identity("user_id", user_id)?,
             tenant: identity("tenant_id", tenant_id)?,
-            roles: PyTuple::new(py, roles.unwrap_or_default())?.unbind(),
-            scopes: PyTuple::new(py, scopes.unwrap_or_default())?.unbind(),
+            words: [words(&roles), words(&scopes)],
+            roles: PyTuple::new(py, roles)?.unbind(),
+            scopes: PyTuple::new(py, scopes)?.unbind(),
             federation: federation.unwrap_or_else(|| py.None()),
             claims: claims.unwrap_or_else(|| PyDict::new(py).unbind()),
         })
@@ -66,7 +73,9 @@ impl SecurityContext {
 
 impl SecurityContext {
     /// What the engine needs of it.
-    pub(crate) fn identities(&self) -> (Option<Identity>, Option<Identity>) {
-        (self.user.clone(), self.tenant.clone())
+    pub(crate) fn security(&self) -> security::SecurityContext {
+        let [roles, scopes] = self.words.clone();
+        let (user, tenant) = (self.user.clone(), self.tenant.clone());
+        security::SecurityContext { roles, scopes, ..security::SecurityContext::new(user, tenant) }
     }
 }

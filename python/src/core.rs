@@ -174,10 +174,7 @@ pub(crate) fn security(
         Some(_) if user.is_some() || tenant.is_some() => {
             Err(value_error("`context` comes with `user_id` or `tenant_id`: pass one or the other"))
         }
-        Some(context) => {
-            let (user, tenant) = context.get().identities();
-            Ok(SecurityContext::new(user, tenant))
-        }
+        Some(context) => Ok(context.get().security()),
         None => Ok(SecurityContext::new(user, tenant)),
     }
 }
@@ -222,6 +219,9 @@ pub(crate) fn subscribe_error(py: Python<'_>, error: SubscribeError) -> PyErr {
         SubscribeError::Limit(limit) => errors::limit(py, &limit),
         SubscribeError::InvalidArgument(..) => value_error(error.to_string()),
         SubscribeError::Policy(_) => PolicyError::new_err(error.to_string()),
+        SubscribeError::Forbidden { .. } | SubscribeError::ForbiddenVariable { .. } => {
+            errors::forbidden(py, error.code(), &error.to_string())
+        }
         SubscribeError::Closed => closed(),
     }
 }

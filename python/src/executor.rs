@@ -17,6 +17,7 @@ use pyo3::{
 };
 
 use crate::{
+    access,
     config::EventBusConfig,
     context::SecurityContext,
     core::{Core, Wish, open_error, publish_error, publish_many_error, security, subscribe_error},
@@ -70,11 +71,15 @@ impl SubscriptionExecutor {
     /// With `introspection=False` documents that ask for the schema are refused (`INTROSPECTION_DISABLED`).
     /// `allowed_operations` are the only documents that may come, each given as its text or as the SHA-256 of its text
     /// in hexadecimal digits; others are refused (`OPERATION_NOT_ALLOWED`).
+    ///
+    /// `access` says who may read which field, as in `{"rules": {"users.email": {"roles": ["admin"]}}}`.
     #[new]
     #[pyo3(signature = (event_bus=None, *, schema=None, limits=None, shards=None, tenancy="permissive",
-        owner=Some("user_id"), channels=None, introspection=true, allowed_operations=None, declarations=None),
+        owner=Some("user_id"), channels=None, introspection=true, allowed_operations=None, access=None,
+        declarations=None),
         text_signature = "(event_bus=None, *, schema=None, limits=None, shards=None, tenancy='permissive', \
-        owner='user_id', channels=None, introspection=True, allowed_operations=None, declarations=None)")]
+        owner='user_id', channels=None, introspection=True, allowed_operations=None, access=None, \
+        declarations=None)")]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         py: Python<'_>,
@@ -87,6 +92,7 @@ impl SubscriptionExecutor {
         channels: Option<&Bound<'_, PyAny>>,
         introspection: bool,
         allowed_operations: Option<&Bound<'_, PyAny>>,
+        access: Option<&Bound<'_, PyAny>>,
         declarations: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let event_bus = event_bus.map_or_else(|| Py::new(py, EventBusConfig::memory()), Ok)?;
@@ -98,6 +104,10 @@ impl SubscriptionExecutor {
             .introspection(introspection);
         if let Some(allowed) = allowed_operations {
             builder = builder.allowed_operations(settings::digests(allowed)?);
+        }
+        if let Some(access) = access {
+            let (rules, scope) = access::access(py, access)?;
+            builder = builder.access(rules).variable_scope(scope);
         }
         for (channel, rules) in settings::pairs("channels", channels)? {
             builder = builder.channel(channel, channel_rules(&default, &rules)?);
@@ -123,8 +133,8 @@ impl SubscriptionExecutor {
     /// too many messages wait: `"drop_oldest"` (the default), `"drop_newest"`, `"disconnect"` or
     /// `"latest_per_key(path)"`.
     ///
-    /// Raises `InvalidQuery`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, `EngineClosed`, and `TypeError` or
-    /// `ValueError` for bad arguments.
+    /// Raises `InvalidQuery`, `AuthorizationFailed`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, `EngineClosed`,
+    /// and `TypeError` or `ValueError` for bad arguments.
     #[pyo3(signature = (connection_id, subscription_id, query, operation_name=None, variables=None, user_id=None,
         tenant_id=None, *, channel=None, events=None, resolver=None, per_subscription=false, filter=None,
         policy=None, context=None, resume=None, overflow=None, wake=None))]
@@ -435,6 +445,7 @@ pub(crate) fn schema_error(errors: &[coulis::error::GraphQlError]) -> PyErr {
 fn build_error(py: Python<'_>, error: &BuildError) -> PyErr {
     match error {
         BuildError::Limit(limit) => errors::limit(py, limit),
+        BuildError::Access(error) => access::refused(error),
         BuildError::Policy(_) => PolicyError::new_err(error.to_string()),
         BuildError::Thread(_) => CoulisError::new_err(error.to_string()),
     }

@@ -94,9 +94,8 @@ impl Session {
 
     /// The client may subscribe as `context`.
     fn accept<'py>(&self, py: Python<'py>, context: &SecurityContext) -> PyResult<Asked<'py>> {
-        let (user, tenant) = context.identities();
         self.with(|connection| {
-            connection.context = security::SecurityContext::new(user, tenant);
+            connection.context = context.security();
             close(py, connection.machine.accepted(None))
         })
     }
