@@ -331,7 +331,7 @@ fn write<'s>(
 }
 
 /// Puts canaries in the places of leaves, and lists each with its path.
-fn canaries<'v>(value: &'v mut Json, path: &mut Vec<String>, found: &mut Vec<(Vec<String>, String)>) {
+fn canaries(value: &mut Json, path: &mut Vec<String>, found: &mut Vec<(Vec<String>, String)>) {
     match value {
         Json::Bool(_) => {
             let canary = format!("canary-{:03}-yranac", found.len());

@@ -253,8 +253,7 @@ impl Hidden {
         match (self, other) {
             (Self::Null, _) | (_, Self::Null) => Self::Null,
             (Self::Last(own), Self::Last(other)) => Self::Last(own.min(other)),
-            (Self::Last(_), text) => text,
-            (text, _) => text,
+            (Self::Last(_), text) | (text, _) => text,
         }
     }
 }

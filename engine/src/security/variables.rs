@@ -74,6 +74,7 @@ fn is_own(value: &Value, own: Option<&Identity>) -> bool {
 }
 
 #[cfg(all(test, not(coulis_loom)))]
+#[allow(clippy::unwrap_used, reason = "a test: what cannot be is a failure")]
 mod tests {
     use super::*;
 

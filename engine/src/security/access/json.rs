@@ -46,11 +46,10 @@ fn rule(field: &str, value: &Value) -> Result<Rule, AccessError> {
     };
     for (key, value) in entries {
         match key.as_str() {
-            "kind" => {}
             "roles" => rule.roles = Some(words(field, value)?),
             "scopes" => rule.scopes = Some(words(field, value)?),
             "public" if truth(field, value)? => rule = rule.public(),
-            "public" => {}
+            "kind" | "public" => {}
             "otherwise" | "redact" if rule.otherwise.is_some() => {
                 return Err(wrong(field, "`otherwise` and `redact` say two things: leave one out"));
             }
