@@ -85,7 +85,7 @@ impl Schema {
         objects.filter(move |object| *object == name || self.0.is_subtype(name, object))
     }
 
-    pub(crate) fn valid(&self) -> &Valid<apollo_compiler::Schema> {
+    pub(super) fn valid(&self) -> &Valid<apollo_compiler::Schema> {
         &self.0
     }
 }

@@ -31,20 +31,8 @@ const ANY: Types = (1 << 12) - 1;
 const NUMBER: Types = INT | UINT | DOUBLE;
 const JSON: Types = NULL | BOOL | NUMBER | TEXT | LIST | MAP;
 
-const NAMES: [&str; 12] = [
-    "null",
-    "bool",
-    "int",
-    "uint",
-    "double",
-    "string",
-    "bytes",
-    "list",
-    "map",
-    "timestamp",
-    "duration",
-    "type",
-];
+const NAMES: [&str; 12] =
+    ["null", "bool", "int", "uint", "double", "string", "bytes", "list", "map", "timestamp", "duration", "type"];
 
 /// Checks that `expr` can be a bool, and that all parts of it can be what they are used as.
 pub(super) fn check(expr: &Expr, scope: &Scope) -> Result<(), PolicyError> {
@@ -79,9 +67,7 @@ fn types(expr: &Expr, scope: &Scope) -> Result<Types, PolicyError> {
             }
             match &expr.kind {
                 Kind::Has(..) => BOOL,
-                _ if map.any(&mut |part| matches!(part.kind, Kind::Root(root) if !scope.is_known(root))) => {
-                    JSON
-                }
+                _ if map.any(&mut |part| matches!(part.kind, Kind::Root(root) if !scope.is_known(root))) => JSON,
                 _ => ANY,
             }
         }
@@ -89,10 +75,7 @@ fn types(expr: &Expr, scope: &Scope) -> Result<Types, PolicyError> {
             for part in parts {
                 let types = of(part)?;
                 if types & BOOL == 0 {
-                    return Err(PolicyError::new(
-                        part.at,
-                        format!("a bool is needed, this is {}", list(types)),
-                    ));
+                    return Err(PolicyError::new(part.at, format!("a bool is needed, this is {}", list(types))));
                 }
             }
             BOOL
@@ -109,10 +92,7 @@ fn types(expr: &Expr, scope: &Scope) -> Result<Types, PolicyError> {
         Kind::Fold(fold) => {
             let types = of(&fold.range)?;
             if types & (LIST | MAP) == 0 {
-                return Err(PolicyError::new(
-                    fold.range.at,
-                    format!("a list is needed, this is {}", list(types)),
-                ));
+                return Err(PolicyError::new(fold.range.at, format!("a list is needed, this is {}", list(types))));
             }
             of(&fold.init)?
         }
@@ -151,8 +131,7 @@ fn literal(constant: &Constant) -> Types {
 }
 
 fn list(types: Types) -> String {
-    let names: Vec<_> =
-        NAMES.iter().enumerate().filter(|(bit, _)| types >> bit & 1 == 1).map(|(_, name)| *name).collect();
+    let names: Vec<_> = NAMES.iter().enumerate().filter(|(bit, _)| types >> bit & 1 == 1).map(|(_, name)| *name).collect();
     names.join(" or ")
 }
 
@@ -182,8 +161,8 @@ fn unary(function: Function, a: Types) -> Types {
 
 fn binary(function: Function, a: Types, b: Types) -> Types {
     use Function::{
-        Add, Contains, Divide, EndsWith, Equal, Get, Greater, GreaterEqual, In, Index, Less, LessEqual,
-        Matches, Multiply, NotEqual, Remainder, StartsWith, Subtract,
+        Add, Contains, Divide, EndsWith, Equal, Get, Greater, GreaterEqual, In, Index, Less, LessEqual, Matches,
+        Multiply, NotEqual, Remainder, StartsWith, Subtract,
     };
     let same = a & b;
     match function {

@@ -17,14 +17,7 @@ const SIZE_MAX: usize = u16::MAX as usize - 1;
 
 /// Emits `expr`. `keys` are its first clauses, if it is a conjunction.
 pub(super) fn emit(expr: &Expr, keys: &[KeyClause], scope: &Scope) -> Result<Verified, PolicyError> {
-    let mut emitter = Emitter {
-        scope,
-        program: Program::default(),
-        free: 0,
-        locals: HashMap::new(),
-        cursors: 0,
-        at: expr.at,
-    };
+    let mut emitter = Emitter { scope, program: Program::default(), free: 0, locals: HashMap::new(), cursors: 0, at: expr.at };
     let result = match &expr.kind {
         Kind::And(clauses) => emitter.conjunction(clauses, keys),
         _ => emitter.operand(expr),
@@ -108,12 +101,8 @@ impl Emitter<'_> {
         for part in parts {
             let (before, at) = (self.free, std::mem::replace(&mut self.at, part.at));
             let op = match (self.test(part), and) {
-                (Some((function, field, constant)), true) => {
-                    Op::AndTest { function, field, constant, to, end: 0 }
-                }
-                (Some((function, field, constant)), false) => {
-                    Op::OrTest { function, field, constant, to, end: 0 }
-                }
+                (Some((function, field, constant)), true) => Op::AndTest { function, field, constant, to, end: 0 },
+                (Some((function, field, constant)), false) => Op::OrTest { function, field, constant, to, end: 0 },
                 (None, true) => Op::And { value: self.operand(part), to, end: 0 },
                 (None, false) => Op::Or { value: self.operand(part), to, end: 0 },
             };

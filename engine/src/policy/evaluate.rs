@@ -3,7 +3,10 @@
 use bumpalo::Bump;
 
 use super::{
-    Bindings, Budget, Policy, PolicyError, Position, constant::Constant, parse, scope::Scope, split, value_of,
+    Bindings, Budget, Policy, PolicyError, Position,
+    constant::Constant,
+    parse, split, value_of,
+    scope::Scope,
 };
 
 /// A compiled expression and the names of its bindings.
@@ -18,11 +21,7 @@ impl Expression {
     ///
     /// # Errors
     /// A text that cannot be read.
-    pub fn new<'a>(
-        text: &str,
-        names: impl Iterator<Item = &'a str>,
-        known: &[&str],
-    ) -> Result<Self, PolicyError> {
+    pub fn new<'a>(text: &str, names: impl Iterator<Item = &'a str>, known: &[&str]) -> Result<Self, PolicyError> {
         let scope = Scope::of(names, known);
         let mut expr = parse::parse(text, 0, &scope)?;
         split::patterns(&mut expr);

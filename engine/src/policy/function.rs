@@ -79,12 +79,8 @@ impl<'a> Work<'a> {
     }
 
     /// Puts values into the arena.
-    pub(super) fn list(
-        &self,
-        values: impl ExactSizeIterator<Item = Val<'a>>,
-    ) -> Result<&'a [Val<'a>], Problem> {
-        let room =
-            self.arena.try_alloc_slice_fill_copy(values.len(), Val::Null).map_err(|_| Problem::Memory)?;
+    pub(super) fn list(&self, values: impl ExactSizeIterator<Item = Val<'a>>) -> Result<&'a [Val<'a>], Problem> {
+        let room = self.arena.try_alloc_slice_fill_copy(values.len(), Val::Null).map_err(|_| Problem::Memory)?;
         room.iter_mut().zip(values).for_each(|(place, value)| *place = value);
         Ok(room)
     }
@@ -352,9 +348,7 @@ impl Function {
             (Length(span), Moment(time)) if self == Self::Add => {
                 Time::from_nanos(time.nanos() + span.nanos()).map(Moment)
             }
-            (Moment(a), Moment(b)) if self == Self::Subtract => {
-                Span::from_nanos(a.nanos() - b.nanos()).map(Length)
-            }
+            (Moment(a), Moment(b)) if self == Self::Subtract => Span::from_nanos(a.nanos() - b.nanos()).map(Length),
             (Length(a), Length(b)) => match self {
                 Self::Add => Span::from_nanos(a.nanos() + b.nanos()).map(Length),
                 Self::Subtract => Span::from_nanos(a.nanos() - b.nanos()).map(Length),
@@ -455,16 +449,14 @@ fn index<'a>(a: Val<'a>, b: Val<'a>, work: &mut Work<'a>) -> Result<Val<'a>, Pro
 fn concatenate<'a>(a: Val<'a>, b: Val<'a>, work: &mut Work<'a>) -> Result<Val<'a>, Problem> {
     if let (Some(left), Some(right)) = (a.text(), b.text()) {
         work.look_at(left.len() + right.len())?;
-        let room =
-            work.arena.try_alloc_slice_fill_copy(left.len() + right.len(), 0).map_err(|_| Problem::Memory)?;
+        let room = work.arena.try_alloc_slice_fill_copy(left.len() + right.len(), 0).map_err(|_| Problem::Memory)?;
         room[..left.len()].copy_from_slice(left.as_bytes());
         room[left.len()..].copy_from_slice(right.as_bytes());
         return std::str::from_utf8(room).map(Val::Text).map_err(|_| Problem::Conversion);
     }
     if let (Val::Bytes(left), Val::Bytes(right)) = (a, b) {
         work.look_at(left.len() + right.len())?;
-        let room =
-            work.arena.try_alloc_slice_fill_copy(left.len() + right.len(), 0).map_err(|_| Problem::Memory)?;
+        let room = work.arena.try_alloc_slice_fill_copy(left.len() + right.len(), 0).map_err(|_| Problem::Memory)?;
         room[..left.len()].copy_from_slice(left);
         room[left.len()..].copy_from_slice(right);
         return Ok(Val::Bytes(room));

@@ -81,9 +81,7 @@ impl Expr {
         match &self.kind {
             Kind::Literal(_) | Kind::Root(_) | Kind::Local(_) | Kind::Known(_) => Vec::new(),
             Kind::Select(of, _) | Kind::Has(of, _) => vec![of],
-            Kind::Call(_, parts) | Kind::And(parts) | Kind::Or(parts) | Kind::List(parts) => {
-                parts.iter().collect()
-            }
+            Kind::Call(_, parts) | Kind::And(parts) | Kind::Or(parts) | Kind::List(parts) => parts.iter().collect(),
             Kind::If(parts) => parts.iter().collect(),
             Kind::Map(entries) => entries.iter().flatten().collect(),
             Kind::Fold(fold) => {

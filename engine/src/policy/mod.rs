@@ -177,12 +177,7 @@ impl Policy {
     ///
     /// # Errors
     /// What the context and the variables alone decide has no value, so that no event could ever be admitted.
-    pub fn specialise(
-        &self,
-        context: &Constant,
-        arguments: &Constant,
-        variables: &Constant,
-    ) -> Result<Predicate, PolicyError> {
+    pub fn specialise(&self, context: &Constant, arguments: &Constant, variables: &Constant) -> Result<Predicate, PolicyError> {
         let predicate = self.bind(&[context.clone(), arguments.clone(), variables.clone()])?;
         match &*predicate.program.program.code {
             [Op::Return { value: Operand::Literal(literal) }] => match predicate.program.literal(*literal) {
@@ -252,13 +247,7 @@ fn renumber(expr: &mut Expr, used: &mut Vec<u16>) {
 }
 
 /// Runs a program to its end and keeps the value.
-fn value_of(
-    program: &Verified,
-    row: &[Constant],
-    facts: &impl Facts,
-    arena: &Bump,
-    budget: Budget,
-) -> Constant {
+fn value_of(program: &Verified, row: &[Constant], facts: &impl Facts, arena: &Bump, budget: Budget) -> Constant {
     arena.set_allocation_limit(Some(budget.bytes));
     let mut reading = Reading::new(program, facts, arena);
     let mut work = Work { arena, steps: budget.steps };

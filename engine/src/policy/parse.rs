@@ -6,9 +6,7 @@
 use std::sync::Arc;
 
 use cel::{
-    common::ast::{
-        CallExpr, ComprehensionExpr, EntryExpr, Expr as Ast, IdedExpr, LiteralValue, SourceInfo, operators,
-    },
+    common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr as Ast, IdedExpr, LiteralValue, SourceInfo, operators},
     parser::Parser,
 };
 
@@ -60,9 +58,7 @@ impl Reader<'_> {
                 if let Some(segments) = segments(&whole) {
                     return self.name(&segments, at);
                 }
-                let Ast::Select(select) = whole.expr else {
-                    return Err(PolicyError::new(at, "cannot be read"));
-                };
+                let Ast::Select(select) = whole.expr else { return Err(PolicyError::new(at, "cannot be read")) };
                 Kind::Select(Box::new(self.expr(*select.operand)?), select.field.into())
             }
             Ast::Select(select) => Kind::Has(Box::new(self.expr(*select.operand)?), select.field.into()),
@@ -80,10 +76,7 @@ impl Reader<'_> {
             }
             Ast::Comprehension(comprehension) => Kind::Fold(Box::new(self.fold(*comprehension)?)),
             Ast::Struct(message) => {
-                return Err(PolicyError::new(
-                    at,
-                    format!("messages are not known here: `{}`", message.type_name),
-                ));
+                return Err(PolicyError::new(at, format!("messages are not known here: `{}`", message.type_name)));
             }
             Ast::Unspecified => return Err(PolicyError::new(at, "cannot be read")),
         };
@@ -102,15 +95,12 @@ impl Reader<'_> {
             return Ok(logic(name == operators::LOGICAL_AND, arguments, at));
         }
         if name == operators::CONDITIONAL {
-            let parts =
-                <[Expr; 3]>::try_from(arguments).map_err(|_| PolicyError::new(at, "three parts needed"))?;
+            let parts = <[Expr; 3]>::try_from(arguments).map_err(|_| PolicyError::new(at, "three parts needed"))?;
             return Ok(Expr::new(Kind::If(Box::new(parts)), at));
         }
         match Function::named(name, receiver, arguments.len()) {
             Some(function) => Ok(Expr::call(function, arguments, at)),
-            None => {
-                self.scope.unknown(format!("no function `{name}` with {} arguments", arguments.len()), at)
-            }
+            None => self.scope.unknown(format!("no function `{name}` with {} arguments", arguments.len()), at),
         }
     }
 

@@ -223,8 +223,7 @@ impl Program {
     fn is_sound(&self, at: usize, op: &Op, row: &mut usize) -> bool {
         let register = |number: u16| number < self.registers;
         let forward = |target: u16| usize::from(target) > at && usize::from(target) < self.code.len();
-        let range =
-            |first: u16, len: u16| usize::from(first) + usize::from(len) <= usize::from(self.registers);
+        let range = |first: u16, len: u16| usize::from(first) + usize::from(len) <= usize::from(self.registers);
         let text = |key: u16| matches!(self.literals.get(usize::from(key)), Some(Constant::Text(_)));
         let mut has = |operand| self.has(operand, row);
         match *op {
@@ -237,9 +236,7 @@ impl Program {
             Op::Map { first, len, to } => len < u16::MAX / 2 && range(first, len * 2) && register(to),
             Op::Append { value, to } => has(value) && register(to),
             Op::Collect { to } => register(to),
-            Op::And { value, to, end } | Op::Or { value, to, end } => {
-                has(value) && register(to) && forward(end)
-            }
+            Op::And { value, to, end } | Op::Or { value, to, end } => has(value) && register(to) && forward(end),
             Op::AndTest { field, constant, to, end, .. } | Op::OrTest { field, constant, to, end, .. } => {
                 let is_constant = matches!(constant, Operand::Literal(_) | Operand::Row(_));
                 has(Operand::Field(field)) && is_constant && has(constant) && register(to) && forward(end)
@@ -294,9 +291,7 @@ impl Verified {
     pub(crate) fn passes_absent(&self, key: &Key, value: &Val<'_>) -> bool {
         let is_absent = match value {
             Val::Error(problem) => *problem == Problem::NoSuchKey,
-            Val::Null => {
-                matches!(self.field(key.field), Some(Field { root: Root::Tenant(_) | Root::User(_), .. }))
-            }
+            Val::Null => matches!(self.field(key.field), Some(Field { root: Root::Tenant(_) | Root::User(_), .. })),
             _ => false,
         };
         key.optional && is_absent

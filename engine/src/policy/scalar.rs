@@ -81,8 +81,7 @@ impl Predicate {
             constant => constant.map_or(&[][..], std::slice::from_ref),
         };
         let mut scalars = Vec::with_capacity(constants.len());
-        for scalar in constants.iter().filter_map(|constant| Scalar::of(constant.val(), key.identity, &arena))
-        {
+        for scalar in constants.iter().filter_map(|constant| Scalar::of(constant.val(), key.identity, &arena)) {
             if !scalars.iter().any(|known: &Scalar<Arc<str>>| known.borrow() == scalar) {
                 scalars.push(scalar.keep());
             }

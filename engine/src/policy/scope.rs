@@ -22,8 +22,7 @@ pub(super) struct Scope {
 }
 
 /// What a policy may ask of the reader's context.
-pub(super) const CONTEXT_FIELDS: [&str; 6] =
-    ["user_id", "tenant_id", "roles", "scopes", "claims", "federation"];
+pub(super) const CONTEXT_FIELDS: [&str; 6] = ["user_id", "tenant_id", "roles", "scopes", "claims", "federation"];
 
 /// The bindings of a policy that are known when a subscription comes, in the order of their numbers.
 pub(super) const KNOWN: [&str; 3] = ["ctx", "args", "vars"];

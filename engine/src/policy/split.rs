@@ -76,8 +76,7 @@ pub(super) fn patterns(expr: &mut Expr) {
 /// A text as the regular expression that it is used as.
 pub(super) fn compile(constant: &mut Constant) {
     if let Constant::Text(text) = constant {
-        *constant =
-            Pattern::new(text).map_or_else(Constant::Error, |pattern| Constant::Pattern(pattern.into()));
+        *constant = Pattern::new(text).map_or_else(Constant::Error, |pattern| Constant::Pattern(pattern.into()));
     }
 }
 
@@ -86,12 +85,7 @@ pub(super) fn hoist(expr: &mut Expr, scope: &Scope, known: &mut Vec<Known>) -> R
     take_out(expr, false, scope, known)
 }
 
-fn take_out(
-    expr: &mut Expr,
-    pattern: bool,
-    scope: &Scope,
-    known: &mut Vec<Known>,
-) -> Result<(), PolicyError> {
+fn take_out(expr: &mut Expr, pattern: bool, scope: &Scope, known: &mut Vec<Known>) -> Result<(), PolicyError> {
     // The empty list is where macros begin to make one.
     if matches!(&expr.kind, Kind::Literal(_) | Kind::Known(_)) || expr.kind == Kind::List(Vec::new()) {
         return Ok(());
@@ -169,8 +163,7 @@ fn fold_in_place(expr: &mut Expr, classes: &[Class]) {
 
 /// A chain without the truths that change nothing; one that the other truth decides is that.
 fn chain(and: bool, parts: Vec<Expr>, at: super::ir::Position) -> Expr {
-    let truth =
-        |part: &Expr| if let Kind::Literal(Constant::Bool(truth)) = part.kind { Some(truth) } else { None };
+    let truth = |part: &Expr| if let Kind::Literal(Constant::Bool(truth)) = part.kind { Some(truth) } else { None };
     if parts.iter().any(|part| truth(part) == Some(!and)) {
         return Expr::literal(Constant::Bool(!and), at);
     }
@@ -267,9 +260,7 @@ pub(super) fn field_path(expr: &Expr) -> Option<(u16, Vec<&str>)> {
 /// Whether `test` is true of exactly those events that lack `field`: `!has(field)`, or for a field that is `null` where
 /// it is absent `field == null`.
 fn passes_absent(test: &Expr, field: &Expr, scope: &Scope) -> bool {
-    let (Kind::Call(function, arguments), Some((root, path))) = (&test.kind, field_path(field)) else {
-        return false;
-    };
+    let (Kind::Call(function, arguments), Some((root, path))) = (&test.kind, field_path(field)) else { return false };
     match (function, &**arguments) {
         (Function::Not, [Expr { kind: Kind::Has(of, key), .. }]) => {
             path.len() == 1 && path[0] == &**key && matches!(of.kind, Kind::Root(other) if other == root)

@@ -22,8 +22,7 @@ const DEPTH_MAX: usize = 128;
 /// # Errors
 /// Bindings that are not of this form.
 pub fn evaluate_tagged(expression: &str, bindings: &str, known: &[&str]) -> Result<String, PolicyError> {
-    let tree =
-        Value::parse(&mut bindings.as_bytes().to_vec(), DEPTH_MAX).map_err(|error| bad(error.to_string()))?;
+    let tree = Value::parse(&mut bindings.as_bytes().to_vec(), DEPTH_MAX).map_err(|error| bad(error.to_string()))?;
     let Value::Object(entries) = tree else { return Err(bad("the bindings are an object".into())) };
     let values = entries.iter().map(|(_, value)| untag(value)).collect::<Result<Vec<_>, _>>()?;
     let value = Expression::new(expression, entries.iter().map(|(name, _)| &**name), known)
@@ -53,16 +52,8 @@ fn untag(value: &Value) -> Result<Constant, PolicyError> {
         "uint" => number().and_then(|text| text.parse().ok()).map(Constant::Uint),
         "double" => number().and_then(|text| text.parse().ok()).map(Constant::Double),
         "string" => text.map(Constant::from),
-        "bytes" => {
-            text.and_then(|text| STANDARD.decode(text).ok()).map(|bytes| Constant::Bytes(bytes.into()))
-        }
-        "bool" => {
-            if let Value::Bool(truth) = value {
-                Some(Constant::Bool(*truth))
-            } else {
-                None
-            }
-        }
+        "bytes" => text.and_then(|text| STANDARD.decode(text).ok()).map(|bytes| Constant::Bytes(bytes.into())),
+        "bool" => if let Value::Bool(truth) = value { Some(Constant::Bool(*truth)) } else { None },
         "null" => Some(Constant::Null),
         "timestamp" => text.and_then(|text| Time::parse(text).ok()).map(Constant::Time),
         "duration" => text.and_then(|text| Span::parse(text).ok()).map(Constant::Span),

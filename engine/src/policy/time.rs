@@ -246,8 +246,7 @@ fn read_fraction(text: &mut &str) -> Option<i64> {
     let (fraction, rest) = text.split_at(len);
     *text = rest;
     let fraction = fraction.get(..len.min(9))?;
-    (len > 0)
-        .then(|| fraction.parse::<i64>().ok().map(|nanos| nanos * 10_i64.pow(9 - fraction.len() as u32)))?
+    (len > 0).then(|| fraction.parse::<i64>().ok().map(|nanos| nanos * 10_i64.pow(9 - fraction.len() as u32)))?
 }
 
 /// An offset such as `-07:30` or `02:00`, in seconds; `None`: a name.
@@ -327,8 +326,7 @@ mod tests {
             assert_eq!(round(text).unwrap(), text);
         }
         assert_eq!(round("2024-02-29t12:00:00.500-07:30").unwrap(), "2024-02-29T19:30:00.5Z");
-        for text in ["", "2024-02-30T00:00:00Z", "2024-01-01", "2024-01-01 00:00:00Z", "2024-01-01T24:00:00Z"]
-        {
+        for text in ["", "2024-02-30T00:00:00Z", "2024-01-01", "2024-01-01 00:00:00Z", "2024-01-01T24:00:00Z"] {
             assert_eq!(round(text), Err(Problem::Conversion), "{text}");
         }
         assert_eq!(round("0001-01-01T00:00:00+01:00"), Err(Problem::Overflow));
@@ -337,14 +335,9 @@ mod tests {
     #[test]
     fn spans_are_read_and_written() {
         let round = |text: &str| Span::parse(text).map(|span| span.to_string());
-        for (text, written) in [
-            ("1h30m", "5400s"),
-            ("-1.5s", "-1.5s"),
-            ("250ms", "0.25s"),
-            ("1us", "0.000001s"),
-            ("0", "0s"),
-            ("-.5m", "-30s"),
-        ] {
+        for (text, written) in
+            [("1h30m", "5400s"), ("-1.5s", "-1.5s"), ("250ms", "0.25s"), ("1us", "0.000001s"), ("0", "0s"), ("-.5m", "-30s")]
+        {
             assert_eq!(round(text).unwrap(), written);
         }
         for text in ["", "1", "s", ".s", "1 s", "1d", "--1s"] {

@@ -100,12 +100,8 @@ impl Reader<'_> {
                 Err(_) => self.wrong("`if` has three parts".into()),
             },
             (_, count) => match known {
-                Some((_, function)) if count == function.arity() => {
-                    Ok(Expr::call(*function, arguments, self.at))
-                }
-                Some((_, function)) => {
-                    self.wrong(format!("`{name}` takes {} values, not {count}", function.arity()))
-                }
+                Some((_, function)) if count == function.arity() => Ok(Expr::call(*function, arguments, self.at)),
+                Some((_, function)) => self.wrong(format!("`{name}` takes {} values, not {count}", function.arity())),
                 None => self.wrong(format!("no operation `{name}`")),
             },
         }

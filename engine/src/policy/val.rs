@@ -206,9 +206,10 @@ impl<'a> Val<'a> {
             Self::Map(entries) => {
                 entries.iter().find(|(other, _)| equal(*other, key, arena)).map(|(_, value)| *value)
             }
-            Self::Entries(entries) => {
-                entries.iter().find(|(other, _)| equal(other.val(), key, arena)).map(|(_, value)| value.val())
-            }
+            Self::Entries(entries) => entries
+                .iter()
+                .find(|(other, _)| equal(other.val(), key, arena))
+                .map(|(_, value)| value.val()),
             Self::Object(node) => node.get(key.text()?).map(|value| Val::of(value, arena)),
             _ => None,
         }

@@ -97,9 +97,7 @@ fn whole<'a>(facts: &'a impl Facts, arena: &'a Bump) -> Val<'a> {
 fn select<'a>(value: Val<'a>, key: &str, arena: &'a Bump) -> Val<'a> {
     match value {
         Val::Error(_) => value,
-        Val::Object(node) => {
-            node.get(key).map_or(Val::Error(Problem::NoSuchKey), |found| Val::of(found, arena))
-        }
+        Val::Object(node) => node.get(key).map_or(Val::Error(Problem::NoSuchKey), |found| Val::of(found, arena)),
         Val::Map(_) | Val::Entries(_) => {
             value.get(Val::Text(key), arena).unwrap_or(Val::Error(Problem::NoSuchKey))
         }
@@ -188,18 +186,14 @@ impl<'r, 'e: 'r, F: Facts> Run<'_, 'r, 'e, F> {
         while let Some(op) = self.program.code.get(at) {
             at += 1;
             match *op {
-                Op::AndTest { function, field, constant, to, end } => {
-                    match self.test(function, field, constant, work) {
-                        Val::Bool(true) => {}
-                        value => at = self.chain(false, value, to, at, end),
-                    }
-                }
-                Op::OrTest { function, field, constant, to, end } => {
-                    match self.test(function, field, constant, work) {
-                        Val::Bool(false) => {}
-                        value => at = self.chain(true, value, to, at, end),
-                    }
-                }
+                Op::AndTest { function, field, constant, to, end } => match self.test(function, field, constant, work) {
+                    Val::Bool(true) => {}
+                    value => at = self.chain(false, value, to, at, end),
+                },
+                Op::OrTest { function, field, constant, to, end } => match self.test(function, field, constant, work) {
+                    Val::Bool(false) => {}
+                    value => at = self.chain(true, value, to, at, end),
+                },
                 Op::And { value, to, end } => match self.value(value) {
                     Val::Bool(true) => {}
                     value => at = self.chain(false, value, to, at, end),
@@ -286,14 +280,7 @@ impl<'r, 'e: 'r, F: Facts> Run<'_, 'r, 'e, F> {
                     (Some(elements), _) => Cursor::Elements(elements),
                     (_, Some(entries)) => Cursor::Keys(entries),
                     _ => {
-                        self.set(
-                            to,
-                            if let Val::Error(_) = range {
-                                range
-                            } else {
-                                Val::Error(Problem::NoSuchOverload)
-                            },
-                        );
+                        self.set(to, if let Val::Error(_) = range { range } else { Val::Error(Problem::NoSuchOverload) });
                         return end.into();
                     }
                 };
@@ -361,10 +348,7 @@ impl<'r, 'e: 'r, F: Facts> Run<'_, 'r, 'e, F> {
     /// The values of consecutive registers, unless one of them is none.
     fn list(&self, first: u16, len: u16, work: &Work<'r>) -> Result<&'r [Val<'r>], Problem> {
         let values = &self.registers[usize::from(first)..][..usize::from(len)];
-        match values
-            .iter()
-            .find_map(|value| if let Val::Error(problem) = value { Some(*problem) } else { None })
-        {
+        match values.iter().find_map(|value| if let Val::Error(problem) = value { Some(*problem) } else { None }) {
             Some(problem) => Err(problem),
             None => work.list(values.iter().copied()),
         }
@@ -377,8 +361,7 @@ impl<'r, 'e: 'r, F: Facts> Run<'_, 'r, 'e, F> {
         };
         let mut entries = bumpalo::collections::Vec::with_capacity_in(usize::from(len), work.arena);
         for pair in values.chunks_exact(2) {
-            let is_key =
-                matches!(pair[0], Val::Bool(_) | Val::Int(_) | Val::Uint(_)) || pair[0].text().is_some();
+            let is_key = matches!(pair[0], Val::Bool(_) | Val::Int(_) | Val::Uint(_)) || pair[0].text().is_some();
             if !is_key || entries.iter().any(|(other, _)| equal(*other, pair[0], work.arena)) {
                 return Val::Error(Problem::BadKey);
             }
@@ -420,9 +403,7 @@ fn append<'a>(list: Val<'a>, value: Val<'a>, work: &mut Work<'a>) -> Val<'a> {
 fn collect<'a>(list: Val<'a>, work: &Work<'a>) -> Val<'a> {
     let Val::Chain(last) = list else { return list };
     let len = last.map_or(0, |last| last.len);
-    let Ok(values) = work.arena.try_alloc_slice_fill_copy(len, Val::Null) else {
-        return Val::Error(Problem::Memory);
-    };
+    let Ok(values) = work.arena.try_alloc_slice_fill_copy(len, Val::Null) else { return Val::Error(Problem::Memory) };
     let mut link = last;
     for place in values.iter_mut().rev() {
         let Some(Link { value, before, .. }) = link else { break };
