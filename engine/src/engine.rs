@@ -18,10 +18,13 @@ use crate::{
     limits::Limits,
     metrics::Metrics,
     overflow::Overflow,
-    plan::{DocumentDigest, Introspection, OperationName, Plan, Schema},
+    plan::{Bound, DocumentDigest, Introspection, OperationName, Plan, Projection, Refused, Schema},
     policy::{Constant, standard::Isolation},
     router,
-    security::{Asked, ChannelRules, Condition, RuleError, Rules, SecurityContext},
+    security::{
+        Asked, ChannelRules, Condition, RuleError, Rules, SecurityContext, VariableScope,
+        access::{Access, AccessError, Gate},
+    },
     shard::{Member, Recipe, Resolver, Subscribed, drive::Driver, resume::Outcome},
     subscriber::{Kept, Reload, Resumed, Subscriber, SubscriberOptions},
     value::Value,
@@ -50,6 +53,8 @@ pub enum BuildError {
     Limit(LimitExceeded),
     /// A policy that does not compile.
     Policy(RuleError),
+    /// The rules of who may read which field.
+    Access(AccessError),
     /// The system gives no thread.
     Thread(std::io::Error),
 }
@@ -67,6 +72,16 @@ pub enum SubscribeError {
     InvalidArgument(&'static str, String),
     /// The policy of a channel cannot be applied: nobody may see what it guards.
     Policy(RuleError),
+    /// The reader may not read a field that it selects.
+    Forbidden {
+        /// Its path from the root field, by names of fields and not by aliases.
+        field: String,
+    },
+    /// A variable names another user or tenant than the reader's.
+    ForbiddenVariable {
+        /// Its name, and those inside it that lead to the place.
+        variable: String,
+    },
     /// The engine is closed.
     Closed,
 }
@@ -110,6 +125,8 @@ pub struct EngineBuilder {
     spin: Duration,
     pin: bool,
     settings: Settings,
+    access: Access,
+    variable_scope: VariableScope,
 }
 
 /// The channels of a subscription, each once; without any, its root field's name.
@@ -134,6 +151,8 @@ struct Owner {
     threads: Locked<Vec<JoinHandle<()>>>,
     /// Disconnected when all threads have left; none without threads.
     left: OnceLock<flume::Receiver<Infallible>>,
+    gate: Gate,
+    variable_scope: VariableScope,
 }
 
 impl EngineBuilder {
@@ -221,6 +240,18 @@ impl EngineBuilder {
         self
     }
 
+    /// Who may read which field. Default: everybody everything that the policies show.
+    #[must_use]
+    pub fn access(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
+    /// Which variables name the reader's user and tenant. Default: [`VariableScope::default`].
+    #[must_use]
+    pub fn variable_scope(self, variable_scope: VariableScope) -> Self {
+        Self { variable_scope, ..self }
+    }
+
     /// The incarnation of the channels' logs, for runs that can be repeated. Default: a random one.
     #[cfg(test)]
     pub(crate) fn epoch(mut self, epoch: crate::cursor::Epoch) -> Self {
@@ -232,7 +263,7 @@ impl EngineBuilder {
     ///
     /// # Errors
     /// `BuildError::Limit` for no shards or more than `shards_max` (64 at most) and for rings beyond 2²⁴ frames,
-    /// `BuildError::Thread` from the system.
+    /// `BuildError::Access` for rules that the schema does not bear, `BuildError::Thread` from the system.
     pub fn build(self) -> Result<Engine, BuildError> {
         let cores = self.pin.then(core_affinity::get_core_ids).flatten().unwrap_or_default();
         let spins =
@@ -264,8 +295,10 @@ impl EngineBuilder {
         LimitExceeded::check("shards_max", count, max).map_err(BuildError::Limit)?;
         let frames = self.settings.limits.ring_frames_max;
         LimitExceeded::check("ring_frames_max", frames, RING_FRAMES_MAX).map_err(BuildError::Limit)?;
+        let gate = self.access.compile(self.settings.schema.as_ref()).map_err(BuildError::Access)?;
         let (plane, shards) = ControlPlane::new(self.settings, count as u16).map_err(BuildError::Policy)?;
-        let owner = Owner { plane: Arc::new(plane), threads: Locked::default(), left: OnceLock::new() };
+        let (plane, threads, left) = (Arc::new(plane), Locked::default(), OnceLock::new());
+        let owner = Owner { plane, threads, left, gate, variable_scope: self.variable_scope };
         Ok((Engine(Arc::new(owner)), shards))
     }
 }
@@ -309,6 +342,7 @@ impl Engine {
             plane.plan(&request.query, &request.operation_name).map_err(SubscribeError::InvalidQuery)?;
         let bound = plan.bind(&request.variables, plane.limits()).map_err(SubscribeError::InvalidQuery)?;
         let names = names(request.channels, plan.root_field());
+        let projection = self.readable(&bound, &request.context)?;
         let context = Arc::new(request.context);
         let asked = Asked {
             field: plan.root_field().into(),
@@ -341,7 +375,7 @@ impl Engine {
             id: Arc::clone(&id),
             member,
             channels: channels.iter().map(|channel| channel.id).zip(predicates).collect(),
-            projection: bound.projection,
+            projection,
             resolver,
             per_subscription: request.per_subscription,
             overflow: request.overflow.clone(),
@@ -368,6 +402,18 @@ impl Engine {
         let overflow = &request.overflow;
         subscriber.keep(Kept { id, member, channels: &channels, resolved, overflow, expires, outcome });
         Ok(())
+    }
+
+    /// What of a subscription its reader may read.
+    fn readable(&self, bound: &Bound, context: &SecurityContext) -> Result<Arc<Projection>, SubscribeError> {
+        let Owner { gate, variable_scope, .. } = &*self.0;
+        variable_scope
+            .check(&bound.variables, context)
+            .map_err(|variable| SubscribeError::ForbiddenVariable { variable })?;
+        gate.project(&bound.projection, context).map_err(|refused| match refused {
+            Refused::Field(field) => SubscribeError::Forbidden { field },
+            Refused::Limit(error) => SubscribeError::InvalidQuery(vec![error]),
+        })
     }
 
     /// Checks the names in a request and whether it fits its reader; answers its id.
@@ -510,6 +556,11 @@ impl Engine {
         self.0.plane.plan(document, operation)
     }
 
+    /// The rules of who may read which field.
+    pub fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
     /// The ids of the subscriptions on a channel, in no particular order. O(subscriptions on the channel).
     pub fn subscriptions_by_channel(&self, channel: &str) -> Vec<String> {
         self.0.plane.ids(channel)
@@ -598,6 +649,8 @@ impl SubscribeError {
             Self::Limit(_) => "LIMIT_EXCEEDED",
             Self::InvalidArgument(..) => "BAD_ARGUMENT",
             Self::Policy(_) => "POLICY_ERROR",
+            Self::Forbidden { .. } => "FORBIDDEN_FIELD",
+            Self::ForbiddenVariable { .. } => "FORBIDDEN_VARIABLE",
             Self::Closed => "ENGINE_CLOSED",
         }
     }
@@ -608,6 +661,7 @@ impl fmt::Display for BuildError {
         match self {
             Self::Limit(error) => error.fmt(f),
             Self::Policy(error) => error.fmt(f),
+            Self::Access(error) => error.fmt(f),
             Self::Thread(error) => write!(f, "no thread for a shard: {error}"),
         }
     }
@@ -626,6 +680,10 @@ impl fmt::Display for SubscribeError {
             Self::Limit(error) => error.fmt(f),
             Self::InvalidArgument(name, reason) => write!(f, "{name}: {reason}"),
             Self::Policy(reason) => write!(f, "the channel's policy cannot be applied: {reason}"),
+            Self::Forbidden { field } => write!(f, "the field `{field}` may not be read: leave it out"),
+            Self::ForbiddenVariable { variable } => {
+                write!(f, "the variable `{variable}` names another than you: leave it out")
+            }
             Self::Closed => f.write_str("the engine is closed"),
         }
     }

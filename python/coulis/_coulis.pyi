@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from coulis.registry import Declaration
 from coulis.resolvers import Resolver
-from coulis.types import Asked, ChannelRules, Condition, EventData, Federation, Identity
+from coulis.types import AccessRules, Asked, ChannelRules, Condition, EventData, Federation, Identity
 
 __all__ = [
     "AlreadyExists",
@@ -65,7 +65,9 @@ class InvalidQuery(CoulisError):
     errors: list[dict[str, Any]]
 
 class AuthorizationFailed(CoulisError):
-    """The identity may not do this."""
+    """The identity may not do this; `code` is a word for what, where a subscription is refused."""
+
+    code: str
 
 class AuthenticationFailed(CoulisError):
     """The identity could not be established; `code` is a word for why, where a `JWTVerifier` says so."""
@@ -275,6 +277,8 @@ class SubscriptionExecutor:
     With `introspection=False` documents that ask for the schema are refused (`INTROSPECTION_DISABLED`).
     `allowed_operations` are the only documents that may come, each given as its text or as the SHA-256 of its
     text in hexadecimal digits; others are refused (`OPERATION_NOT_ALLOWED`).
+
+    `access` says who may read which field, as in `{"rules": {"users.email": {"roles": ["admin"]}}}`.
     """
 
     def __new__(
@@ -290,6 +294,7 @@ class SubscriptionExecutor:
         policies: Mapping[str, Condition] | None = None,
         introspection: bool = True,
         allowed_operations: Iterable[str] | None = None,
+        access: AccessRules | None = None,
         declarations: Mapping[str, Declaration] | None = None,
     ) -> Self: ...
     @property
@@ -335,8 +340,8 @@ class SubscriptionExecutor:
         what happens when too many messages wait: `"drop_oldest"` (the default), `"drop_newest"`,
         `"disconnect"` or `"latest_per_key(path)"`.
 
-        Raises `InvalidQuery`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, `EngineClosed`, and
-        `TypeError` or `ValueError` for bad arguments.
+        Raises `InvalidQuery`, `AuthorizationFailed`, `AlreadyExists`, `LimitExceeded`, `PolicyError`,
+        `EngineClosed`, and `TypeError` or `ValueError` for bad arguments.
         """
     def reload_policies(
         self,
@@ -369,6 +374,9 @@ class SubscriptionExecutor:
         connection_id: str | None = None,
         tenant_id: Identity = None,
         user_id: Identity = None,
+        before: EventData | None = None,
+        federation_id: Identity = None,
+        federation_service: Identity = None,
     ) -> dict[str, Any]:
         """Tell what becomes of an event for a subscription, without publishing it.
 

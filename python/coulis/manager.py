@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from coulis._coulis import SecurityContext
     from coulis.resolvers import Resolver
-    from coulis.types import ChannelRules, Condition, EventData, Identity
+    from coulis.types import AccessRules, ChannelRules, Condition, EventData, Identity
 
 __all__ = ["SubscriptionData", "SubscriptionManager"]
 
@@ -67,6 +67,7 @@ class SubscriptionManager:
         policies: Mapping[str, Condition] | None = None,
         introspection: bool = True,
         allowed_operations: Iterable[str] | None = None,
+        access: AccessRules | None = None,
         registry: Registry | None = None,
     ) -> None:
         self.event_bus_config = event_bus_config if event_bus_config is not None else EventBusConfig.memory()
@@ -82,6 +83,7 @@ class SubscriptionManager:
             policies=policies,
             introspection=introspection,
             allowed_operations=allowed_operations,
+            access=access,
             declarations=self.registry.fields,
         )
         self.subscriptions: dict[str, SubscriptionData] = {}
@@ -115,8 +117,8 @@ class SubscriptionManager:
         event's own data, shaped by the selection set. `channel` defaults to the declaration's, then to the
         root field. `filter`, `policy`, `resume` and `overflow` are those of `SubscriptionExecutor.register_subscription`.
 
-        Raises `InvalidQuery`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, and `TypeError` or
-        `ValueError` for bad arguments.
+        Raises `InvalidQuery`, `AuthorizationFailed`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, and
+        `TypeError` or `ValueError` for bad arguments.
         """
         bridge = running_bridge()
         data = SubscriptionData(

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, Literal, TypeAlias, TypedDict
 from uuid import UUID
 
-__all__ = ["Asked", "ChannelRules", "Condition", "EventData", "Federation", "Identity", "Scope"]
+__all__ = [
+    "AccessRules",
+    "Asked",
+    "ChannelRules",
+    "Condition",
+    "EventData",
+    "Federation",
+    "Identity",
+    "Scope",
+]
 
 Identity: TypeAlias = str | int | UUID | None
 """A user or tenant: `7` and `"7"` are the same; `None` and `""` are none."""
@@ -27,6 +36,19 @@ Asked: TypeAlias = (
 
 Scope: TypeAlias = MutableMapping[str, Any]
 """What ASGI knows of a connection: its path, headers and so on."""
+
+
+class AccessRules(TypedDict, total=False):
+    """Who may read which field; see the page of the package."""
+
+    rules: Mapping[str, Mapping[str, Any]]
+    """By field, as `"User.email"` or `"users.email"`: `roles`, `scopes`, and what the others get."""
+    required_scopes: Mapping[str, str | Sequence[str]]
+    """By field: the OAuth scopes without which a subscription to it is refused."""
+    deny_by_default: bool
+    """Whether a field without a rule is refused."""
+    variables: Mapping[str, str | Sequence[str]] | bool
+    """The variables that name the reader's `user` and `tenant`, or `False` for none."""
 
 
 class ChannelRules(TypedDict, total=False):

@@ -251,6 +251,9 @@ pub(crate) fn subscribe_error(py: Python<'_>, error: SubscribeError) -> PyErr {
         SubscribeError::Limit(limit) => errors::limit(py, &limit),
         SubscribeError::InvalidArgument(..) => value_error(error.to_string()),
         SubscribeError::Policy(_) => PolicyError::new_err(error.to_string()),
+        SubscribeError::Forbidden { .. } | SubscribeError::ForbiddenVariable { .. } => {
+            errors::forbidden(py, error.code(), &error.to_string())
+        }
         SubscribeError::Closed => closed(),
     }
 }

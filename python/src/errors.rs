@@ -27,7 +27,12 @@ create_exception!(
     CoulisError,
     "The GraphQL document or its variables are not valid; `errors` lists why, as GraphQL shapes errors."
 );
-create_exception!(coulis, AuthorizationFailed, CoulisError, "The identity may not do this.");
+create_exception!(
+    coulis,
+    AuthorizationFailed,
+    CoulisError,
+    "The identity may not do this; `code` is a word for what, where a subscription is refused."
+);
 create_exception!(coulis, AuthenticationFailed, CoulisError, "The identity could not be established.");
 create_exception!(
     coulis,
@@ -61,6 +66,13 @@ pub(crate) fn limit(py: Python<'_>, error: &Limit) -> PyErr {
         .setattr("limit", error.limit)
         .and_then(|()| value.setattr("asked", error.asked))
         .and_then(|()| value.setattr("max", error.max));
+    told.err().unwrap_or(raised)
+}
+
+/// `AuthorizationFailed` with the word for what is not allowed.
+pub(crate) fn forbidden(py: Python<'_>, code: &str, message: &str) -> PyErr {
+    let raised = AuthorizationFailed::new_err(message.to_owned());
+    let told = raised.value(py).setattr("code", code);
     told.err().unwrap_or(raised)
 }
 

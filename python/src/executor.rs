@@ -22,6 +22,7 @@ use pyo3::{
 };
 
 use crate::{
+    access,
     config::EventBusConfig,
     context::SecurityContext,
     core::{
@@ -78,11 +79,15 @@ impl SubscriptionExecutor {
     /// With `introspection=False` documents that ask for the schema are refused (`INTROSPECTION_DISABLED`).
     /// `allowed_operations` are the only documents that may come, each given as its text or as the SHA-256 of its text
     /// in hexadecimal digits; others are refused (`OPERATION_NOT_ALLOWED`).
+    ///
+    /// `access` says who may read which field, as in `{"rules": {"users.email": {"roles": ["admin"]}}}`.
     #[new]
     #[pyo3(signature = (event_bus=None, *, schema=None, limits=None, shards=None, tenancy="permissive",
-        owner=Some("user_id"), channels=None, policies=None, introspection=true, allowed_operations=None, declarations=None),
+        owner=Some("user_id"), channels=None, policies=None, introspection=true, allowed_operations=None, access=None,
+        declarations=None),
         text_signature = "(event_bus=None, *, schema=None, limits=None, shards=None, tenancy='permissive', \
-        owner='user_id', channels=None, policies=None, introspection=True, allowed_operations=None, declarations=None)")]
+        owner='user_id', channels=None, policies=None, introspection=True, allowed_operations=None, access=None, \
+        declarations=None)")]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         py: Python<'_>,
@@ -96,6 +101,7 @@ impl SubscriptionExecutor {
         policies: Option<&Bound<'_, PyAny>>,
         introspection: bool,
         allowed_operations: Option<&Bound<'_, PyAny>>,
+        access: Option<&Bound<'_, PyAny>>,
         declarations: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let event_bus = event_bus.map_or_else(|| Py::new(py, EventBusConfig::memory()), Ok)?;
@@ -108,6 +114,10 @@ impl SubscriptionExecutor {
             builder = builder.allowed_operations(settings::digests(allowed)?);
         }
         builder = builder.rules(rules(tenancy, owner, channels, policies)?);
+        if let Some(access) = access {
+            let (rules, scope) = access::access(py, access)?;
+            builder = builder.access(rules).variable_scope(scope);
+        }
         if let Some(shards) = shards {
             builder = builder.shards(settings::count("shards", shards)?);
         }
@@ -133,8 +143,8 @@ impl SubscriptionExecutor {
     /// too many messages wait: `"drop_oldest"` (the default), `"drop_newest"`, `"disconnect"` or
     /// `"latest_per_key(path)"`.
     ///
-    /// Raises `InvalidQuery`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, `EngineClosed`, and `TypeError` or
-    /// `ValueError` for bad arguments.
+    /// Raises `InvalidQuery`, `AuthorizationFailed`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, `EngineClosed`,
+    /// and `TypeError` or `ValueError` for bad arguments.
     #[pyo3(signature = (connection_id, subscription_id, query, operation_name=None, variables=None, user_id=None,
         tenant_id=None, *, channel=None, events=None, resolver=None, per_subscription=false, filter=None,
         policy=None, context=None, resume=None, overflow=None, wake=None))]
@@ -394,7 +404,8 @@ impl SubscriptionExecutor {
     /// `line` and `column` of the clause.
     ///
     /// The event is given as to `publish_event`. Raises as that does, and `SubscriptionNotFound`.
-    #[pyo3(signature = (subscription_id, event_type, channel, data, *, connection_id=None, tenant_id=None, user_id=None))]
+    #[pyo3(signature = (subscription_id, event_type, channel, data, *, connection_id=None, tenant_id=None, user_id=None,
+        before=None, federation_id=None, federation_service=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn explain<'py>(
         &self,
@@ -406,9 +417,13 @@ impl SubscriptionExecutor {
         connection_id: Option<&str>,
         tenant_id: Option<&Bound<'_, PyAny>>,
         user_id: Option<&Bound<'_, PyAny>>,
+        before: Option<&Bound<'_, PyAny>>,
+        federation_id: Option<&Bound<'_, PyAny>>,
+        federation_service: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let core = self.core.get()?;
-        let event = core.event(event_type, channel, data, tenant_id, user_id)?;
+        let attributes = Attributes { tenant_id, user_id, before, federation_id, federation_service };
+        let event = core.event(event_type, channel, data, &attributes)?;
         let verdict = match core.direct.find(subscription_id, connection_id) {
             Ok(place) => {
                 let reading = place.lock();
@@ -575,6 +590,7 @@ pub(crate) fn schema_error(errors: &[coulis::error::GraphQlError]) -> PyErr {
 fn build_error(py: Python<'_>, error: &BuildError) -> PyErr {
     match error {
         BuildError::Limit(limit) => errors::limit(py, limit),
+        BuildError::Access(error) => access::refused(error),
         BuildError::Policy(_) => PolicyError::new_err(error.to_string()),
         BuildError::Thread(_) => CoulisError::new_err(error.to_string()),
     }

@@ -26,6 +26,7 @@ mod doorbell;
 mod reader;
 mod resolver;
 
+mod access;
 mod core;
 mod executor;
 mod graphql;

@@ -42,6 +42,10 @@
 //! [`Isolation`](crate::policy::standard::Isolation) is compiled to predicate bytecode for each subscription: an event
 //! that names a tenant or an owner reaches that tenant or owner only. What is given at publish
 //! ([`Event::with_tenant`](crate::event::Event::with_tenant)) outranks the document's fields.
+//!
+//! [`Access`](crate::security::access::Access) says which fields of what it gets a reader may read, by its roles and
+//! OAuth scopes; [`VariableScope`](crate::security::VariableScope) which variables must name the reader's own user and
+//! tenant.
 
 pub mod overflow;
 pub mod publishing;

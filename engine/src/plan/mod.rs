@@ -17,11 +17,13 @@ mod untyped;
 
 mod bind;
 mod cache;
+mod guard;
 mod projection;
 mod render;
 
 pub use admission::{Admission, DocumentDigest, Introspection, InvalidDigest};
 pub use cache::Plans;
+pub(crate) use guard::{Guard, Hidden, Place, Refused, TYPE_NAME, Verdict};
 pub use projection::Projection;
 pub use render::RenderError;
 pub use schema::Schema;

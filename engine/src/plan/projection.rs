@@ -34,7 +34,7 @@ pub struct Projection {
 pub(super) struct Field {
     /// The response key as JSON text with a colon.
     pub(super) key: Box<str>,
-    /// The document's key; `None` for `__typename`.
+    /// The document's key; `None` for `__typename`, and where the document is not looked at.
     pub(super) name: Option<Box<str>>,
     pub(super) ty: Type,
     pub(super) shape: Shape,
@@ -56,6 +56,8 @@ pub(super) enum Type {
 pub(super) enum Shape {
     Leaf(Leaf),
     Object(Object),
+    /// This JSON text, whatever the document holds: it is not looked at.
+    Fixed(Box<str>),
 }
 
 /// A scalar or an enum.
@@ -69,6 +71,10 @@ pub(super) enum Leaf {
     Boolean,
     Id,
     Enum(Box<[Box<str>]>),
+    /// Scalars and lists of them; an object, which nobody described, is an error.
+    Flat,
+    /// A text of which the last characters, so many of them, may be read.
+    Last(usize),
 }
 
 /// A selection set: the fields for each runtime type that matters.

@@ -111,6 +111,10 @@ impl Writer<'_> {
         if self.out.len() + self.errors.len() > self.end_max {
             return Err(Stop::TooLarge);
         }
+        if let Shape::Fixed(text) = shape {
+            self.out.extend_from_slice(text.as_bytes());
+            return Ok(());
+        }
         let start = self.out.len();
         let non_null = matches!(ty, Type::One { non_null: true } | Type::List { non_null: true, .. });
         let Some(value) = value.filter(|value| !value.is_null()) else {
@@ -138,6 +142,7 @@ impl Writer<'_> {
             (_, Shape::Object(object), Kind::Object) => self.object(value, object, path),
             (_, Shape::Object(_), _) => self.fail("an object expected", path),
             (_, Shape::Leaf(leaf), _) => self.leaf(value, leaf, path),
+            (_, Shape::Fixed(_), _) => Ok(()),
         }
     }
 
@@ -166,9 +171,10 @@ impl Writer<'_> {
             }
             self.out.extend_from_slice(key.as_bytes());
             let path = Path { parent: Some(path), at: At::Key(key) };
-            match name {
-                Some(name) => self.value(keys.get(name), ty, shape, &path)?,
-                None => self.type_name(keys.get("__typename"), object, &path)?,
+            match (name, shape) {
+                (_, Shape::Fixed(_)) => self.value(None, ty, shape, &path)?,
+                (Some(name), _) => self.value(keys.get(name), ty, shape, &path)?,
+                (None, _) => self.type_name(keys.get("__typename"), object, &path)?,
             }
         }
         self.out.push(b'}');
@@ -209,6 +215,12 @@ impl Writer<'_> {
                 return Ok(());
             }
             (Leaf::Enum(values), _) if values.iter().any(|known| value.is(known)) => None,
+            (Leaf::Flat, _) if !holds_object(value) => None,
+            (Leaf::Last(count), _) => {
+                write_string(self.out, &last(value, *count));
+                return Ok(());
+            }
+            (Leaf::Flat, _) => Some(GUARDED),
             (Leaf::Int, _) => Some("a 32-bit integer expected"),
             (Leaf::Float, _) => Some("a number expected"),
             (Leaf::String, _) => Some("a string expected"),
@@ -244,6 +256,7 @@ impl Writer<'_> {
 }
 
 const UNKNOWN: &str = "the type is not known: put `__typename` into the event, or give a schema";
+const GUARDED: &str = "an object, of which not everything may be read: select its fields";
 const IMPOSSIBLE: &str = "`__typename` is not one of the types that the schema allows here";
 
 /// The fields for the value's runtime type, or why there are none.
@@ -259,6 +272,22 @@ fn fields<'o>(keys: &mut Lookup<'_>, object: &'o Object) -> Result<&'o [Field], 
         None if is_possible(name, object) => Ok(&object.other),
         None => Err(IMPOSSIBLE),
     }
+}
+
+fn holds_object(value: Node<'_>) -> bool {
+    value.kind() == Kind::Object || value.items().into_iter().flatten().any(holds_object)
+}
+
+/// Asterisks and the last `count` characters of a text or an integer. One that has no more characters, and any other
+/// value, shows none.
+fn last(value: Node<'_>, count: usize) -> String {
+    let text = match value.kind() {
+        Kind::Integer => value.raw().trim_start_matches('-').into(),
+        _ => value.as_str().unwrap_or_default(),
+    };
+    let from = text.chars().count().checked_sub(count).filter(|hidden| *hidden > 0);
+    let shown: String = from.map(|from| text.chars().skip(from).collect()).unwrap_or_default();
+    format!("***{shown}")
 }
 
 /// Whether the schema, if there is one, allows this runtime type here.

@@ -6,6 +6,7 @@ use apollo_compiler::{
     Name,
     ast::{Definition, Document, OperationType, Type},
     diagnostic::ToCliReport,
+    schema::ExtendedType,
     validation::Valid,
 };
 
@@ -44,13 +45,34 @@ impl Schema {
     }
 
     /// The root type of subscriptions.
-    pub(super) fn subscription(&self) -> Option<&str> {
+    pub(crate) fn subscription(&self) -> Option<&str> {
         self.0.root_operation(OperationType::Subscription).map(Name::as_str)
     }
 
     /// The declared type of a field.
-    pub(super) fn field_type(&self, parent: &str, field: &str) -> Option<Type> {
+    pub(crate) fn field_type(&self, parent: &str, field: &str) -> Option<Type> {
         self.0.type_field(parent, field).ok().map(|field| field.ty.clone())
+    }
+
+    /// The fields that a type declares; none for a union, a scalar and what is no type.
+    pub(crate) fn fields_of(&self, name: &str) -> impl Iterator<Item = &str> {
+        let fields = match self.0.types.get(name) {
+            Some(ExtendedType::Object(object)) => Some(&object.fields),
+            Some(ExtendedType::Interface(interface)) => Some(&interface.fields),
+            _ => None,
+        };
+        fields.into_iter().flat_map(|fields| fields.keys().map(Name::as_str))
+    }
+
+    /// Whether a type has fields, by itself or by its members.
+    pub(crate) fn is_composite(&self, name: &str) -> bool {
+        let known = self.0.types.get(name);
+        known.is_some_and(|ty| ty.is_object() || ty.is_interface() || ty.is_union())
+    }
+
+    /// Whether a type is a scalar that the schema declares: what it holds is not known.
+    pub(crate) fn is_custom_scalar(&self, name: &str) -> bool {
+        self.0.types.get(name).is_some_and(|ty| ty.is_scalar() && !ty.is_built_in())
     }
 
     pub(super) fn is_object(&self, name: &str) -> bool {
@@ -58,7 +80,7 @@ impl Schema {
     }
 
     /// The object types that are `name`: itself, or those that implement it or are its members.
-    pub(super) fn object_types<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn object_types<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         let objects = self.0.types.iter().filter(|(_, ty)| ty.is_object()).map(|(object, _)| object.as_str());
         objects.filter(move |object| *object == name || self.0.is_subtype(name, object))
     }

@@ -7,10 +7,14 @@ use std::sync::Arc;
 
 use crate::{event::Federation, id::Identity, policy::Constant, value::Value};
 
+pub mod access;
 pub mod rate;
 mod rules;
 #[cfg(feature = "jwt")]
 pub mod token;
+mod variables;
+
+pub use variables::VariableScope;
 
 pub(crate) use rules::{Asked, Rulebook};
 pub use rules::{ChannelRules, Condition, RuleError, Rules};

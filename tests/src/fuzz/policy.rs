@@ -48,7 +48,7 @@ pub fn policy_text(bytes: &[u8]) {
         map(&[("user_id", Constant::Id("7".into())), ("tenant_id", Constant::Null), ("roles", list.clone())]);
     let variables =
         map(&[("l", list), ("n", Constant::Int(3)), ("s", "a".into()), ("f", Constant::Bool(true))]);
-    match Policy::new(&[Part::Text(text)], Budget { steps: 20_000, bytes: 1 << 16 }) {
+    match Policy::new(&[Part::Text(text)], Budget { steps: 20_000, bytes: 1 << 16, ..Budget::default() }) {
         Ok(policy) => {
             if let Ok(predicate) = policy.specialise(&context, &Constant::Null, &variables) {
                 decide(&predicate, &event);
@@ -109,7 +109,7 @@ pub fn policy_program(bytes: &[u8]) {
     };
     program.code = bytes.chunks_exact(6).map(|bytes| op(bytes.try_into().expect("six bytes"))).collect();
     let Ok(program) = program.verify() else { return };
-    for budget in [Budget { steps: 2_000, bytes: 1 << 12 }, Budget { steps: 20_000, bytes: 1 << 18 }] {
+    for budget in [Budget { steps: 2_000, bytes: 1 << 12, ..Budget::default() }, Budget { steps: 20_000, bytes: 1 << 18, ..Budget::default() }] {
         let row = [list.clone(), text("a")].into();
         let Some(predicate) = Predicate::new(Arc::new(program.clone()), row, budget) else { return };
         let (event, arena, mut scratch) = (Event::new(), Arena::new(), Scratch::default());

@@ -64,7 +64,7 @@ fn little_memory_is_a_no_and_never_a_yes_or_a_panic() {
     let event = large();
     for text in MAKING {
         let predicate = predicate(text);
-        let enough = Budget { steps: u32::MAX, bytes: 1 << 26 };
+        let enough = Budget { steps: u32::MAX, bytes: 1 << 26, ..Budget::default() };
         let answer = decide_within(&predicate, enough, &event, &mut Scratch::default());
         let truth = if text.starts_with(' ') { Decision::Denied } else { Decision::Admitted };
         assert_eq!(answer, truth, "{text}");
@@ -94,7 +94,7 @@ fn what_is_known_early_is_bounded_too() {
         ),
         ("vars.l.all(x, vars.l.all(y, x + y >= 0))", Problem::Steps),
     ] {
-        let policy = Policy::new(&[Part::Text(text)], Budget { steps: 50_000, bytes: 10_000 }).unwrap();
+        let policy = Policy::new(&[Part::Text(text)], Budget { steps: 50_000, bytes: 10_000, ..Budget::default() }).unwrap();
         let error = policy.specialise(&context(), &Constant::Null, &variables).unwrap_err();
         assert_eq!(*error.message, *problem.to_string(), "{text}");
     }
@@ -346,7 +346,7 @@ fn what_is_verified_runs_to_an_end() {
         }
         let Ok(program) = program.verify() else { continue };
         verified += 1;
-        let budget = Budget { steps: 3000, bytes: 1 << random.below(18) };
+        let budget = Budget { steps: 3000, bytes: 1 << random.below(18), ..Budget::default() };
         let predicate = Predicate::new(Arc::new(program), Arc::clone(&row), budget).unwrap();
         let (arena, mut scratch) = (Arena::new(), Scratch::default());
         let mut reading = Reading::new(predicate.program(), &event, &arena);

@@ -1,7 +1,7 @@
 //! What the tests of policies read fields from: documents, and attributes beside them.
 
 use super::super::*;
-use crate::value::Document;
+use crate::value::{Document, Value};
 
 /// An event for tests.
 pub(super) struct Event {

@@ -122,7 +122,7 @@ fn same(ours: &Constant, theirs: &cel::Value) -> bool {
 fn check(text: &Two, worlds: &[World], functions: &cel::Context<'_, '_>) -> [u64; 3] {
     let program =
         cel::Program::compile(&text.theirs).unwrap_or_else(|error| panic!("{}: {error}", text.theirs));
-    let budget = Budget { steps: u32::MAX, bytes: 1 << 24 };
+    let budget = Budget { steps: u32::MAX, bytes: 1 << 24, ..Budget::default() };
     let scope = Scope::of(NAMES.into_iter(), &[]);
     let mut tree =
         parse::parse(&text.ours, 0, &scope).unwrap_or_else(|error| panic!("{}: {error}", text.ours));
@@ -149,7 +149,7 @@ fn check(text: &Two, worlds: &[World], functions: &cel::Context<'_, '_>) -> [u64
         };
         let bindings = world.bindings();
         for policy in &splits {
-            let predicate = policy.bind(&bindings).unwrap();
+            let predicate = policy.predicate(&policy.row(&bindings)).unwrap();
             let found =
                 value_of(&predicate.program, &predicate.row, &Bindings(&bindings), &Bump::new(), budget);
             let is_same = match (&found, &wanted) {
