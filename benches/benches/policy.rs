@@ -10,7 +10,9 @@ use std::{
 };
 
 use coulis::{
-    policy::{Arena, Attribute, Budget, Constant, Decision, Facts, Part, Policy, Reading, Root, Scratch, Val},
+    policy::{
+        Arena, Attribute, Budget, Constant, Decision, Facts, Part, Policy, Reading, Root, Scratch, Val,
+    },
     value::Document,
 };
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -39,8 +41,7 @@ static ALLOCATOR: Counting = Counting;
 const RESIDUAL: &str = r#"event.amount > 100 && event.status != "draft" && event.title.startsWith("Or")"#;
 const MISMATCH: &str = r#"event.amount > 1000 && event.status != "draft" && event.title.startsWith("Or")"#;
 const TYPICAL: &str = r#"event.tenant_id == ctx.tenant_id && ("admin" in ctx.roles || event.owner == ctx.user_id) && event.amount > vars.least"#;
-const EVENT: &str =
-    r#"{"id":17,"status":"open","amount":250,"title":"Order 17","region":"eu","owner":"u7","tenant_id":"t1","open":true}"#;
+const EVENT: &str = r#"{"id":17,"status":"open","amount":250,"title":"Order 17","region":"eu","owner":"u7","tenant_id":"t1","open":true}"#;
 
 struct Event(Document);
 
@@ -71,7 +72,8 @@ fn decisions(criterion: &mut Criterion) {
     for (name, text, wanted) in
         [("match", RESIDUAL, Decision::Admitted), ("reject first", MISMATCH, Decision::Denied)]
     {
-        let predicate = policy(text).specialise(&context(), &Constant::Null, &Constant::Null).expect("a predicate");
+        let predicate =
+            policy(text).specialise(&context(), &Constant::Null, &Constant::Null).expect("a predicate");
         let (arena, mut scratch) = (Arena::new(), Scratch::default());
         let mut reading = Reading::new(predicate.program(), &event, &arena);
         assert_eq!(predicate.decide(&mut reading, &mut scratch, false), wanted);

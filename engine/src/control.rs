@@ -30,7 +30,7 @@ use crate::{
     plan::{Admission, OperationName, Plan, Plans, Schema},
     ring::{self, Consumer},
     router::{self, Channel, Router},
-    security::{RuleError, Rulebook, Rules},
+    security::{RuleError, Rulebook, Rules, access::Gate},
     shard::{
         Directory, Index, Member, Parts, Shard, Subscribed,
         drive::Sleeper,
@@ -137,6 +137,7 @@ pub(crate) struct Settings {
     pub(crate) schema: Option<Schema>,
     pub(crate) admission: Admission,
     pub(crate) rules: Rules,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) clock: Clock,
     /// The incarnation of the logs; `None`: a random one.
     pub(crate) epoch: Option<Epoch>,
@@ -150,6 +151,8 @@ pub(crate) struct ControlPlane {
     plans: Plans,
     shards: Vec<ShardHandle>,
     rulebook: ArcSwap<Rulebook>,
+    /// Who may read which field.
+    pub(crate) gate: Arc<Gate>,
     clock: Clock,
     counters: SharedCounters,
     next_reader: AtomicU64,
@@ -187,7 +190,7 @@ impl Drop for UnderWay<'_> {
 impl ControlPlane {
     /// A plane for `count` shards, and what their threads need: who has the shards steps them.
     pub(crate) fn new(settings: Settings, count: u16) -> Result<(Self, Assembled), RuleError> {
-        let Settings { limits, schema, admission, rules, clock, epoch } = settings;
+        let Settings { limits, schema, admission, rules, gate, clock, epoch } = settings;
         let epoch = epoch.unwrap_or_else(Epoch::random);
         let sleepers: Vec<_> = (0..count).map(|_| Arc::new(Sleeper::default())).collect();
         let inbox = |sleeper: &Arc<Sleeper>| inbox::inbox(limits.inbox_commands_max, sleeper.waker());
@@ -197,6 +200,7 @@ impl ControlPlane {
             plans: Plans::new(schema, &limits).admitting(admission),
             shards: inboxes.iter().map(ShardHandle::new).collect(),
             rulebook: ArcSwap::from_pointee(Rulebook::new(rules, &limits)?),
+            gate,
             clock,
             counters: SharedCounters::default(),
             next_reader: AtomicU64::new(1),
@@ -306,12 +310,7 @@ impl ControlPlane {
     }
 
     /// Adds a subscription to the index of its reader's shard.
-    pub(crate) fn register(
-        &self,
-        shard: ShardId,
-        subscribed: Subscribed,
-        channels: &[Arc<Channel>],
-    ) {
+    pub(crate) fn register(&self, shard: ShardId, subscribed: Subscribed, channels: &[Arc<Channel>]) {
         let mut directory = self.directory(shard);
         directory.add(subscribed);
         for channel in channels {
@@ -473,7 +472,11 @@ impl ControlPlane {
     }
 
     /// Takes a reader's subscriptions out of the index; from the next snapshot on they match nothing.
-    pub(crate) fn unsubscribe(&self, Seat { shard, serial, .. }: Seat, numbers: impl IntoIterator<Item = u32>) {
+    pub(crate) fn unsubscribe(
+        &self,
+        Seat { shard, serial, .. }: Seat,
+        numbers: impl IntoIterator<Item = u32>,
+    ) {
         let keys = numbers.into_iter().map(|number| (serial, number));
         let count = self.directory(shard).remove(shard, keys);
         self.counters.subscriptions.sub(count);

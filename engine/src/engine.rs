@@ -19,10 +19,10 @@ use crate::{
     metrics::Metrics,
     overflow::Overflow,
     plan::{Bound, DocumentDigest, Introspection, OperationName, Plan, Projection, Refused, Schema},
-    policy::{Constant, standard::Isolation},
+    policy::{Constant, Predicate, standard::Isolation},
     router,
     security::{
-        Asked, ChannelRules, Condition, RuleError, Rules, SecurityContext, VariableScope,
+        Asked, ChannelRules, Condition, RuleError, Rulebook, Rules, SecurityContext, VariableScope,
         access::{Access, AccessError, Gate},
     },
     shard::{Member, Recipe, Resolver, Subscribed, drive::Driver, resume::Outcome},
@@ -151,7 +151,6 @@ struct Owner {
     threads: Locked<Vec<JoinHandle<()>>>,
     /// Disconnected when all threads have left; none without threads.
     left: OnceLock<flume::Receiver<Infallible>>,
-    gate: Gate,
     variable_scope: VariableScope,
 }
 
@@ -295,10 +294,11 @@ impl EngineBuilder {
         LimitExceeded::check("shards_max", count, max).map_err(BuildError::Limit)?;
         let frames = self.settings.limits.ring_frames_max;
         LimitExceeded::check("ring_frames_max", frames, RING_FRAMES_MAX).map_err(BuildError::Limit)?;
-        let gate = self.access.compile(self.settings.schema.as_ref()).map_err(BuildError::Access)?;
-        let (plane, shards) = ControlPlane::new(self.settings, count as u16).map_err(BuildError::Policy)?;
+        let mut settings = self.settings;
+        settings.gate = self.access.compile(settings.schema.as_ref()).map_err(BuildError::Access)?.into();
+        let (plane, shards) = ControlPlane::new(settings, count as u16).map_err(BuildError::Policy)?;
         let (plane, threads, left) = (Arc::new(plane), Locked::default(), OnceLock::new());
-        let owner = Owner { plane, threads, left, gate, variable_scope: self.variable_scope };
+        let owner = Owner { plane, threads, left, variable_scope: self.variable_scope };
         Ok((Engine(Arc::new(owner)), shards))
     }
 }
@@ -341,9 +341,60 @@ impl Engine {
         let plan =
             plane.plan(&request.query, &request.operation_name).map_err(SubscribeError::InvalidQuery)?;
         let bound = plan.bind(&request.variables, plane.limits()).map_err(SubscribeError::InvalidQuery)?;
-        let names = names(request.channels, plan.root_field());
         let projection = self.readable(&bound, &request.context)?;
-        let context = Arc::new(request.context);
+        let SubscribeRequest { resolver, resume, overflow, per_subscription, .. } = &request;
+        let resolver = resolver.clone().map(|resolve| (resolve, bound.variables.clone()));
+        let resume = resume.as_deref().map(|text| match text {
+            "" => Err(Reload::New),
+            text => text.parse::<Cursor>().map_err(|_| Reload::Cursor),
+        });
+        let (overflow, per_subscription) = (overflow.clone(), *per_subscription);
+        let (book, recipe, predicates) = self.judge(request, &plan, bound)?;
+        let channels: Vec<_> = recipe.channels.iter().map(|(channel, _)| Arc::clone(channel)).collect();
+        let one_log = matches!(&*channels, [channel] if channel.id != ChannelId::ANY);
+        let expires = recipe.context.expires;
+        let member = subscriber.reserve(plane.limits()).map_err(SubscribeError::Limit)?;
+        let member = Member { resumed: resume.is_some() && one_log, ..member };
+        let resolved = resolver.is_some();
+        let resolver = resolver.map(|(resolve, variables)| Resolver {
+            resolve,
+            variables: Arc::new(variables),
+            subscription: Arc::clone(&id),
+        });
+        let subscribed = Subscribed {
+            id: Arc::clone(&id),
+            member,
+            channels: channels.iter().map(|channel| channel.id).zip(predicates).collect(),
+            projection,
+            resolver,
+            per_subscription,
+            overflow: overflow.clone(),
+            recipe,
+        };
+        plane.register(subscriber.shard(), subscribed, &channels);
+        plane.judged_by(&book, subscriber.seat(), member.subscription);
+        let outcome = resume.map(|after| {
+            let outcome = Outcome::default();
+            match &*channels {
+                [channel] if one_log => plane.resume(subscriber.shard(), member, channel, after, &outcome),
+                // Never set before.
+                _ => _ = outcome.set(Resumed { result: Err(Reload::Cursor), cursor: None }),
+            }
+            outcome
+        });
+        let (channels, overflow) = (&*channels, &overflow);
+        subscriber.keep(Kept { id, member, channels, resolved, overflow, expires, outcome });
+        Ok(())
+    }
+
+    /// What decides which events a subscription gets, on each of its channels, and the rules that it was judged by.
+    fn judge(
+        &self,
+        request: SubscribeRequest,
+        plan: &Plan,
+        bound: Bound,
+    ) -> Result<(Arc<Rulebook>, Recipe, Vec<Predicate>), SubscribeError> {
+        let plane = &self.0.plane;
         let asked = Asked {
             field: plan.root_field().into(),
             policies: request.policies.into(),
@@ -351,69 +402,50 @@ impl Engine {
             arguments: Constant::from(&plan.arguments(&bound.variables)),
             variables: Constant::from(&bound.variables),
         };
-        let (book, constant) = (plane.rulebook(), context.constant());
+        let (book, constant) = (plane.rulebook(), request.context.constant());
+        if !plane.gate.is_open() {
+            let paths = book.filters_read(&asked).map_err(SubscribeError::Policy)?;
+            self.check_filters(&paths, &asked, &request.context)?;
+        }
+        let names = names(request.channels, plan.root_field());
         let predicate = |name: &String| book.predicate(name, &asked, &constant);
-        let predicates = names.iter().map(predicate).collect::<Result<Vec<_>, _>>().map_err(SubscribeError::Policy)?;
-        let channel = |name: &String| plane.channel(name);
-        let channels = names.iter().map(channel).collect::<Result<Vec<_>, _>>().map_err(SubscribeError::Limit)?;
-        let expires = context.expires;
-        let one_log = matches!(&*channels, [channel] if channel.id != ChannelId::ANY);
-        let resume = request.resume.map(|text| match &*text {
-            "" => Err(Reload::New),
-            text => text.parse::<Cursor>().map_err(|_| Reload::Cursor),
-        });
-        let member = subscriber.reserve(plane.limits()).map_err(SubscribeError::Limit)?;
-        let member = Member { resumed: resume.is_some() && one_log, ..member };
-        let resolved = request.resolver.is_some();
-        let resolver = request.resolver.map(|resolve| Resolver {
-            resolve,
-            variables: Arc::new(bound.variables),
-            subscription: Arc::clone(&id),
-        });
-        let named = channels.iter().cloned().zip(names.into_iter().map(String::into_boxed_str));
-        let subscribed = Subscribed {
-            id: Arc::clone(&id),
-            member,
-            channels: channels.iter().map(|channel| channel.id).zip(predicates).collect(),
-            projection,
-            resolver,
-            per_subscription: request.per_subscription,
-            overflow: request.overflow.clone(),
-            recipe: Recipe {
-                context,
-                asked,
-                channels: named.collect(),
-                events: request.events.into_iter().map(String::into_boxed_str).collect(),
-            },
-        };
-        plane.register(subscriber.shard(), subscribed, &channels);
-        plane.judged_by(&book, subscriber.seat(), member.subscription);
-        let outcome = resume.map(|after| {
-            let outcome = Outcome::default();
-            match &*channels {
-                [channel] if one_log => {
-                    plane.resume(subscriber.shard(), member, channel, after, &outcome);
-                }
-                // Never set before.
-                _ => _ = outcome.set(Resumed { result: Err(Reload::Cursor), cursor: None }),
-            }
-            outcome
-        });
-        let overflow = &request.overflow;
-        subscriber.keep(Kept { id, member, channels: &channels, resolved, overflow, expires, outcome });
-        Ok(())
+        let predicates =
+            names.iter().map(predicate).collect::<Result<_, _>>().map_err(SubscribeError::Policy)?;
+        let channel = |name: String| Ok((plane.channel(&name)?, name.into()));
+        let channels =
+            names.into_iter().map(channel).collect::<Result<_, _>>().map_err(SubscribeError::Limit)?;
+        let events = request.events.into_iter().map(String::into_boxed_str).collect();
+        let context = Arc::new(request.context);
+        let recipe = Recipe { context, asked, channels, events, projection: bound.projection };
+        Ok((book, recipe, predicates))
     }
 
     /// What of a subscription its reader may read.
     fn readable(&self, bound: &Bound, context: &SecurityContext) -> Result<Arc<Projection>, SubscribeError> {
-        let Owner { gate, variable_scope, .. } = &*self.0;
+        let Owner { plane, variable_scope, .. } = &*self.0;
         variable_scope
             .check(&bound.variables, context)
             .map_err(|variable| SubscribeError::ForbiddenVariable { variable })?;
-        gate.project(&bound.projection, context).map_err(|refused| match refused {
+        plane.gate.project(&bound.projection, context).map_err(|refused| match refused {
             Refused::Field(field) => SubscribeError::Forbidden { field },
             Refused::Limit(error) => SubscribeError::InvalidQuery(vec![error]),
         })
+    }
+
+    /// Who filters by a field reads it: a filter names only what its reader may read.
+    fn check_filters(
+        &self,
+        paths: &[String],
+        asked: &Asked,
+        context: &SecurityContext,
+    ) -> Result<(), SubscribeError> {
+        for path in paths {
+            let field = [&*asked.field, path].join(".").trim_end_matches('.').to_owned();
+            if !self.0.plane.gate.may_read(&field, &context.roles, &context.scopes) {
+                return Err(SubscribeError::Forbidden { field });
+            }
+        }
+        Ok(())
     }
 
     /// Checks the names in a request and whether it fits its reader; answers its id.
@@ -558,7 +590,7 @@ impl Engine {
 
     /// The rules of who may read which field.
     pub fn gate(&self) -> &Gate {
-        &self.0.gate
+        &self.0.plane.gate
     }
 
     /// The ids of the subscriptions on a channel, in no particular order. O(subscriptions on the channel).

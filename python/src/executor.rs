@@ -121,8 +121,7 @@ impl SubscriptionExecutor {
         if let Some(shards) = shards {
             builder = builder.shards(settings::count("shards", shards)?);
         }
-        let engine =
-            detached(py, || builder.build())?.map_err(|error| build_error(py, &error))?;
+        let engine = detached(py, || builder.build())?.map_err(|error| build_error(py, &error))?;
         watch_process(py)?;
         Ok(Self { core: Native::new(Core::start(engine, declarations)), event_bus })
     }

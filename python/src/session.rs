@@ -236,7 +236,9 @@ impl Connection {
             });
         }
         // Its `error` message was taken: the client may use the id again.
-        ended.iter().for_each(|id| self.machine.ended(id));
+        for id in &ended {
+            self.machine.ended(id);
+        }
         if too_slow {
             self.closing = self.machine.close(CloseCode::TooSlow);
         }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use coulis::{
-    engine::{Engine, Verdict, Resolve},
+    engine::{Engine, Resolve, Verdict},
     event::Event,
     limits::Limits,
     overflow::Overflow,
@@ -265,7 +265,10 @@ const ROWS: &[Row] = &[
     row!(policy_steps_max = 5, |limits, n| {
         let engine = engine(limits);
         let policies = vec!["event.text.contains('a')".into()];
-        let mut reader = reader(&engine, [coulis::engine::SubscribeRequest { policies, ..request("s", "subscription { c }") }]);
+        let mut reader = reader(
+            &engine,
+            [coulis::engine::SubscribeRequest { policies, ..request("s", "subscription { c }") }],
+        );
         // A step for each 64 bytes that are looked at.
         let document = format!(r#"{{"text":"a{}"}}"#, "b".repeat(64 * n - 1));
         match engine.explain("s", Some(&reader), &event("c", &document)) {

@@ -14,7 +14,10 @@ use coulis::{
     id::Identity,
     limits::Limits,
     policy::standard::{Isolation, Tenancy},
-    security::{ChannelRules, Condition, Rules, SecurityContext},
+    security::{
+        ChannelRules, Condition, Rules, SecurityContext,
+        access::{Access, Otherwise, Rule},
+    },
     subscriber::Subscriber,
     value::Value,
 };
@@ -51,7 +54,10 @@ fn change(before: &str, after: &str) -> Event {
 
 /// The numbers that a reader got, of results.
 fn numbers(reader: &mut Subscriber) -> Vec<String> {
-    read(reader).into_iter().map(|line| line.replace(r#"{"data":{"x":{"n":"#, "").replace("}}}", "")).collect()
+    read(reader)
+        .into_iter()
+        .map(|line| line.replace(r#"{"data":{"x":{"n":"#, "").replace("}}}", ""))
+        .collect()
 }
 
 #[test]
@@ -103,7 +109,9 @@ fn arguments_variables_and_the_context_are_known_to_a_policy() {
 #[test]
 fn a_tree_is_the_same_as_its_text() {
     let engine = engine(1);
-    let tree = variables(r#"{"and":[{"eq":["event.room","vars.room"]},{"in":["event.n",[1,2]]},{"not":{"has":"event.gone"}}]}"#);
+    let tree = variables(
+        r#"{"and":[{"eq":["event.room","vars.room"]},{"in":["event.n",[1,2]]},{"not":{"has":"event.gone"}}]}"#,
+    );
     let request = SubscribeRequest {
         query: "subscription($room: String) { x(room: $room) { n } }".into(),
         variables: variables(r#"{"room":"r"}"#),
@@ -133,21 +141,29 @@ fn what_cannot_be_compiled_refuses_the_subscription_and_names_the_place() {
     };
     assert_eq!(refused("event.n == rooom"), "policy: 1:12: undeclared reference to `rooom`");
     assert_eq!(refused("event.n > 1 &&\n ctx.rolez == []"), "policy: 2:5: `ctx` has no field `rolez`");
-    assert_eq!(refused("event.n.startsWith(1)"), "policy: 1:19: `startsWith` does not take null or bool or int or uint or double or string or list or map and int");
+    assert_eq!(
+        refused("event.n.startsWith(1)"),
+        "policy: 1:19: `startsWith` does not take null or bool or int or uint or double or string or list or map and int"
+    );
     assert!(refused("event.n ==").starts_with("policy: 1:"));
     assert_eq!(refused("event.n + 1"), "policy: 1:9: a policy answers true or false, this is int");
     assert_eq!(refused("event.n.matches('(')"), "policy: 1:17: not a regular expression, or too large a one");
     // No event could ever be admitted: a filter on a variable that is not there is not dropped.
     assert_eq!(refused("vars.missing == 'x'"), "policy: 1:14: no such key");
-    assert!(refused(&format!("event.n == '{}'", "x".repeat(20_000))).contains("policy_text_bytes_max is 16384"));
+    assert!(
+        refused(&format!("event.n == '{}'", "x".repeat(20_000))).contains("policy_text_bytes_max is 16384")
+    );
     assert_eq!(subscriber.len(), 0);
     let built = Engine::builder().channel("c", policy("1 +")).build();
-    assert!(matches!(built, Err(BuildError::Policy(error)) if error.to_string().starts_with("policy of channel `c`: 1:")));
+    assert!(
+        matches!(built, Err(BuildError::Policy(error)) if error.to_string().starts_with("policy of channel `c`: 1:"))
+    );
 }
 
 #[test]
 fn a_loop_that_takes_too_long_is_a_no() {
-    let engine = build(Engine::builder().shards(1).limits(Limits { policy_steps_max: 500, ..Limits::default() }));
+    let engine =
+        build(Engine::builder().shards(1).limits(Limits { policy_steps_max: 500, ..Limits::default() }));
     let mut reader = reader(&engine, [asking("a", "event.l.all(a, event.l.all(b, a + b >= 0))")]);
     let list = |len: usize| format!(r#"{{"n":{len},"l":[{}]}}"#, vec!["1"; len].join(","));
     publish(&engine, event("x", &list(3)));
@@ -160,12 +176,14 @@ fn a_loop_that_takes_too_long_is_a_no() {
 fn federated_events_stay_with_their_service_and_their_id() {
     on_shards(|builder| {
         let engine = build(builder);
-        let federation = |service: &str, id: &str| Federation { service: Identity::new(service), id: Identity::new(id) };
+        let federation =
+            |service: &str, id: &str| Federation { service: Identity::new(service), id: Identity::new(id) };
         let ask = |id: &str, service: &str, own: &str| SubscribeRequest {
             context: SecurityContext { federation: federation(service, own), ..SecurityContext::default() },
             ..request(id, QUERY)
         };
-        let mut reader = reader(&engine, [ask("a", "s", "1"), ask("b", "s", "2"), ask("c", "r", "1"), ask("d", "", "")]);
+        let mut reader =
+            reader(&engine, [ask("a", "s", "1"), ask("b", "s", "2"), ask("c", "r", "1"), ask("d", "", "")]);
         for (n, service, id) in [(1, "s", "1"), (2, "s", ""), (3, "", "1"), (4, "", "")] {
             publish(&engine, event("x", &format!(r#"{{"n":{n}}}"#)).with_federation(federation(service, id)));
         }
@@ -178,7 +196,8 @@ fn federated_events_stay_with_their_service_and_their_id() {
 fn what_is_hidden_by_a_change_is_told_to_who_could_see_it() {
     on_shards(|builder| {
         let engine = build(builder.channel("x", policy("event.open && event.owner == ctx.user_id")));
-        let mut reader = reader(&engine, [request_for("u", QUERY, "", "u"), request_for("v", QUERY, "", "v")]);
+        let mut reader =
+            reader(&engine, [request_for("u", QUERY, "", "u"), request_for("v", QUERY, "", "v")]);
         let row = |n: u32, open: bool, owner: &str| format!(r#"{{"n":{n},"open":{open},"owner":"{owner}"}}"#);
         publish(&engine, change(&row(1, true, "u"), &row(1, false, "u")));
         publish(&engine, change(&row(2, true, "u"), &row(2, true, "v")));
@@ -188,13 +207,21 @@ fn what_is_hidden_by_a_change_is_told_to_who_could_see_it() {
         publish(&engine, deletion(&row(6, false, "v")));
         // Nothing says who could see it.
         publish(&engine, event("x", "null"));
-        let gone = |id: &str, n: u32| format!(r#"{id} {{"data":{{"x":null}},"extensions":{{"coulis":{{"tombstone":{{"x":{{"n":{n}}}}}"#);
-        let got: Vec<_> = read(&mut reader).into_iter().map(|line| match line.split_once(r#","cursor":"#) {
-            Some((line, _)) => line.to_owned(),
-            None => line,
-        }).collect();
+        let gone = |id: &str, n: u32| {
+            format!(r#"{id} {{"data":{{"x":null}},"extensions":{{"coulis":{{"tombstone":{{"x":{{"n":{n}}}}}"#)
+        };
+        let got: Vec<_> = read(&mut reader)
+            .into_iter()
+            .map(|line| match line.split_once(r#","cursor":"#) {
+                Some((line, _)) => line.to_owned(),
+                None => line,
+            })
+            .collect();
         let result = |id: &str, n: u32| format!(r#"{id} {{"data":{{"x":{{"n":{n}}}}}}}"#);
-        assert_eq!(got[..2], [gone("u", 1), if got[1].starts_with('u') { gone("u", 2) } else { result("v", 2) }]);
+        assert_eq!(
+            got[..2],
+            [gone("u", 1), if got[1].starts_with('u') { gone("u", 2) } else { result("v", 2) }]
+        );
         assert!(got.contains(&gone("u", 2)) && got.contains(&result("v", 2)));
         assert_eq!(got[3..], [result("u", 3), gone("v", 5)]);
         assert_eq!(engine.metrics().pending(), 0);
@@ -205,7 +232,8 @@ fn what_is_hidden_by_a_change_is_told_to_who_could_see_it() {
 fn a_tombstone_waits_for_the_results_before_it_and_shows_nothing_of_a_resolver() {
     let engine = build(Engine::builder().shards(1).channel("x", policy("event.open")));
     let resolver = Kept::asynchronous();
-    let mut reader = reader(&engine, [SubscribeRequest { resolver: Some(resolver.clone()), ..request("a", QUERY) }]);
+    let mut reader =
+        reader(&engine, [SubscribeRequest { resolver: Some(resolver.clone()), ..request("a", QUERY) }]);
     publish(&engine, event("x", r#"{"n":1,"open":true}"#));
     publish(&engine, change(r#"{"n":2,"open":true}"#, r#"{"n":2,"open":false}"#));
     assert_eq!(read(&mut reader).len(), 0);
@@ -297,7 +325,11 @@ fn new_rules_judge_live_subscriptions_without_a_gap() {
         assert_eq!(engine.reload(rules("event.n > 2 && vars.room == 'r'")), Ok(2));
         publish(&engine, event("x", r#"{"n":5}"#));
         let ended = numbers(&mut reader);
-        assert!(ended.len() == 2 && ended.iter().all(|line| line.contains("POLICY_REFUSED") && line.contains("no such key")), "{ended:?}");
+        assert!(
+            ended.len() == 2
+                && ended.iter().all(|line| line.contains("POLICY_REFUSED") && line.contains("no such key")),
+            "{ended:?}"
+        );
         assert_eq!((reader.len(), engine.metrics().pending()), (0, 0));
     });
 }
@@ -310,7 +342,8 @@ fn a_new_token_changes_what_is_seen_from_the_next_event_on() {
             scopes: scopes.iter().map(|scope| Box::from(*scope)).collect(),
             ..SecurityContext::new(Identity::new("u"), Identity::new("t"))
         };
-        let mut reader = reader(&engine, [SubscribeRequest { context: scopes(&["low"]), ..request("a", QUERY) }]);
+        let mut reader =
+            reader(&engine, [SubscribeRequest { context: scopes(&["low"]), ..request("a", QUERY) }]);
         let tell = |n: u32| {
             publish(&engine, event_for("x", &format!(r#"{{"n":{n},"level":"low"}}"#), "t", ""));
             publish(&engine, event("x", &format!(r#"{{"n":{},"level":"high"}}"#, n + 1)));
@@ -322,6 +355,56 @@ fn a_new_token_changes_what_is_seen_from_the_next_event_on() {
         tell(5);
         assert_eq!(numbers(&mut reader), ["a 1", "a 3", "a 4"]);
     });
+}
+
+#[test]
+fn a_filter_names_only_what_its_reader_may_read() {
+    let rule = Rule::at("x.secret").any_role(["admin"]).otherwise(Otherwise::Mask);
+    let engine = build(Engine::builder().shards(1).access(Access::new().rule(rule)));
+    let mut subscriber = reader(&engine, []);
+    let mut ask = |filter: &str, roles: &[&str]| {
+        let context = SecurityContext {
+            roles: roles.iter().map(|role| Box::from(*role)).collect(),
+            ..SecurityContext::default()
+        };
+        let id = format!("{filter}{roles:?}");
+        let request = SubscribeRequest { filters: vec![filter.into()], context, ..request(&id, QUERY) };
+        engine.subscribe(&mut subscriber, request)
+    };
+    assert_eq!(ask("event.n > 1", &[]), Ok(()));
+    assert_eq!(ask("event.secret.startsWith('a')", &["admin"]), Ok(()));
+    let hidden = [
+        "event.secret == 'a'",
+        "has(event.secret)",
+        "event['secret'] != 'a'",
+        "before.secret == 'a'",
+        "size(event) > 1",
+        "event.n == 1 || event.secret.x == 'a'",
+    ];
+    for filter in hidden {
+        assert!(matches!(ask(filter, &[]), Err(SubscribeError::Forbidden { .. })), "{filter}");
+    }
+}
+
+#[test]
+fn a_new_token_changes_which_fields_are_read() {
+    let rule = Rule::at("x.secret").any_role(["admin"]).otherwise(Otherwise::Mask);
+    let engine = build(Engine::builder().shards(1).access(Access::new().rule(rule)));
+    let roles = |roles: &[&str]| SecurityContext {
+        roles: roles.iter().map(|role| Box::from(*role)).collect(),
+        ..SecurityContext::default()
+    };
+    let query = "subscription { x { secret } }";
+    let mut reader =
+        reader(&engine, [SubscribeRequest { context: roles(&["admin"]), ..request("a", query) }]);
+    let tell = || publish(&engine, event("x", r#"{"secret":1}"#));
+    tell();
+    assert_eq!(reader.refresh(roles(&[])), 0);
+    tell();
+    assert_eq!(reader.refresh(roles(&["admin"])), 0);
+    tell();
+    let result = |secret: &str| format!(r#"a {{"data":{{"x":{{"secret":{secret}}}}}}}"#);
+    assert_eq!(read(&mut reader), [result("1"), result("null"), result("1")]);
 }
 
 #[test]
@@ -361,7 +444,8 @@ fn a_replay_is_judged_like_what_is_live() {
         };
         let mut first = reader(&engine, [ask("first", "low", "")]);
         let start = read(&mut first)[0].clone();
-        let cursor = start.split("cursor\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a cursor");
+        let cursor =
+            start.split("cursor\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a cursor");
         publish(&engine, event("x", r#"{"n":1,"level":"low"}"#));
         publish(&engine, event("x", r#"{"n":2,"level":"high"}"#));
         publish(&engine, deletion(r#"{"n":3,"level":"high"}"#));
@@ -374,7 +458,12 @@ fn a_replay_is_judged_like_what_is_live() {
             message.write_next(&mut text);
             got.push(format!("{} {}", message.id, String::from_utf8_lossy(&text)));
         }
-        let of = |id: &str| got.iter().filter(|line| line.starts_with(id) && !line.contains("resumed")).cloned().collect::<Vec<_>>();
+        let of = |id: &str| {
+            got.iter()
+                .filter(|line| line.starts_with(id) && !line.contains("resumed"))
+                .cloned()
+                .collect::<Vec<_>>()
+        };
         assert!(of("low").len() == 1 && of("low")[0].contains(r#"{"n":1}"#), "{got:?}");
         assert_eq!(of("high").len(), 2);
         assert!(of("high")[1].contains("tombstone"), "{got:?}");

@@ -72,7 +72,8 @@ impl ControlPlane {
     /// See [`crate::engine::Engine::explain`].
     pub(crate) fn explain(&self, id: &str, reader: Option<u64>, event: &Event) -> Verdict {
         let book = self.rulebook();
-        let judged = |shard| self.directory(shard).recipe(id, reader).map(|recipe| judge(&book, recipe, event));
+        let judged =
+            |shard| self.directory(shard).recipe(id, reader).map(|recipe| judge(&book, recipe, event));
         self.shard_ids().find_map(judged).unwrap_or(Verdict::NotFound)
     }
 }
@@ -95,12 +96,22 @@ fn judge(book: &Rulebook, recipe: &Recipe, event: &Event) -> Verdict {
         (Some(Some(denied)), _) | (None, Some(Some(denied))) => denied,
         (None, None) => {
             let problem = Some(Problem::NoSuchKey);
-            Verdict::Denied { rule: "a deletion without what was before".into(), at: Position::default(), problem }
+            Verdict::Denied {
+                rule: "a deletion without what was before".into(),
+                at: Position::default(),
+                problem,
+            }
         }
     }
 }
 
-fn denied(book: &Rulebook, channel: &str, recipe: &Recipe, context: &Constant, facts: &impl Facts) -> Option<Verdict> {
+fn denied(
+    book: &Rulebook,
+    channel: &str,
+    recipe: &Recipe,
+    context: &Constant,
+    facts: &impl Facts,
+) -> Option<Verdict> {
     match book.explain(channel, &recipe.asked, context, facts) {
         Ok(found) => found.map(|(rule, Explanation { at, problem })| Verdict::Denied { rule, at, problem }),
         Err(RuleError { rule, error }) => Some(Verdict::Denied { rule, at: error.at, problem: None }),

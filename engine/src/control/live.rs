@@ -6,9 +6,10 @@ use super::{ControlPlane, Seat};
 use crate::{
     id::ShardId,
     link::End,
+    plan::{Projection, Refused},
     policy::{Constant, Predicate},
     security::{RuleError, Rulebook, Rules, SecurityContext},
-    shard::Recipe,
+    shard::{Judged, Recipe},
 };
 
 impl ControlPlane {
@@ -31,7 +32,7 @@ impl ControlPlane {
 
     /// Has a reader's subscriptions judged for a new context.
     pub(crate) fn refresh(&self, Seat { shard, serial, .. }: Seat, context: SecurityContext) -> usize {
-        self.rejudge(shard, |(reader, _)| reader == serial, Some(Arc::new(context)))
+        self.rejudge(shard, |(reader, _)| reader == serial, Some(&Arc::new(context)))
     }
 
     /// A subscription that was judged by other rules than those that hold now is judged again.
@@ -48,7 +49,9 @@ impl ControlPlane {
             let keys = directory.which(|_, recipe| which(&recipe.context));
             let count = directory.remove(shard, keys.iter().copied());
             self.counters.subscriptions.sub(count);
-            keys.iter().for_each(|key| directory.tell(*key, End::Revoked));
+            for key in &keys {
+                directory.tell(*key, End::Revoked);
+            }
             keys.len()
         };
         self.shard_ids().map(end).sum()
@@ -62,27 +65,40 @@ impl ControlPlane {
         &self,
         shard: ShardId,
         which: impl Fn((u64, u32)) -> bool,
-        context: Option<Arc<SecurityContext>>,
+        context: Option<&Arc<SecurityContext>>,
     ) -> usize {
         let book = self.rulebook();
-        let constant = context.as_ref().map(|context| context.constant());
+        let constant = context.map(|context| context.constant());
         let mut directory = self.directory(shard);
         let keys = directory.which(|key, _| which(key));
-        let ending = directory.rejudge(&keys, |recipe| {
+        let ending: Vec<(_, End)> = directory.rejudge(&keys, |recipe| {
             let own = || recipe.context.constant();
-            let constant = constant.clone().unwrap_or_else(own);
-            Ok::<_, RuleError>((context.clone(), predicates(&book, recipe, &constant)?))
+            let predicates = predicates(&book, recipe, &constant.clone().unwrap_or_else(own))?;
+            let readable = context.map(|context| Ok((Arc::clone(context), self.readable(recipe, context)?)));
+            Ok(Judged { predicates, context: readable.transpose()? })
         });
         let count = directory.remove(shard, ending.iter().map(|(key, _)| *key));
         self.counters.subscriptions.sub(count);
-        for (key, error) in &ending {
-            directory.tell(*key, End::Refused("POLICY_REFUSED", error.to_string().into()));
+        for (key, end) in &ending {
+            directory.tell(*key, end.clone());
         }
         ending.len()
     }
+
+    /// What a reader with a new context may read of what it selected.
+    fn readable(&self, recipe: &Recipe, context: &SecurityContext) -> Result<Arc<Projection>, End> {
+        let refused = |refused| match refused {
+            Refused::Field(field) => {
+                End::Refused("FORBIDDEN_FIELD", format!("`{field}` may not be read any more").into())
+            }
+            Refused::Limit(error) => End::Refused(error.code, error.message.into()),
+        };
+        self.gate.project(&recipe.projection, context).map_err(refused)
+    }
 }
 
-fn predicates(book: &Rulebook, recipe: &Recipe, context: &Constant) -> Result<Vec<Predicate>, RuleError> {
+fn predicates(book: &Rulebook, recipe: &Recipe, context: &Constant) -> Result<Vec<Predicate>, End> {
     let Recipe { channels, asked, .. } = recipe;
-    channels.iter().map(|(_, name)| book.predicate(name, asked, context)).collect()
+    let refused = |error: RuleError| End::Refused("POLICY_REFUSED", error.to_string().into());
+    channels.iter().map(|(_, name)| book.predicate(name, asked, context).map_err(refused)).collect()
 }

@@ -66,8 +66,7 @@ impl Bench {
     /// Some text to resume channel `at` from, and the offset that it means there, if it means one.
     fn cursor(&mut self, at: usize) -> (String, Result<u64, Option<Reload>>) {
         let last = self.last[at];
-        let of =
-            |at: usize| self.engine.0.plane.channel(NAMES[at]).unwrap().id;
+        let of = |at: usize| self.engine.0.plane.channel(NAMES[at]).unwrap().id;
         let text = |epoch, channel, offset| Cursor { epoch, channel, offset: Offset(offset) }.to_string();
         let other = (at + 1) % NAMES.len();
         match self.random.below(12) {

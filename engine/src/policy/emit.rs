@@ -17,7 +17,8 @@ const SIZE_MAX: usize = u16::MAX as usize - 1;
 
 /// Emits `expr`. `keys` are its first clauses, if it is a conjunction.
 pub(super) fn emit(expr: &Expr, keys: &[KeyClause], scope: &Scope) -> Result<Verified, PolicyError> {
-    let mut emitter = Emitter { scope, program: Program::default(), free: 0, locals: HashMap::new(), cursors: 0 };
+    let mut emitter =
+        Emitter { scope, program: Program::default(), free: 0, locals: HashMap::new(), cursors: 0 };
     let result = match &expr.kind {
         Kind::And(clauses) => emitter.conjunction(clauses, keys),
         _ => emitter.operand(expr),

@@ -21,7 +21,11 @@ impl Expression {
     ///
     /// # Errors
     /// A text that cannot be read, and more names than have a number.
-    pub fn new<'a>(text: &str, names: impl Iterator<Item = &'a str>, known: &[&str]) -> Result<Self, PolicyError> {
+    pub fn new<'a>(
+        text: &str,
+        names: impl Iterator<Item = &'a str>,
+        known: &[&str],
+    ) -> Result<Self, PolicyError> {
         let names: Vec<_> = names.take(BINDINGS_MAX + 1).collect();
         if names.len() > BINDINGS_MAX {
             return Err(PolicyError::new(Position::default(), format!("more than {BINDINGS_MAX} bindings")));

@@ -167,7 +167,8 @@ impl Policy {
             if let Part::Text(text) | Part::Tree(text) = part
                 && text.len() > budget.text_bytes
             {
-                let message = format!("policy_text_bytes_max is {}, and this has {}", budget.text_bytes, text.len());
+                let message =
+                    format!("policy_text_bytes_max is {}, and this has {}", budget.text_bytes, text.len());
                 return Err(PolicyError::new(Position { part: number, ..Position::default() }, message));
             }
             let mut expr = match part {
@@ -221,6 +222,29 @@ impl Policy {
         match &self.residual.kind {
             Kind::And(clauses) => clauses,
             _ => std::slice::from_ref(&self.residual),
+        }
+    }
+
+    /// The fields of the event, before its change or after it, that the policy asks about: keys with dots between them.
+    /// The empty path is the whole event.
+    pub fn reads(&self) -> Vec<String> {
+        let mut paths = Vec::new();
+        self.collect(&self.residual, &mut paths);
+        paths
+    }
+
+    fn collect(&self, expr: &Expr, paths: &mut Vec<String>) {
+        let (of, last) = match &expr.kind {
+            Kind::Has(of, key) => (&**of, Some(&**key)),
+            _ => (expr, None),
+        };
+        match split::field_path(of) {
+            Some((root, path)) if !self.scope.is_known(root) => {
+                if !self.scope.is_pseudo(root) {
+                    paths.push(path.into_iter().chain(last).collect::<Vec<_>>().join("."));
+                }
+            }
+            _ => expr.parts().into_iter().for_each(|part| self.collect(part, paths)),
         }
     }
 

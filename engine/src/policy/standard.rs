@@ -46,7 +46,12 @@ impl Isolation {
         let at = Position { part, ..Position::default() };
         let mut clauses = Vec::new();
         let tenant = scope.hidden(Root::Tenant(self.tenant.clone()));
-        clauses.extend(belongs(tenant, select(context(scope, at), "tenant_id"), self.tenancy == Tenancy::Permissive, at));
+        clauses.extend(belongs(
+            tenant,
+            select(context(scope, at), "tenant_id"),
+            self.tenancy == Tenancy::Permissive,
+            at,
+        ));
         if let Some(owner) = &self.owner {
             let user = scope.hidden(Root::User(owner.clone()));
             clauses.extend(belongs(user, select(context(scope, at), "user_id"), true, at));

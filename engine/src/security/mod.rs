@@ -50,7 +50,8 @@ impl SecurityContext {
             Some(identity) => Constant::Id(identity.shared()),
             None => Constant::Null,
         };
-        let texts = |texts: &[Box<str>]| Constant::List(texts.iter().map(|text| Constant::from(&**text)).collect());
+        let texts =
+            |texts: &[Box<str>]| Constant::List(texts.iter().map(|text| Constant::from(&**text)).collect());
         let Federation { service, id: federated } = &self.federation;
         let federation = [("service", id(service)), ("id", id(federated))];
         let map = |entries: Vec<(&str, Constant)>| {

@@ -5,7 +5,9 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use crate::{
     limits::Limits,
-    policy::{Budget, Constant, Explanation, Facts, Part, Policy, PolicyError, Predicate, standard::Isolation},
+    policy::{
+        Budget, Constant, Explanation, Facts, Part, Policy, PolicyError, Predicate, standard::Isolation,
+    },
     value::Value,
 };
 
@@ -16,6 +18,15 @@ pub enum Condition {
     Text(Arc<str>),
     /// As a JSON tree, such as `{"eq": ["event.room", "vars.room"]}`; its text.
     Tree(Arc<str>),
+}
+
+impl Condition {
+    fn part(&self) -> Part<'_> {
+        match self {
+            Self::Text(text) => Part::Text(text),
+            Self::Tree(text) => Part::Tree(text),
+        }
+    }
 }
 
 impl From<&str> for Condition {
@@ -130,7 +141,12 @@ impl Rulebook {
     }
 
     /// The predicate that holds on `channel` for a reader with this context (as policies see it).
-    pub(crate) fn predicate(&self, channel: &str, asked: &Asked, context: &Constant) -> Result<Predicate, RuleError> {
+    pub(crate) fn predicate(
+        &self,
+        channel: &str,
+        asked: &Asked,
+        context: &Constant,
+    ) -> Result<Predicate, RuleError> {
         let policy = self.policy(self.key(channel, asked))?;
         let predicate = policy.specialise(context, &asked.arguments, &asked.variables);
         predicate.map_err(|error| RuleError::of(&self.parts(&self.key(channel, asked)), error))
@@ -161,6 +177,17 @@ impl Rulebook {
         }
     }
 
+    /// The fields that a subscription's own filters ask about.
+    pub(crate) fn filters_read(&self, asked: &Asked) -> Result<Vec<String>, RuleError> {
+        let mut paths = Vec::new();
+        for condition in &asked.filters {
+            let policy = Policy::new(&[condition.part()], self.budget);
+            let named = |error| RuleError { rule: "filter".into(), error };
+            paths.extend(policy.map_err(named)?.reads());
+        }
+        Ok(paths)
+    }
+
     fn channel(&self, key: &Key) -> &ChannelRules {
         key.channel.as_ref().and_then(|name| self.rules.channels.get(&**name)).unwrap_or(&self.rules.default)
     }
@@ -172,7 +199,12 @@ impl Rulebook {
         let mut add = |name: String, condition: Option<&'a Condition>| {
             parts.extend(condition.map(|condition| (name.into(), Some(condition))));
         };
-        add(key.channel.as_ref().map_or("channel policy".into(), |name| format!("policy of channel `{name}`")), rules.policy.as_ref());
+        add(
+            key.channel
+                .as_ref()
+                .map_or("channel policy".into(), |name| format!("policy of channel `{name}`")),
+            rules.policy.as_ref(),
+        );
         if let Some(field) = &key.field {
             add(format!("policy of field `{field}`"), self.rules.fields.get(&**field));
         }
@@ -199,11 +231,7 @@ impl Rulebook {
         let named = self.parts(key);
         let parts: Vec<_> = named
             .iter()
-            .map(|(_, condition)| match condition {
-                Some(Condition::Text(text)) => Part::Text(text),
-                Some(Condition::Tree(text)) => Part::Tree(text),
-                None => Part::Isolation(isolation),
-            })
+            .map(|(_, condition)| condition.map_or(Part::Isolation(isolation), Condition::part))
             .collect();
         Policy::new(&parts, self.budget).map_err(|error| RuleError::of(&named, error))
     }

@@ -109,7 +109,9 @@ impl Cluster {
             }
         }
         let hash = self.hash(self.required().filter_map(|(at, _)| known[at]));
-        let is = |values: &Values| self.required().zip(values).all(|((at, _), value)| known[at] == Some(value.borrow()));
+        let is = |values: &Values| {
+            self.required().zip(values).all(|((at, _), value)| known[at] == Some(value.borrow()))
+        };
         let bucket = self.buckets.get(hash, is)?;
         let (mut shortest, mut lists_asked) = (&bucket.all, 0);
         for ((at, _), lists) in self.listed().zip(&bucket.by_value) {

@@ -63,6 +63,15 @@ pub(crate) struct Recipe {
     pub(crate) channels: Box<[(Arc<router::Channel>, Box<str>)]>,
     /// Event types that are wanted; empty: all.
     pub(crate) events: Arc<[Box<str>]>,
+    /// What was selected, before it was decided what the reader may read of it.
+    pub(crate) projection: Arc<Projection>,
+}
+
+/// How a subscription is judged: its predicates by channel, and where its context is a new one that and what it may read.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) predicates: Vec<Predicate>,
+    pub(crate) context: Option<(Arc<SecurityContext>, Arc<Projection>)>,
 }
 
 /// A subscription as it stands in the index.
@@ -73,7 +82,8 @@ struct Entry {
     recipe: Recipe,
     /// Each channel, and the number of its group there.
     groups: Vec<(ChannelId, u32)>,
-    render: u64,
+    render: Arc<Render>,
+    per_subscription: bool,
 }
 
 /// A subscription in its shard: its reader's number and its own.
@@ -142,7 +152,8 @@ impl Directory {
 
     /// Adds a subscription; when this returns, the snapshot has it.
     pub(crate) fn add(&mut self, subscribed: Subscribed) {
-        let Subscribed { id, member, channels, projection, resolver, per_subscription, overflow, recipe } = subscribed;
+        let Subscribed { id, member, channels, projection, resolver, per_subscription, overflow, recipe } =
+            subscribed;
         let events = &recipe.events;
         let render = self.take_render(projection, resolver, per_subscription);
         let mut index = Index::clone(&self.index.load());
@@ -153,7 +164,7 @@ impl Directory {
             groups.push((channel, self.join(&mut index, channel, key, &render, member)));
         }
         self.index.store(Arc::new(index));
-        let entry = Entry { id, member, recipe, groups, render: render.serial };
+        let entry = Entry { id, member, recipe, groups, render, per_subscription };
         self.entries.insert((member.reader, member.subscription), entry);
     }
 
@@ -173,7 +184,13 @@ impl Directory {
     }
 
     /// Answers the member's group as it was.
-    fn leave(&mut self, index: &mut Index, channel: ChannelId, number: u32, member: Member) -> Option<Arc<Group>> {
+    fn leave(
+        &mut self,
+        index: &mut Index,
+        channel: ChannelId,
+        number: u32,
+        member: Member,
+    ) -> Option<Arc<Group>> {
         let seat = self.seats.remove(&(channel, number, member.reader, member.subscription))?;
         let here = self.channels.get_mut(&channel)?;
         let group = here.groups.get(number).cloned();
@@ -211,7 +228,7 @@ impl Directory {
             for (channel, _) in &entry.recipe.channels {
                 channel.set_reader(shard, self.has(channel.id));
             }
-            self.give_render(entry.render);
+            self.give_render(entry.render.serial);
             count += 1;
         }
         self.index.store(Arc::new(index));
@@ -223,24 +240,18 @@ impl Directory {
         self.entries.iter().filter(|(key, entry)| which(**key, &entry.recipe)).map(|(key, _)| *key).collect()
     }
 
-    /// Has subscriptions judged anew, all with one snapshot: `judge` answers the new context, if there is one, and the
-    /// predicates by channel, or why the subscription ends. Answers those that end.
+    /// Has subscriptions judged anew, all with one snapshot. Answers those that `judge` ends, and why.
     pub(crate) fn rejudge<E>(
         &mut self,
         keys: &[Key],
-        mut judge: impl FnMut(&Recipe) -> Result<(Option<Arc<SecurityContext>>, Vec<Predicate>), E>,
+        mut judge: impl FnMut(&Recipe) -> Result<Judged, E>,
     ) -> Vec<(Key, E)> {
         let mut index = Index::clone(&self.index.load());
         let mut ending = Vec::new();
         for key in keys {
             let Some(mut entry) = self.entries.remove(key) else { continue };
             match judge(&entry.recipe) {
-                Ok((context, predicates)) => {
-                    for ((channel, number), predicate) in entry.groups.iter_mut().zip(predicates) {
-                        self.regroup(&mut index, *channel, number, entry.member, predicate);
-                    }
-                    entry.recipe.context = context.unwrap_or(entry.recipe.context);
-                }
+                Ok(judged) => self.apply(&mut index, &mut entry, judged),
                 Err(error) => ending.push((*key, error)),
             }
             self.entries.insert(*key, entry);
@@ -249,22 +260,29 @@ impl Directory {
         ending
     }
 
-    /// Moves a member to the group of its new predicate; where that is the old one, nothing changes.
-    fn regroup(
-        &mut self,
-        index: &mut Index,
-        channel: ChannelId,
-        number: &mut u32,
-        member: Member,
-        predicate: Predicate,
-    ) {
-        let group = self.channels.get(&channel).and_then(|here| here.groups.get(*number));
-        if group.is_none_or(|group| group.predicate == predicate) {
-            return;
+    /// Moves a subscription to the groups that it belongs to now; where that is the old one, nothing changes.
+    fn apply(&mut self, index: &mut Index, entry: &mut Entry, Judged { predicates, context }: Judged) {
+        let before = Arc::clone(&entry.render);
+        if let Some((context, projection)) = context {
+            entry.recipe.context = context;
+            if before.projection != projection {
+                entry.render = self.take_render(projection, before.resolver.clone(), entry.per_subscription);
+            }
         }
-        let Some(group) = self.leave(index, channel, *number, member) else { return };
-        let key = GroupKey { predicate, ..key(&group) };
-        *number = self.join(index, channel, key, &group.render, member);
+        let (member, render) = (entry.member, &entry.render);
+        for ((channel, number), predicate) in entry.groups.iter_mut().zip(predicates) {
+            let group = self.channels.get(channel).and_then(|here| here.groups.get(*number));
+            if group.is_none_or(|group| group.predicate == predicate && group.render.serial == render.serial)
+            {
+                continue;
+            }
+            let Some(group) = self.leave(index, *channel, *number, member) else { continue };
+            let key = GroupKey { predicate, render: render.serial, ..key(&group) };
+            *number = self.join(index, *channel, key, render, member);
+        }
+        if before.serial != entry.render.serial {
+            self.give_render(before.serial);
+        }
     }
 
     /// Tells a reader that a subscription of it has ended.
@@ -276,7 +294,8 @@ impl Directory {
 
     /// What the policies of the subscription called `id` were made of; with its reader's number where ids are not unique.
     pub(crate) fn recipe(&self, id: &str, reader: Option<u64>) -> Option<&Recipe> {
-        let is = |entry: &&Entry| &*entry.id == id && reader.is_none_or(|reader| entry.member.reader == reader);
+        let is =
+            |entry: &&Entry| &*entry.id == id && reader.is_none_or(|reader| entry.member.reader == reader);
         self.entries.values().find(is).map(|entry| &entry.recipe)
     }
 

@@ -39,7 +39,12 @@ fn id(identity: &Identity) -> Val<'_> {
 }
 
 /// The attribute, or else what the document has under `key`; an empty text is no identity, like `null`.
-fn identity<'a>(attribute: Option<&'a Identity>, document: &'a Document, key: &str, arena: &'a Bump) -> Val<'a> {
+fn identity<'a>(
+    attribute: Option<&'a Identity>,
+    document: &'a Document,
+    key: &str,
+    arena: &'a Bump,
+) -> Val<'a> {
     attribute.map(id).or_else(|| in_document(document, key, arena)).unwrap_or(Val::Null)
 }
 
@@ -65,8 +70,12 @@ impl Facts for Old<'_> {
         match root {
             Root::Event | Root::Attribute(_) => Val::of(before.root(), arena),
             Root::Before => Val::Null,
-            Root::Tenant(key) => in_document(before, key, arena).unwrap_or_else(|| event.tenant().map_or(Val::Null, id)),
-            Root::User(key) => in_document(before, key, arena).unwrap_or_else(|| event.user().map_or(Val::Null, id)),
+            Root::Tenant(key) => {
+                in_document(before, key, arena).unwrap_or_else(|| event.tenant().map_or(Val::Null, id))
+            }
+            Root::User(key) => {
+                in_document(before, key, arena).unwrap_or_else(|| event.user().map_or(Val::Null, id))
+            }
             Root::Service | Root::FederationId | Root::Named(_) => event.root(root, arena),
         }
     }

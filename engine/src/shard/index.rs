@@ -36,7 +36,12 @@ pub(crate) struct Index {
 impl Index {
     /// Steps 5 and 6 of the road: hands each group that admits an event to `each`, those of its own channel first, then
     /// those of `"*"`. Answers how many subscriptions want events of this type there, admitted or not.
-    pub(crate) fn matching(&self, event: &Stamped, judge: &mut Judge, mut each: impl FnMut(&Arc<Group>, Image)) -> u64 {
+    pub(crate) fn matching(
+        &self,
+        event: &Stamped,
+        judge: &mut Judge,
+        mut each: impl FnMut(&Arc<Group>, Image),
+    ) -> u64 {
         let Stamped { event: told, .. } = event;
         let old = Old::of(told);
         let mut members = 0;
@@ -102,13 +107,20 @@ impl Groups {
     }
 
     /// The groups of one cluster: its fields are read once for all of them.
-    fn admitting(&self, cluster: &Cluster, event: &impl Facts, judge: &mut Judge, each: &mut impl FnMut(&Arc<Group>)) {
+    fn admitting(
+        &self,
+        cluster: &Cluster,
+        event: &impl Facts,
+        judge: &mut Judge,
+        each: &mut impl FnMut(&Arc<Group>),
+    ) {
         let Judge { facts, scratch, errors } = judge;
         let mut reading = Reading::new(cluster.program(), event, facts);
         let Some((postings, sure)) = cluster.candidates(&mut reading, facts) else { return };
         postings.for_each(|number| {
             let Some(group) = self.get(number) else { return };
-            match if sure { Decision::Admitted } else { group.predicate.decide(&mut reading, scratch, false) } {
+            match if sure { Decision::Admitted } else { group.predicate.decide(&mut reading, scratch, false) }
+            {
                 Decision::Admitted => each(group),
                 Decision::Denied => {}
                 Decision::Error(_) => *errors += group.members.len() as u64,

@@ -29,11 +29,11 @@ pub(crate) mod resume;
 pub(crate) mod room;
 pub(crate) mod undelivered;
 
-pub(crate) use directory::{Directory, Recipe, Subscribed};
+pub(crate) use directory::{Directory, Judged, Recipe, Subscribed};
+use facts::Image;
 pub(crate) use facts::Old;
 pub(crate) use group::{Group, Member};
 pub(crate) use index::Index;
-use facts::Image;
 use index::Judge;
 pub(crate) use render::Resolver;
 
@@ -331,7 +331,8 @@ impl Shard {
                 continue;
             };
             self.bodies.next_event();
-            let body = render.resolver.is_none().then(|| self.bodies.body(render, event, image, &self.counters));
+            let body =
+                render.resolver.is_none().then(|| self.bodies.body(render, event, image, &self.counters));
             bytes += body.as_ref().map_or(0, |body| body.body().len());
             missed.push((Arc::clone(event), image, body));
             if bytes > self.limits.ring_bytes_max {

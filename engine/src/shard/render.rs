@@ -77,7 +77,13 @@ impl Bodies {
     }
 
     /// The body of the event's document under `render`; rendered at the first call for this event.
-    pub(super) fn body(&mut self, render: &Render, event: &Stamped, image: Image, counters: &Counters) -> Payload {
+    pub(super) fn body(
+        &mut self,
+        render: &Render,
+        event: &Stamped,
+        image: Image,
+        counters: &Counters,
+    ) -> Payload {
         if image == Image::Old {
             return self.tombstone(render, event);
         }
@@ -105,16 +111,13 @@ impl Bodies {
         let start = body.len();
         let seen = event.event.before().filter(|_| render.resolver.is_none());
         let rendered = seen.map(|before| render.projection.render(before.root(), &mut body, self.bytes_max));
-        match rendered {
-            Some(Ok(())) => {
-                // Without the braces of a whole result: `{"data":` and `}`.
-                body.drain(start..start + br#"{"data":"#.len());
-                body.pop();
-            }
-            _ => {
-                body.truncate(start);
-                body.extend_from_slice(b"true");
-            }
+        if let Some(Ok(())) = rendered {
+            // Without the braces of a whole result: `{"data":` and `}`.
+            body.drain(start..start + br#"{"data":"#.len());
+            body.pop();
+        } else {
+            body.truncate(start);
+            body.extend_from_slice(b"true");
         }
         if self.cursors {
             let cursor = Cursor { epoch: self.epoch, channel: event.channel, offset: event.offset };

@@ -138,7 +138,12 @@ impl Asked {
     }
 
     /// Adds a tombstone behind what waits. Answers what can be delivered now.
-    pub(super) fn tombstone(&mut self, group: &Arc<Group>, event: &Arc<Stamped>, hold: Option<&Hold>) -> Vec<Pending> {
+    pub(super) fn tombstone(
+        &mut self,
+        group: &Arc<Group>,
+        event: &Arc<Stamped>,
+        hold: Option<&Hold>,
+    ) -> Vec<Pending> {
         let is_async = group.render.resolver.as_ref().is_some_and(|resolver| resolver.resolve.is_async());
         let hold = hold.map(|hold| if is_async { hold.asynchronous() } else { hold.clone() });
         let (event, groups) = (Arc::clone(event), vec![Arc::clone(group)]);

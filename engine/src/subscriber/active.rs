@@ -39,9 +39,7 @@ pub(super) struct Active {
 }
 
 impl Active {
-    pub(super) fn new(
-        Kept { id, member, channels, resolved, overflow, expires, outcome }: Kept<'_>,
-    ) -> Self {
+    pub(super) fn new(Kept { id, member, channels, resolved, overflow, expires, outcome }: Kept<'_>) -> Self {
         Self {
             id_json: quote(&id).into(),
             id,

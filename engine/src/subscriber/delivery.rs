@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{
-    envelope, id::Offset, link::End, payload::Payload, shard::resume::Resumed, value::quote,
-};
+use crate::{envelope, id::Offset, link::End, payload::Payload, shard::resume::Resumed, value::quote};
 
 /// Frames that a reader did not get, because it or its resolver was too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

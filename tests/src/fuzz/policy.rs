@@ -109,7 +109,10 @@ pub fn policy_program(bytes: &[u8]) {
     };
     program.code = bytes.chunks_exact(6).map(|bytes| op(bytes.try_into().expect("six bytes"))).collect();
     let Ok(program) = program.verify() else { return };
-    for budget in [Budget { steps: 2_000, bytes: 1 << 12, ..Budget::default() }, Budget { steps: 20_000, bytes: 1 << 18, ..Budget::default() }] {
+    for budget in [
+        Budget { steps: 2_000, bytes: 1 << 12, ..Budget::default() },
+        Budget { steps: 20_000, bytes: 1 << 18, ..Budget::default() },
+    ] {
         let row = [list.clone(), text("a")].into();
         let Some(predicate) = Predicate::new(Arc::new(program.clone()), row, budget) else { return };
         let (event, arena, mut scratch) = (Event::new(), Arena::new(), Scratch::default());

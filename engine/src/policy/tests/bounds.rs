@@ -94,7 +94,9 @@ fn what_is_known_early_is_bounded_too() {
         ),
         ("vars.l.all(x, vars.l.all(y, x + y >= 0))", Problem::Steps),
     ] {
-        let policy = Policy::new(&[Part::Text(text)], Budget { steps: 50_000, bytes: 10_000, ..Budget::default() }).unwrap();
+        let policy =
+            Policy::new(&[Part::Text(text)], Budget { steps: 50_000, bytes: 10_000, ..Budget::default() })
+                .unwrap();
         let error = policy.specialise(&context(), &Constant::Null, &variables).unwrap_err();
         assert_eq!(*error.message, *problem.to_string(), "{text}");
     }

@@ -89,7 +89,8 @@ impl Gate {
     }
 
     /// Whether everything may be read by everybody.
-    fn is_open(&self) -> bool {
+    /// Whether everybody may read everything.
+    pub(crate) fn is_open(&self) -> bool {
         self.rules.is_empty() && !self.deny_by_default
     }
 
