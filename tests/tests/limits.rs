@@ -10,7 +10,10 @@ use coulis::{
     limits::Limits,
     overflow::Overflow,
     protocol::{Action, Machine},
-    security::token::{Algorithm, Key, Keys, TokenError, Verifier},
+    security::{
+        rate::{Buckets, Rate},
+        token::{Algorithm, Key, Keys, TokenError, Verifier},
+    },
     subscriber::{Content, SubscriberOptions},
     value::Value,
 };
@@ -269,8 +272,8 @@ const ROWS: &[Row] = &[
             &engine,
             [coulis::engine::SubscribeRequest { policies, ..request("s", "subscription { c }") }],
         );
-        // A step for each 64 bytes that are looked at.
-        let document = format!(r#"{{"text":"a{}"}}"#, "b".repeat(64 * n - 1));
+        // A step for each 64 bytes that are looked at, in the text and in what is searched.
+        let document = format!(r#"{{"text":"a{}"}}"#, "b".repeat(64 * n - 2));
         match engine.explain("s", Some(&reader), &event("c", &document)) {
             Verdict::Delivered => {
                 publish(&engine, event("c", &document));
@@ -278,6 +281,10 @@ const ROWS: &[Row] = &[
             }
             verdict => Err(text(verdict)),
         }
+    }),
+    row!(rate_keys_max = 4, |limits, n| {
+        let buckets = Buckets::new(Rate::new(1.0, 2).map_err(text)?, limits);
+        (0..n).try_for_each(|key| buckets.take(&key, 0).map(drop)).map_err(text)
     }),
     row!(jwks_bytes_max = 150, |limits, n| {
         let key = format!(r#"{{"kty":"oct","alg":"HS256","k":"{}"}}"#, "A".repeat(43));
