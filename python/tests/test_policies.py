@@ -81,7 +81,7 @@ def test_what_is_declared_holds_beside_what_is_asked_for():
     [
         ("event.status ==", "policy: 1:"),
         ("event.status == opn", "policy: 1:17: undeclared reference to `opn`"),
-        ("ctx.role == 'x'", "policy: 1:4: `ctx` has no field `role`"),
+        ("ctx.role == 'x'", "policy: 1:1: `ctx` has no field `role`"),
         ("'x' + 1 == 'x'", "does not take string and int"),
         ("vars.room == 'x'", "no such key"),
         ({"equals": ["event.id", 1]}, "no operation `equals`"),

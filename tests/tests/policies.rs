@@ -140,7 +140,7 @@ fn what_cannot_be_compiled_refuses_the_subscription_and_names_the_place() {
         other => panic!("{text}: {other:?}"),
     };
     assert_eq!(refused("event.n == rooom"), "policy: 1:12: undeclared reference to `rooom`");
-    assert_eq!(refused("event.n > 1 &&\n ctx.rolez == []"), "policy: 2:5: `ctx` has no field `rolez`");
+    assert_eq!(refused("event.n > 1 &&\n ctx.rolez == []"), "policy: 2:2: `ctx` has no field `rolez`");
     assert_eq!(
         refused("event.n.startsWith(1)"),
         "policy: 1:19: `startsWith` does not take null or bool or int or uint or double or string or list or map and int"
@@ -320,7 +320,11 @@ fn new_rules_judge_live_subscriptions_without_a_gap() {
         for n in [2, 3, 4] {
             publish(&engine, event("x", &format!(r#"{{"n":{n}}}"#)));
         }
-        assert_eq!(numbers(&mut reader), ["a 1", "b 1", "a 2", "b 2", "a 3", "a 4", "b 4"]);
+        let got = numbers(&mut reader);
+        let of = |id: &str| {
+            got.iter().filter(|line| line.starts_with(id)).map(|line| &line[2..]).collect::<Vec<_>>()
+        };
+        assert_eq!((of("a"), of("b")), (vec!["1", "2", "3", "4"], vec!["1", "2", "4"]));
         // One whose variables the new rules cannot do without ends, and says why.
         assert_eq!(engine.reload(rules("event.n > 2 && vars.room == 'r'")), Ok(2));
         publish(&engine, event("x", r#"{"n":5}"#));
