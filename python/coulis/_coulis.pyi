@@ -331,9 +331,9 @@ class SubscriptionExecutor:
         with `per_subscription=True`. `wake` is a `LoopReader` and a token that it names when messages are
         ready.
 
-        `policy` and `filter` are expressions (CEL) on `event`, `before`, `ctx`, `args` and `vars`, or the same
-        as a tree such as `{"eq": ["event.room", "vars.room"]}`; only events that both admit are delivered,
-        beside the rules of the channel.
+        `policy` and `filter` are expressions (CEL) on `event`, `before`, `ctx`, `args` and `vars`, or the
+        same as a tree such as `{"eq": ["event.room", "vars.room"]}`; only events that both admit are
+        delivered, beside the rules of the channel.
 
         `resume` is the last cursor that was seen (`extensions.coulis.cursor` of a message), or `""` for the
         present position: the first message then tells whether all that was missed follows. `overflow` says
@@ -353,16 +353,16 @@ class SubscriptionExecutor:
     ) -> int:
         """Replace the row policies of the executor, all of them.
 
-        The arguments are those of its constructor. Live subscriptions are judged by the new ones from the next
-        event on; one that cannot be any more ends with the code `POLICY_REFUSED`. Answer how many end.
+        The arguments are those of its constructor. Live subscriptions are judged by the new ones from the
+        next event on; one that cannot be any more ends with the code `POLICY_REFUSED`. Answer how many end.
 
         Raises `PolicyError` for what does not compile; then the old ones stay.
         """
     def revoke(self, user_id: Identity = None, tenant_id: Identity = None) -> int:
         """End the subscriptions of a user, a tenant, or of a user in a tenant, at once.
 
-        Nothing is delivered to them any more. Answer how many there were. Raises `ValueError` if neither is
-        given.
+        Nothing is delivered to them any more. Answer how many there were. Raises `ValueError` if neither
+        is given.
         """
     def explain(
         self,
@@ -380,8 +380,9 @@ class SubscriptionExecutor:
     ) -> dict[str, Any]:
         """Tell what becomes of an event for a subscription, without publishing it.
 
-        Answer a dict with `step`, the step of its way that decides (`"delivered"`, `"tombstone"`, `"policy"`,
-        `"event_type"`, `"channel"`), `message`, and for a policy `rule`, `line` and `column` of the clause.
+        Answer a dict with `step`, the step of its way that decides (`"delivered"`, `"tombstone"`,
+        `"policy"`, `"event_type"`, `"channel"`), `message`, and for a policy `rule`, `line` and `column` of
+        the clause.
 
         The event is given as to `publish_event`. Raises as that does, and `SubscriptionNotFound`.
         """

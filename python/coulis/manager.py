@@ -115,7 +115,8 @@ class SubscriptionManager:
 
         Without `resolver_fn` the resolver declared for the root field serves it, and without that one the
         event's own data, shaped by the selection set. `channel` defaults to the declaration's, then to the
-        root field. `filter`, `policy`, `resume` and `overflow` are those of `SubscriptionExecutor.register_subscription`.
+        root field. `filter`, `policy`, `resume` and `overflow` are those of
+        `SubscriptionExecutor.register_subscription`.
 
         Raises `InvalidQuery`, `AuthorizationFailed`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, and
         `TypeError` or `ValueError` for bad arguments.

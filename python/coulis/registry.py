@@ -61,8 +61,9 @@ class Registry:
 
         The field is `name`, or the function's own name. Raises `ValueError` for a name that GraphQL does not
         allow or that another resolver has, `TypeError` for what cannot be called so, and `PolicyError` for
-        a `filter` or `policy` that does not compile. Both are expressions (CEL) on `event`, `before`, `ctx`, `args`
-        and `vars`, or trees such as `{"eq": ["event.room", "vars.room"]}`, and hold beside what a subscription adds.
+        a `filter` or `policy` that does not compile. Both are expressions (CEL) on `event`, `before`, `ctx`,
+        `args` and `vars`, or trees such as `{"eq": ["event.room", "vars.room"]}`, and hold beside what a
+        subscription adds.
 
         `overflow` says what happens when too many messages wait for a reader: `"drop_oldest"`,
         `"drop_newest"`, `"disconnect"` or `"latest_per_key(path)"`.
@@ -75,7 +76,9 @@ class Registry:
         def declare(resolver: ResolverT) -> ResolverT:
             check_resolver(resolver)
             field = name if name is not None else getattr(resolver, "__name__", "")
-            self._add(Declaration(field, resolver, channels, types, per_subscription, overflow, policy, filter))
+            self._add(
+                Declaration(field, resolver, channels, types, per_subscription, overflow, policy, filter)
+            )
             return resolver
 
         if callable(name):

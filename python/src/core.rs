@@ -17,11 +17,10 @@ use crate::{
     decode,
     direct::Direct,
     encode::{self, Bounds},
-    errors::{
-        self, AlreadyExists, EngineClosed, PolicyError, QueueFull, detached, detached_if_long, value_error,
-    },
+    errors::{self, AlreadyExists, EngineClosed, QueueFull, detached, detached_if_long, value_error},
     identity::identity,
     lock::Lock,
+    policy::rule_error,
     reader::Lane,
     resolver::Resolvers,
 };
@@ -250,7 +249,7 @@ pub(crate) fn subscribe_error(py: Python<'_>, error: SubscribeError) -> PyErr {
         SubscribeError::AlreadyExists(_) => AlreadyExists::new_err(error.to_string()),
         SubscribeError::Limit(limit) => errors::limit(py, &limit),
         SubscribeError::InvalidArgument(..) => value_error(error.to_string()),
-        SubscribeError::Policy(_) => PolicyError::new_err(error.to_string()),
+        SubscribeError::Policy(error) => rule_error(py, &error),
         SubscribeError::Forbidden { .. } | SubscribeError::ForbiddenVariable { .. } => {
             errors::forbidden(py, error.code(), &error.to_string())
         }

@@ -29,8 +29,9 @@ use crate::{
         Attributes, Core, Wish, open_error, publish_error, publish_many_error, security, subscribe_error,
     },
     direct,
-    errors::{self, BusError, CoulisError, PolicyError, detached, guarded, value_error},
+    errors::{self, BusError, CoulisError, detached, guarded, value_error},
     forks::Native,
+    policy::rule_error,
     reader::{Lane, LoopReader},
     resolver::on_resolver_thread,
     settings,
@@ -375,7 +376,7 @@ impl SubscriptionExecutor {
     ) -> PyResult<usize> {
         let core = self.core.get()?;
         let rules = rules(tenancy, owner, channels, policies)?;
-        detached(py, || core.engine.reload(rules))?.map_err(|error| PolicyError::new_err(error.to_string()))
+        detached(py, || core.engine.reload(rules))?.map_err(|error| rule_error(py, &error))
     }
 
     /// Ends the subscriptions of a user, a tenant, or of a user in a tenant, at once: nothing is delivered to them any
@@ -590,7 +591,7 @@ fn build_error(py: Python<'_>, error: &BuildError) -> PyErr {
     match error {
         BuildError::Limit(limit) => errors::limit(py, limit),
         BuildError::Access(error) => access::refused(error),
-        BuildError::Policy(_) => PolicyError::new_err(error.to_string()),
+        BuildError::Policy(error) => rule_error(py, error),
         BuildError::Thread(_) => CoulisError::new_err(error.to_string()),
     }
 }

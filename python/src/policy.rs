@@ -16,7 +16,8 @@
 use coulis::{
     error::LimitExceeded,
     limits::Limits,
-    policy::{self, Constant, PolicyError as Refusal, Span, Time},
+    policy::{self, Constant, PolicyError as Refusal, Position, Span, Time},
+    security::RuleError,
 };
 use pyo3::{
     prelude::*,
@@ -78,8 +79,17 @@ pub(crate) fn evaluate_tagged(
 
 /// `PolicyError` with its place in the text.
 pub(crate) fn policy_error(py: Python<'_>, error: &Refusal) -> PyErr {
-    let raised = PolicyError::new_err(error.to_string());
-    let (value, at) = (raised.value(py), error.at);
+    placed(py, error.to_string(), error.at)
+}
+
+/// The same for one of several policies, with its name.
+pub(crate) fn rule_error(py: Python<'_>, error: &RuleError) -> PyErr {
+    placed(py, error.to_string(), error.error.at)
+}
+
+fn placed(py: Python<'_>, message: String, at: Position) -> PyErr {
+    let raised = PolicyError::new_err(message);
+    let value = raised.value(py);
     // Counted from 1: 0 is nowhere.
     let place = |number: u32| (number > 0).then_some(number);
     let told = value.setattr("line", place(at.line)).and_then(|()| value.setattr("column", place(at.column)));

@@ -7,7 +7,7 @@ use coulis::{
     overflow::Overflow,
     plan::DocumentDigest,
     policy::{Budget, Part, Policy},
-    security::Condition,
+    security::{Condition, RuleError},
 };
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
@@ -17,7 +17,8 @@ use pyo3::{
 
 use crate::{
     encode::{Bounds, encode},
-    errors::{PolicyError, value_error},
+    errors::value_error,
+    policy::rule_error,
 };
 
 /// Nesting that the walks over values, which recurse, have stack for in any thread.
@@ -99,7 +100,8 @@ pub(crate) fn check_policy(argument: &str, value: &Bound<'_, PyAny>) -> PyResult
         Condition::Tree(text) => Part::Tree(text),
     };
     let compiled = Policy::new(&[part], Budget::default());
-    compiled.map(drop).map_err(|error| PolicyError::new_err(format!("{argument}: {error}")))
+    let named = |error| RuleError { rule: argument.into(), error };
+    compiled.map(drop).map_err(|error| rule_error(value.py(), &named(error)))
 }
 
 /// One text, several, or none.

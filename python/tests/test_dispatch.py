@@ -290,10 +290,12 @@ def test_publish_many_answers_each(executor):
 
 
 MORE = {"before": {"id": 0}, "federation_id": 7, "federation_service": "orders"}
+THERE = coulis.SecurityContext(federation=("orders", 7))
 
 
 def test_a_change_and_a_federation_are_taken_by_every_publish(executor):
-    register(executor)
+    executor.register_subscription("conn1", "sub1", USERS, context=THERE)
+    register(executor, 2)
     for before in ({"id": 0}, b'{"id":0}', '{"id":0}', None, [1], "null"):
         more = {**MORE, "before": before}
         assert executor.publish_event("t", "users", {"id": 1}, **more) == 1
@@ -305,7 +307,7 @@ def test_a_change_and_a_federation_are_taken_by_every_publish(executor):
 
 
 async def test_a_change_and_a_federation_are_taken_by_the_manager(manager):
-    await manager.create_subscription("s", "c", "subscription { users { id } }")
+    await manager.create_subscription("s", "c", "subscription { users { id } }", context=THERE)
     assert await manager.publish_event("t", "users", {"id": 1}, **MORE) == 1
 
 

@@ -159,7 +159,9 @@ def test_explain_names_what_denied(executor):
 
 async def test_a_connection_is_told_what_was_revoked(manager):
     async with (
-        served(SubscriptionApp(manager, auth_handler=lambda payload: {"user_id": payload["user"]})) as address,
+        served(
+            SubscriptionApp(manager, auth_handler=lambda payload: {"user_id": payload["user"]})
+        ) as address,
         websockets.connect(f"ws://{address}/", subprotocols=[SUBPROTOCOL]) as socket,
     ):
 

@@ -150,8 +150,9 @@ def test_a_refusal_says_where(expression, line, column):
 def test_every_policy_error_has_a_place():
     assert (coulis.PolicyError("x").line, coulis.PolicyError("x").column) == (None, None)
     with coulis.SubscriptionExecutor() as executor, pytest.raises(coulis.PolicyError) as raised:
-        executor.register_subscription("c", "s", "subscription { a }", filter="true")
-    assert raised.value.line is None
+        executor.register_subscription("c", "s", "subscription { a }", filter="true &&\n truth")
+    assert (raised.value.line, raised.value.column) == (2, 2)
+    assert str(raised.value) == "filter: 2:2: undeclared reference to `truth`"
 
 
 @pytest.mark.parametrize(
