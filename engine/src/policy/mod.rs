@@ -1,7 +1,7 @@
 //! Who may see an event: policies in the Common Expression Language, compiled to bytecode.
 //!
-//! A policy's text goes through this once: [`parse`](mod@parse) (names), [`check`](mod@check) (types),
-//! [`split`] (what is known when a subscription comes is taken out), [`emit`](mod@emit) (bytecode), and the verifier.
+//! A policy's text goes through this once: `parse.rs` (names), `check.rs` (types), `split.rs` (what is known when a
+//! subscription comes is taken out), `emit.rs` (bytecode), and the verifier in `program.rs`.
 //! A subscription then brings its row: the values of what was taken out. Subscriptions whose values are of the same
 //! kinds share a program, so a condition on the reader's roles costs nothing when an event comes.
 //!
