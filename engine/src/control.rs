@@ -30,7 +30,7 @@ use crate::{
     plan::{Admission, OperationName, Plan, Plans, Schema},
     ring::{self, Consumer},
     router::{self, Channel, Router},
-    security::{RuleError, Rulebook, Rules, access::Gate},
+    security::{Pace, Paced, RuleError, Rulebook, Rules, SecurityContext, TooOften, access::Gate},
     shard::{
         Directory, Index, Member, Parts, Shard, Subscribed,
         drive::Sleeper,
@@ -138,6 +138,7 @@ pub(crate) struct Settings {
     pub(crate) admission: Admission,
     pub(crate) rules: Rules,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) pace: Pace,
     pub(crate) clock: Clock,
     /// The incarnation of the logs; `None`: a random one.
     pub(crate) epoch: Option<Epoch>,
@@ -153,6 +154,8 @@ pub(crate) struct ControlPlane {
     rulebook: ArcSwap<Rulebook>,
     /// Who may read which field.
     pub(crate) gate: Arc<Gate>,
+    paced: Paced,
+    started: Instant,
     clock: Clock,
     counters: SharedCounters,
     next_reader: AtomicU64,
@@ -190,7 +193,7 @@ impl Drop for UnderWay<'_> {
 impl ControlPlane {
     /// A plane for `count` shards, and what their threads need: who has the shards steps them.
     pub(crate) fn new(settings: Settings, count: u16) -> Result<(Self, Assembled), RuleError> {
-        let Settings { limits, schema, admission, rules, gate, clock, epoch } = settings;
+        let Settings { limits, schema, admission, rules, gate, pace, clock, epoch } = settings;
         let epoch = epoch.unwrap_or_else(Epoch::random);
         let sleepers: Vec<_> = (0..count).map(|_| Arc::new(Sleeper::default())).collect();
         let inbox = |sleeper: &Arc<Sleeper>| inbox::inbox(limits.inbox_commands_max, sleeper.waker());
@@ -201,6 +204,8 @@ impl ControlPlane {
             shards: inboxes.iter().map(ShardHandle::new).collect(),
             rulebook: ArcSwap::from_pointee(Rulebook::new(rules, &limits)?),
             gate,
+            paced: Paced::new(pace, &limits),
+            started: Instant::now(),
             clock,
             counters: SharedCounters::default(),
             next_reader: AtomicU64::new(1),
@@ -341,6 +346,12 @@ impl ControlPlane {
     /// Tells a reader's shard that the ring has room again, or that something kept is of no use any more.
     pub(crate) fn refill(&self, Seat { shard, slot, serial }: Seat) {
         self.inbox(shard).control(Control::Refill { slot, serial });
+    }
+
+    /// Whether a reader with this context may register one more subscription now.
+    pub(crate) fn pace(&self, context: &SecurityContext, seat: Seat) -> Result<(), TooOften> {
+        let now = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.paced.take(context, seat.serial, now)
     }
 
     /// Counts a registration, or its refusal.

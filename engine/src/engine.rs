@@ -22,7 +22,8 @@ use crate::{
     policy::{Constant, Predicate, standard::Isolation},
     router,
     security::{
-        Asked, ChannelRules, Condition, RuleError, Rulebook, Rules, SecurityContext, VariableScope,
+        Asked, ChannelRules, Condition, Pace, RuleError, Rulebook, Rules, SecurityContext, TooOften,
+        VariableScope,
         access::{Access, AccessError, Gate},
     },
     shard::{Member, Recipe, Resolver, Subscribed, drive::Driver, resume::Outcome},
@@ -82,6 +83,8 @@ pub enum SubscribeError {
         /// Its name, and those inside it that lead to the place.
         variable: String,
     },
+    /// The user, the tenant or the subscriber registers more often than [`Pace`] allows.
+    RateLimited(&'static str),
     /// The engine is closed.
     Closed,
 }
@@ -232,6 +235,13 @@ impl EngineBuilder {
         self
     }
 
+    /// How often subscriptions may be registered. Default: as often as anybody likes.
+    #[must_use]
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.settings.pace = pace;
+        self
+    }
+
     /// What time it is, in seconds since 1970, for contexts that expire. Default: the system's clock.
     #[must_use]
     pub fn clock(mut self, seconds: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
@@ -338,6 +348,10 @@ impl Engine {
         let plane = &self.0.plane;
         let _under_way = plane.enter().ok_or(SubscribeError::Closed)?;
         let id = self.check(subscriber, &request)?;
+        plane.pace(&request.context, subscriber.seat()).map_err(|early| match early {
+            TooOften::Empty(whose) => SubscribeError::RateLimited(whose),
+            TooOften::Limit(limit) => SubscribeError::Limit(limit),
+        })?;
         let plan =
             plane.plan(&request.query, &request.operation_name).map_err(SubscribeError::InvalidQuery)?;
         let bound = plan.bind(&request.variables, plane.limits()).map_err(SubscribeError::InvalidQuery)?;
@@ -681,6 +695,7 @@ impl SubscribeError {
             Self::Limit(_) => "LIMIT_EXCEEDED",
             Self::InvalidArgument(..) => "BAD_ARGUMENT",
             Self::Policy(_) => "POLICY_ERROR",
+            Self::RateLimited(_) => "RATE_LIMITED",
             Self::Forbidden { .. } => "FORBIDDEN_FIELD",
             Self::ForbiddenVariable { .. } => "FORBIDDEN_VARIABLE",
             Self::Closed => "ENGINE_CLOSED",
@@ -711,7 +726,10 @@ impl fmt::Display for SubscribeError {
             }
             Self::Limit(error) => error.fmt(f),
             Self::InvalidArgument(name, reason) => write!(f, "{name}: {reason}"),
-            Self::Policy(reason) => write!(f, "the channel's policy cannot be applied: {reason}"),
+            Self::RateLimited(whose) => {
+                write!(f, "the {whose} registers subscriptions too often: come again later")
+            }
+            Self::Policy(error) => error.fmt(f),
             Self::Forbidden { field } => write!(f, "the field `{field}` may not be read: leave it out"),
             Self::ForbiddenVariable { variable } => {
                 write!(f, "the variable `{variable}` names another than you: leave it out")

@@ -295,6 +295,7 @@ class SubscriptionExecutor:
         introspection: bool = True,
         allowed_operations: Iterable[str] | None = None,
         access: AccessRules | None = None,
+        rates: Mapping[str, tuple[float, int]] | None = None,
         declarations: Mapping[str, Declaration] | None = None,
     ) -> Self: ...
     @property

@@ -68,6 +68,7 @@ class SubscriptionManager:
         introspection: bool = True,
         allowed_operations: Iterable[str] | None = None,
         access: AccessRules | None = None,
+        rates: Mapping[str, tuple[float, int]] | None = None,
         registry: Registry | None = None,
     ) -> None:
         self.event_bus_config = event_bus_config if event_bus_config is not None else EventBusConfig.memory()
@@ -84,6 +85,7 @@ class SubscriptionManager:
             introspection=introspection,
             allowed_operations=allowed_operations,
             access=access,
+            rates=rates,
             declarations=self.registry.fields,
         )
         self.subscriptions: dict[str, SubscriptionData] = {}

@@ -26,8 +26,8 @@ Condition: TypeAlias = str | dict[str, Any] | None
 Federation: TypeAlias = dict[str, Any] | tuple[Identity, Identity] | None
 """A service and an id in it: `{"service": …, "id": …}`, or the two in this order."""
 
-EventData: TypeAlias = dict[str, Any] | list[Any] | tuple[Any, ...] | bytes | str
-"""A value that has a JSON form, or JSON text."""
+EventData: TypeAlias = dict[str, Any] | list[Any] | tuple[Any, ...] | bytes | str | None
+"""A value that has a JSON form, or JSON text; `None` tells that something is gone."""
 
 Asked: TypeAlias = (
     tuple[Literal["authenticate"], dict[str, Any] | None] | tuple[Literal["close"], int, str] | None

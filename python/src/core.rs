@@ -17,7 +17,9 @@ use crate::{
     decode,
     direct::Direct,
     encode::{self, Bounds},
-    errors::{self, AlreadyExists, EngineClosed, QueueFull, detached, detached_if_long, value_error},
+    errors::{
+        self, AlreadyExists, EngineClosed, QueueFull, RateLimited, detached, detached_if_long, value_error,
+    },
     identity::identity,
     lock::Lock,
     policy::rule_error,
@@ -253,6 +255,7 @@ pub(crate) fn subscribe_error(py: Python<'_>, error: SubscribeError) -> PyErr {
         SubscribeError::Forbidden { .. } | SubscribeError::ForbiddenVariable { .. } => {
             errors::forbidden(py, error.code(), &error.to_string())
         }
+        SubscribeError::RateLimited(_) => RateLimited::new_err(error.to_string()),
         SubscribeError::Closed => closed(),
     }
 }

@@ -81,14 +81,17 @@ impl SubscriptionExecutor {
     /// `allowed_operations` are the only documents that may come, each given as its text or as the SHA-256 of its text
     /// in hexadecimal digits; others are refused (`OPERATION_NOT_ALLOWED`).
     ///
+    /// `rates` bounds how often subscriptions may be registered, so many a second and so many at once, as in
+    /// `{"user": (5, 20), "tenant": (100, 500), "connection": (2, 100)}`; who comes too often gets `RateLimited`.
+    ///
     /// `access` says who may read which field, as in `{"rules": {"users.email": {"roles": ["admin"]}}}`.
     #[new]
     #[pyo3(signature = (event_bus=None, *, schema=None, limits=None, shards=None, tenancy="permissive",
         owner=Some("user_id"), channels=None, policies=None, introspection=true, allowed_operations=None, access=None,
-        declarations=None),
+        rates=None, declarations=None),
         text_signature = "(event_bus=None, *, schema=None, limits=None, shards=None, tenancy='permissive', \
         owner='user_id', channels=None, policies=None, introspection=True, allowed_operations=None, access=None, \
-        declarations=None)")]
+        rates=None, declarations=None)")]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         py: Python<'_>,
@@ -103,6 +106,7 @@ impl SubscriptionExecutor {
         introspection: bool,
         allowed_operations: Option<&Bound<'_, PyAny>>,
         access: Option<&Bound<'_, PyAny>>,
+        rates: Option<&Bound<'_, PyAny>>,
         declarations: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let event_bus = event_bus.map_or_else(|| Py::new(py, EventBusConfig::memory()), Ok)?;
@@ -115,6 +119,9 @@ impl SubscriptionExecutor {
             builder = builder.allowed_operations(settings::digests(allowed)?);
         }
         builder = builder.rules(rules(tenancy, owner, channels, policies)?);
+        if let Some(rates) = rates {
+            builder = builder.pace(settings::pace(rates)?);
+        }
         if let Some(access) = access {
             let (rules, scope) = access::access(py, access)?;
             builder = builder.access(rules).variable_scope(scope);

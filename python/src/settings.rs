@@ -7,7 +7,7 @@ use coulis::{
     overflow::Overflow,
     plan::DocumentDigest,
     policy::{Budget, Part, Policy},
-    security::{Condition, RuleError},
+    security::{Condition, Pace, RuleError, rate::Rate},
 };
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
@@ -89,6 +89,28 @@ pub(crate) fn condition(argument: &str, given: &Bound<'_, PyAny>) -> PyResult<Op
 /// The same as a list.
 pub(crate) fn conditions(argument: &str, given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<Condition>> {
     Ok(given.map(|given| condition(argument, given)).transpose()?.flatten().into_iter().collect())
+}
+
+/// How often subscriptions may be registered, as in `{"user": (5, 20)}`: so many a second, and so many at once.
+pub(crate) fn pace(given: &Bound<'_, PyAny>) -> PyResult<Pace> {
+    let mut pace = Pace::default();
+    for (name, value) in pairs("rates", Some(given))? {
+        let (per_second, burst): (f64, u32) =
+            value.extract().map_err(|_| not("rates", "pairs of a number a second and a burst", &value))?;
+        let rate = Rate::new(per_second, burst).map_err(|error| value_error(format!("`rates`: {error}")))?;
+        *match name.as_str() {
+            "user" => &mut pace.user,
+            "tenant" => &mut pace.tenant,
+            "connection" => &mut pace.subscriber,
+            _ => {
+                return Err(value_error(format!(
+                    "`rates` has `{}`: pass `user`, `tenant` or `connection`",
+                    short(&name)
+                )));
+            }
+        } = Some(rate);
+    }
+    Ok(pace)
 }
 
 /// Refuses what is no policy.

@@ -157,6 +157,36 @@ def test_explain_names_what_denied(executor):
     assert executor.next_events("s") == []
 
 
+def test_who_could_see_what_is_gone_is_told(executor):
+    register(executor, user_id=1)
+    register(executor, "other", user_id=2)
+    for data in (None, "null", {"id": 5, "user_id": 2}):
+        executor.publish_event("t", "orders", data, before={"id": 5, "user_id": 1})
+    executor.publish_event("t", "orders", None)
+    told = [json.loads(message)["payload"] for message in executor.next_events("s")]
+    assert [payload["data"] for payload in told] == [{"orders": None}] * 3
+    assert all(payload["extensions"]["coulis"]["tombstone"] == {"orders": {"id": 5}} for payload in told)
+    assert ids(executor, "other") == [5]
+
+
+def test_who_registers_too_often_is_refused():
+    rates = {"user": (0.000001, 2), "tenant": (1.5, 1000), "connection": (100, 1000)}
+    with coulis.SubscriptionExecutor(rates=rates) as executor:
+        register(executor, "a", user_id=1)
+        register(executor, "b", user_id="1")
+        with pytest.raises(coulis.RateLimited, match="the user registers subscriptions too often"):
+            register(executor, "c", user_id=1)
+        register(executor, "c", user_id=2)
+
+
+@pytest.mark.parametrize(
+    "rates", [{"user": 1}, {"user": (0, 1)}, {"user": (1, 0)}, {"user": ("1", 1)}, {"shard": (1, 1)}, 5]
+)
+def test_what_is_no_rate_is_refused(rates):
+    with pytest.raises((TypeError, ValueError), match="rates"):
+        coulis.SubscriptionExecutor(rates=rates)
+
+
 async def test_a_connection_is_told_what_was_revoked(manager):
     async with (
         served(

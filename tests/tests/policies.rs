@@ -15,8 +15,9 @@ use coulis::{
     limits::Limits,
     policy::standard::{Isolation, Tenancy},
     security::{
-        ChannelRules, Condition, Rules, SecurityContext,
+        ChannelRules, Condition, Pace, Rules, SecurityContext,
         access::{Access, Otherwise, Rule},
+        rate::Rate,
     },
     subscriber::Subscriber,
     value::Value,
@@ -409,6 +410,27 @@ fn a_new_token_changes_which_fields_are_read() {
     tell();
     let result = |secret: &str| format!(r#"a {{"data":{{"x":{{"secret":{secret}}}}}}}"#);
     assert_eq!(read(&mut reader), [result("1"), result("null"), result("1")]);
+}
+
+#[test]
+fn who_registers_too_often_is_refused() {
+    // So slow that no token comes while the test runs.
+    let rate = |burst| Some(Rate::new(1e-6, burst).expect("a rate"));
+    let pace = Pace { user: rate(3), tenant: rate(4), subscriber: rate(2) };
+    let engine = build(Engine::builder().shards(1).pace(pace));
+    let mut readers: Vec<_> = (0..4).map(|_| reader(&engine, [])).collect();
+    let mut register = |at: usize, id: &str, tenant: &str, user: &str| {
+        engine.subscribe(&mut readers[at], request_for(id, QUERY, tenant, user))
+    };
+    assert_eq!(register(0, "a", "t", "u"), Ok(()));
+    assert_eq!(register(0, "b", "t", "u"), Ok(()));
+    assert_eq!(register(0, "c", "", ""), Err(SubscribeError::RateLimited("subscriber")));
+    assert_eq!(register(1, "a", "t", "u"), Ok(()));
+    assert_eq!(register(1, "b", "t", "u"), Err(SubscribeError::RateLimited("user")));
+    assert_eq!(register(1, "b", "t", "v"), Ok(()));
+    assert_eq!(register(2, "a", "t", "w"), Err(SubscribeError::RateLimited("tenant")));
+    assert_eq!(register(3, "a", "s", "v"), Ok(()));
+    assert_eq!(engine.metrics().refused, 3);
 }
 
 #[test]

@@ -35,19 +35,22 @@
 //! - [`reading`]: as a thread, as a task, as an event loop; what each costs;
 //! - [`overflow`]: what a reader that is too slow loses, and how it is told;
 //! - [`resume`]: how a reader that was away gets what it missed;
-//! - [`resolving`]: results that need code.
+//! - [`resolving`]: results that need code;
+//! - [`policies`]: which events a reader gets, and what changes while it reads.
 //!
 //! # Who sees what
 //!
 //! [`Isolation`](crate::policy::standard::Isolation) is compiled to predicate bytecode for each subscription: an event
 //! that names a tenant or an owner reaches that tenant or owner only. What is given at publish
-//! ([`Event::with_tenant`](crate::event::Event::with_tenant)) outranks the document's fields.
+//! ([`Event::with_tenant`](crate::event::Event::with_tenant)) outranks the document's fields. [`policies`] of your own hold
+//! beside it.
 //!
 //! [`Access`](crate::security::access::Access) says which fields of what it gets a reader may read, by its roles and
 //! OAuth scopes; [`VariableScope`](crate::security::VariableScope) which variables must name the reader's own user and
 //! tenant.
 
 pub mod overflow;
+pub mod policies;
 pub mod publishing;
 pub mod reading;
 pub mod resolving;

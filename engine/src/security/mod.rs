@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::{event::Federation, id::Identity, policy::Constant, value::Value};
 
 pub mod access;
+mod pace;
 pub mod rate;
 mod rules;
 #[cfg(feature = "jwt")]
@@ -16,6 +17,8 @@ mod variables;
 
 pub use variables::VariableScope;
 
+pub(crate) use pace::Paced;
+pub use pace::{Pace, TooOften};
 pub(crate) use rules::{Asked, Rulebook};
 pub use rules::{ChannelRules, Condition, RuleError, Rules};
 
