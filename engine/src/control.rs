@@ -32,7 +32,7 @@ use crate::{
     router::{self, Channel, Router},
     security::{Pace, Paced, RuleError, Rulebook, Rules, SecurityContext, TooOften, access::Gate},
     shard::{
-        Directory, Index, Member, Parts, Shard, Subscribed,
+        Directory, Index, Member, Parts, Shard, Subscribed, Terms,
         drive::Sleeper,
         inbox::{self, Control, Inbox, Outlet, Publish},
         log::Reload,
@@ -155,6 +155,10 @@ pub(crate) struct ControlPlane {
     /// Who may read which field.
     pub(crate) gate: Arc<Gate>,
     paced: Paced,
+    /// What was asked for first with each selection, by its address, which the value keeps alive.
+    terms: papaya::HashMap<usize, Arc<Terms>>,
+    /// The context of nobody.
+    nobody: Arc<SecurityContext>,
     started: Instant,
     clock: Clock,
     counters: SharedCounters,
@@ -205,6 +209,8 @@ impl ControlPlane {
             rulebook: ArcSwap::from_pointee(Rulebook::new(rules, &limits)?),
             gate,
             paced: Paced::new(pace, &limits),
+            terms: papaya::HashMap::new(),
+            nobody: Arc::default(),
             started: Instant::now(),
             clock,
             counters: SharedCounters::default(),
@@ -346,6 +352,30 @@ impl ControlPlane {
     /// Tells a reader's shard that the ring has room again, or that something kept is of no use any more.
     pub(crate) fn refill(&self, Seat { shard, slot, serial }: Seat) {
         self.inbox(shard).control(Control::Refill { slot, serial });
+    }
+
+    /// The same terms, shared with other subscriptions where they are equal.
+    pub(crate) fn share_terms(&self, terms: Terms) -> Arc<Terms> {
+        let known = self.terms.pin();
+        if known.len() >= self.limits.plans_max {
+            known.clear();
+        }
+        let terms = Arc::new(terms);
+        let first = known.get_or_insert(Arc::as_ptr(&terms.projection).addr(), Arc::clone(&terms));
+        Arc::clone(if first.is_same(&terms) { first } else { &terms })
+    }
+
+    /// The same context, shared with the reader's last one or with nobody's where it is equal.
+    pub(crate) fn share_context(
+        &self,
+        context: SecurityContext,
+        last: Option<&Arc<SecurityContext>>,
+    ) -> Arc<SecurityContext> {
+        let equal = |known: &&Arc<SecurityContext>| ***known == context;
+        match last.into_iter().chain([&self.nobody]).find(equal) {
+            Some(known) => Arc::clone(known),
+            None => Arc::new(context),
+        }
     }
 
     /// Whether a reader with this context may register one more subscription now.

@@ -26,7 +26,7 @@ use crate::{
         VariableScope,
         access::{Access, AccessError, Gate},
     },
-    shard::{Member, Recipe, Resolver, Subscribed, drive::Driver, resume::Outcome},
+    shard::{Member, Recipe, Resolver, Subscribed, Terms, drive::Driver, resume::Outcome},
     subscriber::{Kept, Reload, Resumed, Subscriber, SubscriberOptions},
     value::Value,
 };
@@ -363,10 +363,10 @@ impl Engine {
             text => text.parse::<Cursor>().map_err(|_| Reload::Cursor),
         });
         let (overflow, per_subscription) = (overflow.clone(), *per_subscription);
-        let (book, recipe, predicates) = self.judge(request, &plan, bound)?;
-        let channels: Vec<_> = recipe.channels.iter().map(|(channel, _)| Arc::clone(channel)).collect();
+        let (book, recipe, predicates) = self.judge(request, &plan, bound, subscriber.context())?;
+        let channels: Vec<_> = recipe.terms.channels.iter().map(|(channel, _)| Arc::clone(channel)).collect();
         let one_log = matches!(&*channels, [channel] if channel.id != ChannelId::ANY);
-        let expires = recipe.context.expires;
+        let context = Arc::clone(&recipe.context);
         let member = subscriber.reserve(plane.limits()).map_err(SubscribeError::Limit)?;
         let member = Member { resumed: resume.is_some() && one_log, ..member };
         let resolved = resolver.is_some();
@@ -397,7 +397,7 @@ impl Engine {
             outcome
         });
         let (channels, overflow) = (&*channels, &overflow);
-        subscriber.keep(Kept { id, member, channels, resolved, overflow, expires, outcome });
+        subscriber.keep(Kept { id, member, channels, resolved, overflow, context, outcome });
         Ok(())
     }
 
@@ -407,6 +407,7 @@ impl Engine {
         request: SubscribeRequest,
         plan: &Plan,
         bound: Bound,
+        last: Option<&Arc<SecurityContext>>,
     ) -> Result<(Arc<Rulebook>, Recipe, Vec<Predicate>), SubscribeError> {
         let plane = &self.0.plane;
         let asked = Asked {
@@ -429,8 +430,9 @@ impl Engine {
         let channels =
             names.into_iter().map(channel).collect::<Result<_, _>>().map_err(SubscribeError::Limit)?;
         let events = request.events.into_iter().map(String::into_boxed_str).collect();
-        let context = Arc::new(request.context);
-        let recipe = Recipe { context, asked, channels, events, projection: bound.projection };
+        let context = plane.share_context(request.context, last);
+        let terms = plane.share_terms(Terms { asked, channels, events, projection: bound.projection });
+        let recipe = Recipe { context, terms };
         Ok((book, recipe, predicates))
     }
 

@@ -81,11 +81,12 @@ impl ControlPlane {
 fn judge(book: &Rulebook, recipe: &Recipe, event: &Event) -> Verdict {
     let on = |name: &&(_, Box<str>)| *name.1 == *event.channel() || *name.1 == *router::ANY;
     let names = |names: &mut dyn Iterator<Item = &Box<str>>| names.cloned().collect();
-    let Some((_, channel)) = recipe.channels.iter().find(on) else {
-        return Verdict::Channel(names(&mut recipe.channels.iter().map(|(_, name)| name)));
+    let terms = &*recipe.terms;
+    let Some((_, channel)) = terms.channels.iter().find(on) else {
+        return Verdict::Channel(names(&mut terms.channels.iter().map(|(_, name)| name)));
     };
-    if !recipe.events.is_empty() && !recipe.events.iter().any(|wanted| **wanted == *event.event_type()) {
-        return Verdict::Type(names(&mut recipe.events.iter()));
+    if !terms.events.is_empty() && !terms.events.iter().any(|wanted| **wanted == *event.event_type()) {
+        return Verdict::Type(names(&mut terms.events.iter()));
     }
     let context = recipe.context.constant();
     let old = Old::of(event).map(|old| denied(book, channel, recipe, &context, &old));
@@ -112,7 +113,7 @@ fn denied(
     context: &Constant,
     facts: &impl Facts,
 ) -> Option<Verdict> {
-    match book.explain(channel, &recipe.asked, context, facts) {
+    match book.explain(channel, &recipe.terms.asked, context, facts) {
         Ok(found) => found.map(|(rule, Explanation { at, problem })| Verdict::Denied { rule, at, problem }),
         Err(RuleError { rule, error }) => Some(Verdict::Denied { rule, at: error.at, problem: None }),
     }

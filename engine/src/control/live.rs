@@ -9,7 +9,7 @@ use crate::{
     plan::{Projection, Refused},
     policy::{Constant, Predicate},
     security::{RuleError, Rulebook, Rules, SecurityContext},
-    shard::{Judged, Recipe},
+    shard::{Judged, Recipe, Terms},
 };
 
 impl ControlPlane {
@@ -93,12 +93,12 @@ impl ControlPlane {
             }
             Refused::Limit(error) => End::Refused(error.code, error.message.into()),
         };
-        self.gate.project(&recipe.projection, context).map_err(refused)
+        self.gate.project(&recipe.terms.projection, context).map_err(refused)
     }
 }
 
 fn predicates(book: &Rulebook, recipe: &Recipe, context: &Constant) -> Result<Vec<Predicate>, End> {
-    let Recipe { channels, asked, .. } = recipe;
+    let Terms { channels, asked, .. } = &*recipe.terms;
     let refused = |error: RuleError| End::Refused("POLICY_REFUSED", error.to_string().into());
     channels.iter().map(|(_, name)| book.predicate(name, asked, context).map_err(refused)).collect()
 }

@@ -3,7 +3,7 @@
 //! Identity comes from the server's side only (an authentication hook, the caller of the API), never from the
 //! client's query or variables.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::{event::Federation, id::Identity, policy::Constant, value::Value};
 
@@ -53,20 +53,41 @@ impl SecurityContext {
             Some(identity) => Constant::Id(identity.shared()),
             None => Constant::Null,
         };
-        let texts =
-            |texts: &[Box<str>]| Constant::List(texts.iter().map(|text| Constant::from(&**text)).collect());
-        let Federation { service, id: federated } = &self.federation;
-        let federation = [("service", id(service)), ("id", id(federated))];
-        let map = |entries: Vec<(&str, Constant)>| {
-            Constant::Map(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
+        let texts = |texts: &[Box<str>]| match texts {
+            [] => NOTHING.list.clone(),
+            texts => Constant::List(texts.iter().map(|text| Constant::from(&**text)).collect()),
         };
-        map(vec![
-            ("user_id", id(&self.user)),
-            ("tenant_id", id(&self.tenant)),
-            ("roles", texts(&self.roles)),
-            ("scopes", texts(&self.scopes)),
-            ("claims", (&*self.claims).into()),
-            ("federation", map(federation.into())),
-        ])
+        let federation = match &self.federation {
+            Federation { service: None, id: None } => NOTHING.federation.clone(),
+            Federation { service, id: federated } => Nothing::federation(id(service), id(federated)),
+        };
+        let values = [
+            id(&self.user),
+            id(&self.tenant),
+            texts(&self.roles),
+            texts(&self.scopes),
+            (&*self.claims).into(),
+            federation,
+        ];
+        Constant::Map(NOTHING.keys.iter().cloned().zip(values).collect())
+    }
+}
+
+/// What most contexts have in common, made once: a registration makes its own part only.
+struct Nothing {
+    keys: [Constant; 6],
+    list: Constant,
+    federation: Constant,
+}
+
+static NOTHING: LazyLock<Nothing> = LazyLock::new(|| Nothing {
+    keys: ["user_id", "tenant_id", "roles", "scopes", "claims", "federation"].map(Constant::from),
+    list: Constant::List(Arc::default()),
+    federation: Nothing::federation(Constant::Null, Constant::Null),
+});
+
+impl Nothing {
+    fn federation(service: Constant, id: Constant) -> Constant {
+        Constant::Map([("service".into(), service), ("id".into(), id)].into())
     }
 }

@@ -85,7 +85,7 @@ impl fmt::Display for RuleError {
 impl std::error::Error for RuleError {}
 
 /// What one subscription adds to the rules, and what its policies may ask about it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Asked {
     /// The root field's name.
     pub(crate) field: Arc<str>,

@@ -54,10 +54,16 @@ pub(crate) struct Subscribed {
     pub(crate) recipe: Recipe,
 }
 
-/// What the policies of a subscription were made of, to make them anew.
+/// What a subscription was made of, to judge it anew. Most subscriptions have it in common with others.
 #[derive(Debug)]
 pub(crate) struct Recipe {
     pub(crate) context: Arc<SecurityContext>,
+    pub(crate) terms: Arc<Terms>,
+}
+
+/// What was asked for, whoever asked.
+#[derive(Debug)]
+pub(crate) struct Terms {
     pub(crate) asked: Asked,
     /// Its channels and their names.
     pub(crate) channels: Box<[(Arc<router::Channel>, Box<str>)]>,
@@ -65,6 +71,17 @@ pub(crate) struct Recipe {
     pub(crate) events: Arc<[Box<str>]>,
     /// What was selected, before it was decided what the reader may read of it.
     pub(crate) projection: Arc<Projection>,
+}
+
+impl Terms {
+    /// Whether others that select the very same ask for the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let names = |terms: &Self| terms.channels.iter().map(|(channel, _)| channel.id).collect::<Vec<_>>();
+        Arc::ptr_eq(&self.projection, &other.projection)
+            && self.asked == other.asked
+            && self.events == other.events
+            && names(self) == names(other)
+    }
 }
 
 /// How a subscription is judged: its predicates by channel, and where its context is a new one that and what it may read.
@@ -81,7 +98,7 @@ struct Entry {
     member: Member,
     recipe: Recipe,
     /// Each channel, and the number of its group there.
-    groups: Vec<(ChannelId, u32)>,
+    groups: Box<[(ChannelId, u32)]>,
     render: Arc<Render>,
     per_subscription: bool,
 }
@@ -154,7 +171,7 @@ impl Directory {
     pub(crate) fn add(&mut self, subscribed: Subscribed) {
         let Subscribed { id, member, channels, projection, resolver, per_subscription, overflow, recipe } =
             subscribed;
-        let events = &recipe.events;
+        let events = &recipe.terms.events;
         let render = self.take_render(projection, resolver, per_subscription);
         let mut index = Index::clone(&self.index.load());
         let mut groups = Vec::with_capacity(channels.len());
@@ -164,7 +181,7 @@ impl Directory {
             groups.push((channel, self.join(&mut index, channel, key, &render, member)));
         }
         self.index.store(Arc::new(index));
-        let entry = Entry { id, member, recipe, groups, render, per_subscription };
+        let entry = Entry { id, member, recipe, groups: groups.into(), render, per_subscription };
         self.entries.insert((member.reader, member.subscription), entry);
     }
 
@@ -225,7 +242,7 @@ impl Directory {
             for (channel, number) in entry.groups {
                 self.leave(&mut index, channel, number, entry.member);
             }
-            for (channel, _) in &entry.recipe.channels {
+            for (channel, _) in &entry.recipe.terms.channels {
                 channel.set_reader(shard, self.has(channel.id));
             }
             self.give_render(entry.render.serial);

@@ -29,7 +29,7 @@ pub(crate) mod resume;
 pub(crate) mod room;
 pub(crate) mod undelivered;
 
-pub(crate) use directory::{Directory, Judged, Recipe, Subscribed};
+pub(crate) use directory::{Directory, Judged, Recipe, Subscribed, Terms};
 use facts::Image;
 pub(crate) use facts::Old;
 pub(crate) use group::{Group, Member};

@@ -39,13 +39,13 @@ pub(super) struct Active {
 }
 
 impl Active {
-    pub(super) fn new(Kept { id, member, channels, resolved, overflow, expires, outcome }: Kept<'_>) -> Self {
+    pub(super) fn new(Kept { id, member, channels, resolved, overflow, context, outcome }: Kept<'_>) -> Self {
         Self {
             id_json: quote(&id).into(),
             id,
             range: Range::of(channels, resolved),
             member,
-            expires,
+            expires: context.expires,
             ends: *overflow == Overflow::Disconnect,
             ended: false,
             sequence: 0,

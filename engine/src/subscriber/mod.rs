@@ -64,6 +64,8 @@ pub struct Subscriber {
     coalesces: bool,
     /// Some subscription's context ends to be true at some time.
     expires: bool,
+    /// The context of the last registration.
+    context: Option<Arc<SecurityContext>>,
     /// What [`Subscriber::try_next`] has not handed out yet.
     messages: VecDeque<Message>,
 }
@@ -76,7 +78,7 @@ pub(crate) struct Kept<'a> {
     pub(crate) channels: &'a [Arc<Channel>],
     pub(crate) resolved: bool,
     pub(crate) overflow: &'a Overflow,
-    pub(crate) expires: Option<u64>,
+    pub(crate) context: Arc<SecurityContext>,
     pub(crate) outcome: Option<Outcome>,
 }
 
@@ -93,12 +95,17 @@ impl Subscriber {
             resuming: false,
             coalesces: false,
             expires: false,
+            context: None,
             messages: VecDeque::new(),
         }
     }
 
     pub(crate) fn seat(&self) -> Seat {
         self.seat
+    }
+
+    pub(crate) fn context(&self) -> Option<&Arc<SecurityContext>> {
+        self.context.as_ref()
     }
 
     pub(crate) fn shard(&self) -> ShardId {
@@ -313,7 +320,8 @@ impl Subscriber {
             self.link.doorbell.remind();
         }
         self.coalesces |= matches!(kept.overflow, Overflow::LatestPerKey(_));
-        self.expires |= kept.expires.is_some();
+        self.expires |= kept.context.expires.is_some();
+        self.context = Some(Arc::clone(&kept.context));
         if self.subscriptions.is_empty() {
             // Most readers of the direct API have one; a vector would start with room for four.
             self.subscriptions.reserve_exact(1);
