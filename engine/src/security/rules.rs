@@ -96,7 +96,7 @@ pub(crate) struct Asked {
     pub(crate) variables: Constant,
 }
 
-/// Names of the parts of a compiled policy, in their order.
+/// The name of the part that is no condition.
 const ISOLATION: &str = "isolation";
 
 /// Rules, ready to answer; replaced as a whole.
