@@ -393,10 +393,9 @@ impl ControlPlane {
     /// The ids of the subscriptions on a channel.
     pub(crate) fn ids(&self, channel: &str) -> Vec<String> {
         let Some(channel) = self.router.find(channel) else { return Vec::new() };
-        let shards = (0..self.shards.len()).map(|shard| ShardId(shard as u16));
         let ids =
             |shard| self.directory(shard).ids(channel.id).map(|id| String::from(&**id)).collect::<Vec<_>>();
-        shards.flat_map(ids).collect()
+        self.shard_ids().flat_map(ids).collect()
     }
 
     pub(crate) fn inbox(&self, shard: ShardId) -> &Inbox {

@@ -8,7 +8,7 @@ use crate::{
     policy::{Constant, Explanation, Facts, Position, Problem},
     router,
     security::{RuleError, Rulebook},
-    shard::{Old, Recipe},
+    shard::{Old, Recipe, wants},
 };
 
 /// What becomes of an event for one subscription.
@@ -85,7 +85,7 @@ fn judge(book: &Rulebook, recipe: &Recipe, event: &Event) -> Verdict {
     let Some((_, channel)) = terms.channels.iter().find(on) else {
         return Verdict::Channel(names(&mut terms.channels.iter().map(|(_, name)| name)));
     };
-    if !terms.events.is_empty() && !terms.events.iter().any(|wanted| **wanted == *event.event_type()) {
+    if !wants(&terms.events, event.event_type()) {
         return Verdict::Type(names(&mut terms.events.iter()));
     }
     let context = recipe.context.constant();

@@ -95,7 +95,7 @@ impl Cluster {
         &self.program
     }
 
-    /// The groups that may admit an event, and whether it is sure that they do; `None`: none does.
+    /// The groups that may admit an event, and whether all keys of all of them hold; `None`: none admits it.
     pub(super) fn candidates<'a, F: Facts>(
         &self,
         reading: &mut Reading<'a, F>,
@@ -123,7 +123,7 @@ impl Cluster {
             }
         }
         // With two lists, a group of the shorter one need not be in the other.
-        Some((shortest, self.program.is_keys_only() && lists_asked <= 1))
+        Some((shortest, lists_asked <= 1))
     }
 
     /// Adds a group with this predicate.

@@ -71,11 +71,9 @@ impl Facts for Old<'_> {
             Root::Event | Root::Attribute(_) => Val::of(before.root(), arena),
             Root::Before => Val::Null,
             Root::Tenant(key) => {
-                in_document(before, key, arena).unwrap_or_else(|| event.tenant().map_or(Val::Null, id))
+                in_document(before, key, arena).or(event.tenant().map(id)).unwrap_or(Val::Null)
             }
-            Root::User(key) => {
-                in_document(before, key, arena).unwrap_or_else(|| event.user().map_or(Val::Null, id))
-            }
+            Root::User(key) => in_document(before, key, arena).or(event.user().map(id)).unwrap_or(Val::Null),
             Root::Service | Root::FederationId | Root::Named(_) => event.root(root, arena),
         }
     }

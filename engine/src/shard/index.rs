@@ -89,7 +89,7 @@ pub(crate) struct Judge {
 }
 
 /// Whether `event_type` is among those that are wanted; an empty list wants all.
-pub(super) fn wants(wanted: &[Box<str>], event_type: &str) -> bool {
+pub(crate) fn wants(wanted: &[Box<str>], event_type: &str) -> bool {
     wanted.is_empty() || wanted.iter().any(|wanted| **wanted == *event_type)
 }
 
@@ -116,11 +116,12 @@ impl Groups {
     ) {
         let Judge { facts, scratch, errors } = judge;
         let mut reading = Reading::new(cluster.program(), event, facts);
-        let Some((postings, sure)) = cluster.candidates(&mut reading, facts) else { return };
+        let Some((postings, keys_hold)) = cluster.candidates(&mut reading, facts) else { return };
+        let sure = keys_hold && cluster.program().is_keys_only();
         postings.for_each(|number| {
             let Some(group) = self.get(number) else { return };
-            match if sure { Decision::Admitted } else { group.predicate.decide(&mut reading, scratch, false) }
-            {
+            let mut decide = || group.predicate.decide(&mut reading, scratch, keys_hold);
+            match if sure { Decision::Admitted } else { decide() } {
                 Decision::Admitted => each(group),
                 Decision::Denied => {}
                 Decision::Error(_) => *errors += group.members.len() as u64,

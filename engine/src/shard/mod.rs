@@ -33,8 +33,8 @@ pub(crate) use directory::{Directory, Judged, Recipe, Subscribed, Terms};
 use facts::Image;
 pub(crate) use facts::Old;
 pub(crate) use group::{Group, Member};
-pub(crate) use index::Index;
 use index::Judge;
+pub(crate) use index::{Index, wants};
 pub(crate) use render::Resolver;
 
 use std::{
@@ -244,9 +244,7 @@ impl Shard {
                 let reader = self.readers.get_mut(member.slot as usize).and_then(Option::as_mut);
                 let Some(reader) = reader else { continue };
                 reader.tell_lost(member, share, frames);
-                if !std::mem::replace(&mut reader.touched, true) {
-                    self.touched.push(member.slot);
-                }
+                reader.touch(member.slot, &mut self.touched);
             }
         }
     }
@@ -306,9 +304,7 @@ impl Shard {
         replay.settle(missed.as_ref().map(drop).map_err(|&reload| reload));
         let Counters { resumed, reloaded, .. } = &*self.counters;
         if missed.is_ok() { resumed } else { reloaded }.add_owned(1);
-        if !std::mem::replace(&mut reader.touched, true) {
-            self.touched.push(member.slot);
-        }
+        reader.touch(member.slot, &mut self.touched);
         let Ok((missed, mut tally)) = missed else { return };
         for (event, image, body) in missed {
             match body {
@@ -373,9 +369,7 @@ impl Shard {
                     }
                     tally.add(&pushed);
                 }
-                if !std::mem::replace(&mut reader.touched, true) {
-                    self.touched.push(member.slot);
-                }
+                reader.touch(member.slot, &mut self.touched);
             }
         }
         gone
@@ -482,9 +476,7 @@ impl Shard {
         let Some(reader) = reader.filter(|reader| reader.serial == serial) else { return };
         let (mut pushed, mut tally) = (Pushed::default(), Tally::default());
         reader.refill(&mut pushed);
-        if !std::mem::replace(&mut reader.touched, true) {
-            self.touched.push(slot);
-        }
+        reader.touch(slot, &mut self.touched);
         tally.add(&pushed);
         self.count(&tally, None);
     }

@@ -101,6 +101,14 @@ impl Reader {
         }
     }
 
+    /// Lists the reader, once a batch, among those in `slots` that are to be woken.
+    #[inline]
+    pub(super) fn touch(&mut self, slot: u32, slots: &mut Vec<u32>) {
+        if !std::mem::replace(&mut self.touched, true) {
+            slots.push(slot);
+        }
+    }
+
     /// Step 8 of the road: a frame for `member`, where nothing stands in the way. Else the payload comes back, and
     /// [`Reader::push`] knows what to do.
     #[inline]
