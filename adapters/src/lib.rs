@@ -1,4 +1,6 @@
 //! Buses: carriers of events between processes, and the `MessagePack` forms of events and of what readers get.
 
+pub mod feed;
 pub mod frame;
+pub mod retry;
 pub mod wire;

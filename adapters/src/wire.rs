@@ -27,7 +27,12 @@
 
 use std::fmt;
 
-use coulis::{error::LimitExceeded, limits::Limits};
+use coulis::{
+    error::LimitExceeded,
+    event::{Event, EventError, Federation},
+    id::Identity,
+    limits::Limits,
+};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// The newest version that this module reads and writes.
@@ -92,6 +97,44 @@ impl std::error::Error for WireError {}
 impl From<LimitExceeded> for WireError {
     fn from(limit: LimitExceeded) -> Self {
         Self::Limit(limit)
+    }
+}
+
+impl<'a> WireEvent<'a> {
+    /// The form of `event`, named `id` unless it has a name.
+    pub fn of(event: &'a Event, id: &'a str) -> Self {
+        let federation = event.federation();
+        let text = |identity: Option<&'a Identity>| identity.map(Identity::as_str);
+        Self {
+            event_type: event.event_type(),
+            channel: event.channel(),
+            data: event.document().text().as_bytes(),
+            tenant: text(event.tenant()),
+            user: text(event.user()),
+            id: event.id().unwrap_or(id),
+            before: event.before().map(|before| before.text().as_bytes()),
+            federation_service: text(federation.and_then(|federation| federation.service.as_ref())),
+            federation_id: text(federation.and_then(|federation| federation.id.as_ref())),
+        }
+    }
+
+    /// The event, checked as one that is published here.
+    ///
+    /// # Errors
+    /// As [`Event::new`].
+    pub fn event(&self, limits: &Limits) -> Result<Event, EventError> {
+        let identity = |text: Option<&str>| text.and_then(Identity::new);
+        let federation =
+            Federation { service: identity(self.federation_service), id: identity(self.federation_id) };
+        let event = Event::new(self.event_type, self.channel, self.data.into(), limits)?
+            .with_tenant(identity(self.tenant))
+            .with_user(identity(self.user))
+            .with_federation(federation)
+            .with_id(self.id, limits)?;
+        match self.before {
+            Some(before) => event.with_before(before.into(), limits),
+            None => Ok(event),
+        }
     }
 }
 

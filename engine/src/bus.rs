@@ -1,6 +1,6 @@
 //! The seam to carriers of events between processes.
 
-use std::fmt;
+use std::{fmt, slice, time::Duration};
 
 use crate::event::Event;
 
@@ -11,6 +11,31 @@ pub struct BusError {
     pub reason: String,
     /// Whether trying again may help.
     pub transient: bool,
+    /// Whether the carrier may have taken the event all the same: then only an event with an id may be sent again.
+    pub unknown: bool,
+}
+
+/// How a bus is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Whether the carrier answers now, for reading and for writing.
+    pub connected: bool,
+    /// What was wrong last.
+    pub error: Option<String>,
+    /// Times that the connection was lost.
+    pub reconnects: u64,
+    /// Events that wait to be accepted by the carrier.
+    pub buffered: u64,
+    /// Events that the carrier accepted from this process.
+    pub accepted: u64,
+    /// Events that came from the carrier.
+    pub received: u64,
+    /// What came and is no event: it was counted and left out.
+    pub malformed: u64,
+    /// Times that events were missed.
+    pub gaps: u64,
+    /// How long the carrier's oldest open writer holds events back, where it knows.
+    pub held_back: Option<Duration>,
 }
 
 impl fmt::Display for BusError {
@@ -53,7 +78,7 @@ impl std::error::Error for BusError {}
 ///         let carried = (event_type, channel, text, event.tenant().cloned(), event.user().cloned());
 ///         self.0.try_send(carried).map_err(|error| {
 ///             let transient = matches!(error, mpsc::TrySendError::Full(_));
-///             BusError { reason: error.to_string(), transient }
+///             BusError { reason: error.to_string(), transient, unknown: false }
 ///         })
 ///     }
 /// }
@@ -107,4 +132,28 @@ pub trait Bus: Send + Sync + fmt::Debug {
     /// # Errors
     /// `BusError` if it has not.
     fn publish(&self, event: &Event) -> Result<(), BusError>;
+
+    /// The same for many events, in order and in as few round trips as the carrier allows; one answer for each.
+    fn publish_many(&self, events: &[Event]) -> Vec<Result<(), BusError>> {
+        events.iter().map(|event| self.publish(event)).collect()
+    }
+
+    /// Leaves an event in the buffer of what is to be sent; the carrier may refuse it later, which is then logged and
+    /// counted.
+    ///
+    /// # Errors
+    /// `BusError` if there is no room.
+    fn enqueue(&self, event: &Event) -> Result<(), BusError> {
+        self.publish_many(slice::from_ref(event)).pop().unwrap_or(Ok(()))
+    }
+
+    /// How the connection to the carrier is.
+    fn health(&self) -> Health {
+        Health { connected: true, ..Health::default() }
+    }
+
+    /// Sends what is buffered, then ends the threads and connections of the bus, within `patience`. Safe to repeat.
+    fn close(&self, patience: Duration) {
+        _ = patience;
+    }
 }

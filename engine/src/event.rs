@@ -59,6 +59,7 @@ pub struct Event {
     tenant: Option<Identity>,
     user: Option<Identity>,
     federation: Option<Box<Federation>>,
+    id: Option<Box<str>>,
 }
 
 /// Where an event belongs in a federation of services.
@@ -92,7 +93,16 @@ impl Event {
         LimitExceeded::check("event_bytes_max", document.len(), limits.event_bytes_max)?;
         let document =
             Document::parse_bytes(document, limits.event_depth_max).map_err(EventError::Document)?;
-        Ok(Self { event_type, channel, document, before: None, tenant: None, user: None, federation: None })
+        Ok(Self {
+            event_type,
+            channel,
+            document,
+            before: None,
+            tenant: None,
+            user: None,
+            federation: None,
+            id: None,
+        })
     }
 
     /// Sets the tenant; it outranks a tenant field in the document.
@@ -111,6 +121,19 @@ impl Event {
     #[must_use]
     pub fn with_federation(self, federation: Federation) -> Self {
         Self { federation: (federation != Federation::default()).then(|| federation.into()), ..self }
+    }
+
+    /// Names the event, so that a bus takes it once however often it is published.
+    ///
+    /// # Errors
+    /// An empty id, and one above `name_bytes_max`.
+    pub fn with_id(self, id: impl Into<Box<str>>, limits: &Limits) -> Result<Self, EventError> {
+        let id = id.into();
+        if id.is_empty() {
+            return Err(EventError::Empty("id"));
+        }
+        LimitExceeded::check("name_bytes_max", id.len(), limits.name_bytes_max)?;
+        Ok(Self { id: Some(id), ..self })
     }
 
     /// Adds the document as it was before the change that the event tells of.
@@ -151,6 +174,11 @@ impl Event {
     /// Where the event belongs in a federation.
     pub fn federation(&self) -> Option<&Federation> {
         self.federation.as_deref()
+    }
+
+    /// The name that its publisher gave it.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
     }
 
     /// The tenant given at publish.
