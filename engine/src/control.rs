@@ -21,7 +21,7 @@ use crate::{
     cursor::{Cursor, Epoch},
     error::{GraphQlError, LimitExceeded},
     event::Event,
-    id::ShardId,
+    id::{Offset, ShardId},
     limits::Limits,
     link::Link,
     metrics::{Counters, Metrics, SharedCounters},
@@ -33,10 +33,11 @@ use crate::{
     security::{Pace, Paced, RuleError, Rulebook, Rules, SecurityContext, TooOften, access::Gate},
     shard::{
         Directory, Index, Member, Parts, Shard, Subscribed, Terms,
+        carried::{Follow, Missed},
         drive::Sleeper,
         inbox::{self, Control, Inbox, Outlet, Publish},
         log::Reload,
-        receipt::Hold,
+        receipt::{Hold, Receipt},
         resume::{Outcome, Resume},
         room::Room,
         undelivered::{Names, Undelivered},
@@ -66,6 +67,8 @@ pub enum PublishError {
     Limit(LimitExceeded),
     /// The channel `"*"` names all channels: subscribe to it, publish to one.
     Wildcard,
+    /// The engine takes its events from a bus: publish there.
+    Follows,
     /// The engine is closed.
     Closed,
 }
@@ -79,6 +82,8 @@ pub enum PublishManyError {
     Limit(LimitExceeded),
     /// See [`PublishError::Wildcard`].
     Wildcard,
+    /// See [`PublishError::Follows`].
+    Follows,
     /// The engine is closed.
     Closed,
 }
@@ -89,6 +94,7 @@ impl From<PublishError> for PublishManyError {
             PublishError::Full(event) => Self::Full(vec![*event]),
             PublishError::Limit(limit) => Self::Limit(limit),
             PublishError::Wildcard => Self::Wildcard,
+            PublishError::Follows => Self::Follows,
             PublishError::Closed => Self::Closed,
         }
     }
@@ -164,6 +170,10 @@ pub(crate) struct ControlPlane {
     counters: SharedCounters,
     next_reader: AtomicU64,
     closed: AtomicBool,
+    /// Events come from a carrier, and from nowhere else.
+    follows: AtomicBool,
+    /// The last offset that came from it.
+    reached: AtomicU64,
     /// Publishes and registrations that are under way; closing waits for them.
     under_way: AtomicUsize,
     undelivered: Names,
@@ -216,6 +226,8 @@ impl ControlPlane {
             counters: SharedCounters::default(),
             next_reader: AtomicU64::new(1),
             closed: AtomicBool::new(false),
+            follows: AtomicBool::new(false),
+            reached: AtomicU64::new(0),
             under_way: AtomicUsize::new(0),
             undelivered: Names::default(),
             limits,
@@ -344,7 +356,8 @@ impl ControlPlane {
         let Some(to) = self.directory(shard).alone(member, channel.id) else { return };
         let home = self.inbox(channel.home);
         let outcome_there = Arc::clone(outcome);
-        let resume = Resume { channel: channel.id, after, to, shard, outcome: outcome_there };
+        let reached = Offset(self.reached.load(Ordering::Relaxed));
+        let resume = Resume { channel: channel.id, after, reached, to, shard, outcome: outcome_there };
         home.control_later(Control::Resume(resume));
         home.run(|| outcome.get().is_some());
     }
@@ -423,6 +436,9 @@ impl ControlPlane {
         wait: Duration,
     ) -> Result<&Inbox, PublishError> {
         let _under_way = self.enter().ok_or(PublishError::Closed)?;
+        if self.follows.load(Ordering::Relaxed) {
+            return Err(PublishError::Follows);
+        }
         let channel = self.channel_of(&event)?;
         let home = self.inbox(channel.home);
         if !home.room().take(1) && !self.wait_for(&[(home, 1)], wait) {
@@ -432,7 +448,11 @@ impl ControlPlane {
             self.counters.queue_full.add(1);
             return Err(PublishError::Full(Box::new(event)));
         }
-        if home.send(Publish { channel, event, hold }) { Ok(home) } else { Err(PublishError::Closed) }
+        if home.send(Publish { channel, event, carried: None, hold }) {
+            Ok(home)
+        } else {
+            Err(PublishError::Closed)
+        }
     }
 
     /// The same for a batch: all of it, or nothing.
@@ -444,10 +464,22 @@ impl ControlPlane {
         let Some(_under_way) = self.enter() else { return Err(PublishManyError::Closed) };
         LimitExceeded::check("publish_many_max", batch.len(), self.limits.publish_many_max)
             .map_err(PublishManyError::Limit)?;
-        let mut homes: BTreeMap<u16, Vec<Publish>> = BTreeMap::new();
+        if self.follows.load(Ordering::Relaxed) {
+            return Err(PublishManyError::Follows);
+        }
+        let mut publishes = Vec::with_capacity(batch.len());
         for (event, hold) in batch {
             let channel = self.channel_of(&event)?;
-            homes.entry(channel.home.0).or_default().push(Publish { channel, event, hold: Some(hold) });
+            publishes.push(Publish { channel, event, carried: None, hold: Some(hold) });
+        }
+        self.hand_over(publishes, wait)
+    }
+
+    /// Hands events to their channels' homes: all of them, or none.
+    fn hand_over(&self, publishes: Vec<Publish>, wait: Duration) -> Result<Vec<&Inbox>, PublishManyError> {
+        let mut homes: BTreeMap<u16, Vec<Publish>> = BTreeMap::new();
+        for publish in publishes {
+            homes.entry(publish.channel.home.0).or_default().push(publish);
         }
         let needed: Vec<_> =
             homes.iter().map(|(&home, events)| (self.inbox(ShardId(home)), events.len())).collect();
@@ -468,6 +500,36 @@ impl ControlPlane {
         let sent = homes.into_values().zip(&inboxes).map(|(events, home)| home.send_many(events, at_once));
         // A shard that is lost takes nothing more; those that are not have got their part.
         if sent.fold(true, |all, sent| all & sent) { Ok(inboxes) } else { Err(PublishManyError::Closed) }
+    }
+
+    /// Begins to follow a carrier, or goes on after what it lost; waits until all shards have done so.
+    pub(crate) fn follow(&self, epoch: Epoch, start: Offset, missed: Option<Missed>) {
+        let Some(_under_way) = self.enter() else { return };
+        self.follows.store(true, Ordering::Relaxed);
+        self.reached.store(start.0, Ordering::Relaxed);
+        let (receipt, hold) = Receipt::new(0);
+        for shard in &self.shards {
+            shard.inbox.control(Control::Follow(Follow { epoch, start, missed, hold: hold.clone() }));
+        }
+        drop(hold);
+        receipt.wait();
+    }
+
+    /// Hands events of a carrier to their channels' homes; waits for room as long as the engine is open. An event on a
+    /// channel that cannot be is left out and counted.
+    pub(crate) fn carry(&self, events: Vec<(Offset, Event, Hold)>) -> Result<Vec<&Inbox>, PublishManyError> {
+        let Some(_under_way) = self.enter() else { return Err(PublishManyError::Closed) };
+        let mut publishes = Vec::with_capacity(events.len());
+        for (offset, event, hold) in events {
+            self.reached.store(offset.0, Ordering::Relaxed);
+            match self.channel_of(&event) {
+                Ok(channel) => {
+                    publishes.push(Publish { channel, event, carried: Some(offset), hold: Some(hold) });
+                }
+                Err(_) => _ = self.counters.refused_events.add(1),
+            }
+        }
+        self.hand_over(publishes, Duration::MAX)
     }
 
     /// Takes all the room that is needed; waits up to `wait` for it, or until the engine closes.
@@ -602,6 +664,7 @@ impl fmt::Display for PublishError {
             }
             Self::Limit(error) => error.fmt(f),
             Self::Wildcard => f.write_str("`*` is not a channel to publish on: name one"),
+            Self::Follows => f.write_str("the engine takes its events from a bus: publish there"),
             Self::Closed => f.write_str("the engine is closed"),
         }
     }
@@ -613,6 +676,7 @@ impl fmt::Display for PublishManyError {
             Self::Full(events) => write!(f, "no room for {} events: a shard's inbox is full", events.len()),
             Self::Limit(error) => error.fmt(f),
             Self::Wildcard => PublishError::Wildcard.fmt(f),
+            Self::Follows => PublishError::Follows.fmt(f),
             Self::Closed => PublishError::Closed.fmt(f),
         }
     }

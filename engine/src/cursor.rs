@@ -23,6 +23,27 @@ impl Epoch {
     }
 }
 
+/// Where a shard's offsets come from, and so what its cursors say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct History {
+    pub(crate) epoch: Epoch,
+    /// The offsets are a carrier's: they grow over all channels and are the same on every node.
+    pub(crate) carried: bool,
+}
+
+impl History {
+    /// The position after `offset` of `channel`. Channel numbers are an engine's own, so a cursor that other nodes
+    /// understand names none; it needs none where offsets are of all channels.
+    pub(crate) fn cursor(self, channel: ChannelId, offset: Offset) -> Cursor {
+        Cursor { epoch: self.epoch, channel: self.channel(channel), offset }
+    }
+
+    /// How cursors name `channel`.
+    pub(crate) fn channel(self, channel: ChannelId) -> ChannelId {
+        if self.carried { ChannelId::ANY } else { channel }
+    }
+}
+
 /// A position in a channel's log: everything up to `offset` was seen.
 ///
 /// ```
@@ -35,7 +56,7 @@ impl Epoch {
 pub struct Cursor {
     /// The incarnation of the log.
     pub epoch: Epoch,
-    /// The channel's number in that incarnation.
+    /// The channel's number in that incarnation; 0 where offsets are a carrier's, which are of all channels.
     pub channel: ChannelId,
     /// The last offset that was seen; 0 before the first.
     pub offset: Offset,

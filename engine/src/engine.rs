@@ -11,10 +11,10 @@ use std::{
 
 use crate::{
     control::{Assembled, Clock, ControlPlane, Locked, Settings},
-    cursor::Cursor,
+    cursor::{Cursor, Epoch},
     error::{GraphQlError, LimitExceeded},
     event::Event,
-    id::ChannelId,
+    id::{ChannelId, Offset},
     limits::Limits,
     metrics::Metrics,
     overflow::Overflow,
@@ -33,6 +33,7 @@ use crate::{
 
 pub use crate::control::{OpenError, PublishError, PublishManyError, Verdict};
 pub use crate::shard::{
+    carried::Missed,
     receipt::{Receipt, Report},
     resolve::{Job, Resolve},
     undelivered::Undelivered,
@@ -577,6 +578,32 @@ impl Engine {
         self.publish_many_within(events, Duration::ZERO)
     }
 
+    /// Takes events from a carrier from here on: what comes next comes after `start` of `epoch`, an incarnation of the
+    /// carrier's history that all nodes know by this name. With `missed`, each subscription is told in-band that it may
+    /// lack events. Cursors are positions of the carrier then, and hold on every node that follows it.
+    ///
+    /// Called before the first event, and whenever the carrier's history does not go on where it was; not while
+    /// [`Engine::carry`] is under way. Then only the carrier brings events: [`PublishError::Follows`].
+    pub fn follow(&self, epoch: Epoch, start: Offset, missed: Option<Missed>) {
+        self.0.plane.follow(epoch, start, missed);
+    }
+
+    /// Takes a carrier's events, with the offsets that it gave them, each above the last; an event that was brought
+    /// before is left out. Waits for room as long as it takes: this is how an engine that is behind slows its carrier.
+    /// Answers a receipt for each event.
+    ///
+    /// # Errors
+    /// `Closed`; `Limit` for more events than `inbox_commands_max`.
+    pub fn carry(&self, events: Vec<(Offset, Event)>) -> Result<Vec<Receipt>, PublishManyError> {
+        let (receipts, holds): (Vec<_>, Vec<_>) = events.iter().map(|_| Receipt::new(RECEIPT_SPINS)).unzip();
+        let events = events.into_iter().zip(holds).map(|((offset, event), hold)| (offset, event, hold));
+        let homes = self.0.plane.carry(events.collect())?;
+        for home in homes {
+            home.run(|| receipts.iter().rev().all(Receipt::is_dispatched));
+        }
+        Ok(receipts)
+    }
+
     fn publish_many_within(
         &self,
         events: Vec<Event>,
@@ -750,6 +777,8 @@ impl fmt::Debug for Engine {
     }
 }
 
+#[cfg(all(test, not(coulis_loom)))]
+mod carried;
 #[cfg(all(test, not(coulis_loom)))]
 mod resumes;
 #[cfg(all(test, not(coulis_loom)))]

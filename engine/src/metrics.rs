@@ -81,6 +81,8 @@ counters! {
     wakes: "counter",
     /// Publishes refused because an inbox was full.
     queue_full: "counter",
+    /// Events of a carrier left out because their channel cannot be: it is `*`, or there are too many.
+    refused_events: "counter",
     /// Subscriptions registered since the start.
     subscribed: "counter",
     /// Subscriptions refused since the start.

@@ -10,6 +10,7 @@ use crossbeam::queue::SegQueue;
 
 use super::{
     berth::Berth,
+    carried::Follow,
     receipt::Hold,
     resolve::Answer,
     resume::{Replay, Resume},
@@ -17,6 +18,7 @@ use super::{
 };
 use crate::{
     event::{Event, Stamped},
+    id::Offset,
     link::Link,
     notifier::Signal,
     payload::Payload,
@@ -28,6 +30,8 @@ use crate::{
 pub(crate) struct Publish {
     pub(crate) channel: Arc<Channel>,
     pub(crate) event: Event,
+    /// The offset that its carrier gave it.
+    pub(crate) carried: Option<Offset>,
     pub(crate) hold: Option<Hold>,
 }
 
@@ -51,6 +55,8 @@ pub(crate) enum Control {
     Answer(Answer),
     /// A subscription on a channel whose home this is wants what it missed.
     Resume(Resume),
+    /// A carrier's history begins, or goes on after a hole.
+    Follow(Follow),
     /// A reader has made room for what was kept aside.
     Refill { slot: u32, serial: u64 },
     /// Leave when everything accepted is done; what resolvers owe is part of that, or lost at once.

@@ -68,6 +68,11 @@ impl Index {
         members
     }
 
+    /// The groups of all channels.
+    pub(super) fn channels(&self) -> impl Iterator<Item = (ChannelId, &Arc<Groups>)> {
+        self.channels.iter().enumerate().map(|(at, groups)| (ChannelId(at as u32), groups))
+    }
+
     /// Replaces the groups of one channel.
     pub(super) fn set(&mut self, channel: ChannelId, groups: Arc<Groups>) {
         let at = channel.0 as usize;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    cursor::{Cursor, Epoch},
+    cursor::{Cursor, History},
     event::{Event, Stamped},
     id::{ChannelId, Millis, Offset},
     limits::Limits,
@@ -29,7 +29,7 @@ pub enum Reload {
     Epoch,
     /// Events after the cursor are not kept any more, or there are more of them than a replay may have.
     Trimmed,
-    /// The cursor is ahead of the log.
+    /// The cursor is ahead of the log, or of what has come from the carrier.
     Future,
 }
 
@@ -37,6 +37,8 @@ pub enum Reload {
 struct Log {
     /// The last offset given.
     last: Offset,
+    /// The last offset that is not kept any more.
+    gone: Offset,
     events: VecDeque<(Millis, Arc<Stamped>)>,
     bytes: usize,
     /// Entries of `Logs::order` for events that have gone already.
@@ -46,7 +48,9 @@ struct Log {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Logs {
-    epoch: Epoch,
+    history: History,
+    /// Where the history begins here: nothing up to it was ever kept.
+    start: Offset,
     logs: HashMap<ChannelId, Log>,
     /// The channel of each event kept, oldest event first; entries of events that went earlier are skipped.
     order: VecDeque<ChannelId>,
@@ -59,9 +63,10 @@ pub(super) struct Logs {
 }
 
 impl Logs {
-    pub(super) fn new(epoch: Epoch, limits: &Limits) -> Self {
+    pub(super) fn new(history: History, limits: &Limits) -> Self {
         Self {
-            epoch,
+            history,
+            start: Offset(0),
             logs: HashMap::new(),
             order: VecDeque::new(),
             events: 0,
@@ -73,12 +78,26 @@ impl Logs {
         }
     }
 
-    /// Stamps an event with the next offset of its channel, from 1, without holes, and keeps it.
-    pub(super) fn append(&mut self, channel: ChannelId, event: Event, now: Millis) -> Arc<Stamped> {
-        let log = self.logs.entry(channel).or_default();
-        log.last.0 += 1;
-        let event = Arc::new(Stamped { event, channel, offset: log.last });
-        if self.events_max > 0 {
+    /// Stamps an event and keeps it: with the offset that its carrier gave it, or the next one of its channel, from 1,
+    /// without holes. `None` if a carrier brings it again.
+    pub(super) fn append(
+        &mut self,
+        channel: ChannelId,
+        event: Event,
+        carried: Option<Offset>,
+        now: Millis,
+    ) -> Option<Arc<Stamped>> {
+        let start = self.start;
+        let log = self.logs.entry(channel).or_insert_with(|| Log::starting(start));
+        let offset = carried.unwrap_or(Offset(log.last.0 + 1));
+        if offset <= log.last {
+            return None;
+        }
+        log.last = offset;
+        let event = Arc::new(Stamped { event, channel, offset });
+        if self.events_max == 0 {
+            log.gone = offset;
+        } else {
             let bytes = size(&event);
             log.events.push_back((now, Arc::clone(&event)));
             log.bytes += bytes;
@@ -87,36 +106,55 @@ impl Logs {
             self.order.push_back(channel);
             self.trim(channel, now);
         }
-        event
+        Some(event)
     }
 
-    /// The events after `cursor`: all of them, or the reason why not.
+    /// Forgets everything: what comes next comes after `start` of `history`.
+    pub(super) fn restart(&mut self, history: History, start: Offset) {
+        (self.history, self.start) = (history, start);
+        self.logs.clear();
+        self.order.clear();
+        (self.events, self.bytes) = (0, 0);
+    }
+
+    /// The events of `channel` after `cursor`: all of them, or the reason why not. `reached`: how far a carrier has
+    /// come, of which `channel` may have seen nothing.
     pub(super) fn after(
         &mut self,
+        channel: ChannelId,
         cursor: Cursor,
+        reached: Offset,
         events_max: usize,
         now: Millis,
     ) -> Result<Vec<Arc<Stamped>>, Reload> {
-        if cursor.epoch != self.epoch {
+        if cursor.epoch != self.history.epoch {
             return Err(Reload::Epoch);
         }
-        self.trim(cursor.channel, now);
-        let last = self.last(cursor.channel);
-        let missed = last.0.checked_sub(cursor.offset.0).ok_or(Reload::Future)?;
-        let kept = self.logs.get(&cursor.channel).map_or(0, |log| log.events.len());
-        match usize::try_from(missed) {
-            Ok(missed) if missed <= kept.min(events_max) => {
-                let log = self.logs.get(&cursor.channel).into_iter();
-                let events = log.flat_map(|log| log.events.iter().skip(kept - missed));
-                Ok(events.map(|(_, event)| Arc::clone(event)).collect())
-            }
-            _ => Err(Reload::Trimmed),
+        if cursor.channel != self.history.channel(channel) {
+            return Err(Reload::Cursor);
         }
+        self.trim(channel, now);
+        if cursor.offset > self.last(channel).max(reached) {
+            return Err(Reload::Future);
+        }
+        let Some(log) = self.logs.get(&channel) else {
+            return if cursor.offset < self.start { Err(Reload::Trimmed) } else { Ok(Vec::new()) };
+        };
+        let seen = log.events.partition_point(|(_, event)| event.offset <= cursor.offset);
+        if cursor.offset < log.gone || log.events.len() - seen > events_max {
+            return Err(Reload::Trimmed);
+        }
+        Ok(log.events.range(seen..).map(|(_, event)| Arc::clone(event)).collect())
     }
 
-    /// The last offset given on `channel`; 0 before the first.
+    /// The last offset given on `channel`; where the history begins before the first.
     pub(super) fn last(&self, channel: ChannelId) -> Offset {
-        self.logs.get(&channel).map_or(Offset(0), |log| log.last)
+        self.logs.get(&channel).map_or(self.start, |log| log.last)
+    }
+
+    /// Whose offsets these are.
+    pub(super) fn history(&self) -> History {
+        self.history
     }
 
     /// Lets go what is above a bound: first of `channel`, then the oldest events of all.
@@ -159,9 +197,14 @@ impl Logs {
 }
 
 impl Log {
+    fn starting(start: Offset) -> Self {
+        Self { last: start, gone: start, ..Self::default() }
+    }
+
     /// Lets the oldest event go; answers its bytes.
     fn pop(&mut self) -> Option<usize> {
         let (_, event) = self.events.pop_front()?;
+        self.gone = event.offset;
         let bytes = size(&event);
         self.bytes -= bytes;
         Some(bytes)
@@ -183,8 +226,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cursor::Epoch;
 
     const EPOCH: Epoch = Epoch(7);
+    const OWN: History = History { epoch: EPOCH, carried: false };
+    const CARRIED: History = History { epoch: EPOCH, carried: true };
 
     fn event() -> Event {
         Event::new("e", "c", b"1".to_vec(), &Limits::default()).expect("an event")
@@ -195,28 +241,62 @@ mod tests {
     }
 
     fn offsets(logs: &mut Logs, channel: u32, offset: u64, now: u64) -> Result<Vec<u64>, Reload> {
-        let events = logs.after(cursor(channel, offset), 100, Millis(now));
+        let at = logs.history().cursor(ChannelId(channel), Offset(offset));
+        let events = logs.after(ChannelId(channel), at, Offset(0), 100, Millis(now));
         events.map(|events| events.iter().map(|event| event.offset.0).collect())
     }
 
     #[test]
     fn a_replay_is_complete_or_refused() {
         let limits = Limits { log_events_max: 3, log_age_max: Duration::from_secs(1), ..Limits::default() };
-        let mut logs = Logs::new(EPOCH, &limits);
+        let mut logs = Logs::new(OWN, &limits);
         assert_eq!(offsets(&mut logs, 1, 0, 0), Ok(vec![]));
-        (0..5).for_each(|_| _ = logs.append(ChannelId(1), event(), Millis(0)));
+        (0..5).for_each(|_| _ = logs.append(ChannelId(1), event(), None, Millis(0)));
         assert_eq!(offsets(&mut logs, 1, 2, 0), Ok(vec![3, 4, 5]));
         assert_eq!(offsets(&mut logs, 1, 5, 0), Ok(vec![]));
         assert_eq!(offsets(&mut logs, 1, 1, 0), Err(Reload::Trimmed));
         assert_eq!(offsets(&mut logs, 1, 6, 0), Err(Reload::Future));
-        assert_eq!(logs.after(cursor(1, 2), 2, Millis(0)).unwrap_err(), Reload::Trimmed);
         assert_eq!(
-            logs.after(Cursor { epoch: Epoch(8), ..cursor(1, 5) }, 9, Millis(0)).unwrap_err(),
+            logs.after(ChannelId(1), cursor(1, 2), Offset(0), 2, Millis(0)).unwrap_err(),
+            Reload::Trimmed
+        );
+        assert_eq!(
+            logs.after(ChannelId(1), Cursor { epoch: Epoch(8), ..cursor(1, 5) }, Offset(0), 9, Millis(0))
+                .unwrap_err(),
             Reload::Epoch
         );
         assert_eq!(offsets(&mut logs, 1, 4, 1_000), Ok(vec![5]));
         assert_eq!(offsets(&mut logs, 1, 4, 1_001), Err(Reload::Trimmed), "too old");
         assert_eq!(offsets(&mut logs, 1, 5, 1_001), Ok(vec![]), "nothing was missed");
+    }
+
+    #[test]
+    fn offsets_of_a_carrier_have_holes_and_a_start() {
+        let limits = Limits { log_events_max: 2, ..Limits::default() };
+        let mut logs = Logs::new(OWN, &limits);
+        logs.append(ChannelId(1), event(), None, Millis(0));
+        logs.restart(CARRIED, Offset(10));
+        let mut append = |channel: u32, offset| {
+            logs.append(ChannelId(channel), event(), Some(Offset(offset)), Millis(0)).is_some()
+        };
+        assert!(append(1, 12) && append(2, 13) && append(1, 20));
+        assert!(!append(1, 20) && !append(1, 12) && !append(3, 10), "brought again");
+        assert_eq!(offsets(&mut logs, 1, 10, 0), Ok(vec![12, 20]));
+        assert_eq!(offsets(&mut logs, 1, 15, 0), Ok(vec![20]), "a position among other channels' events");
+        assert_eq!(offsets(&mut logs, 1, 9, 0), Err(Reload::Trimmed), "before the start");
+        assert_eq!(offsets(&mut logs, 1, 21, 0), Err(Reload::Future));
+        logs.append(ChannelId(1), event(), Some(Offset(30)), Millis(0));
+        assert_eq!(offsets(&mut logs, 1, 12, 0), Ok(vec![20, 30]));
+        assert_eq!(offsets(&mut logs, 1, 11, 0), Err(Reload::Trimmed), "12 has gone");
+        // A channel of which nothing came: any position that the carrier has passed is one.
+        let quiet = |logs: &mut Logs, offset| {
+            logs.after(ChannelId(9), CARRIED.cursor(ChannelId(9), Offset(offset)), Offset(30), 9, Millis(0))
+        };
+        assert!(quiet(&mut logs, 30).is_ok_and(|events| events.is_empty()));
+        assert_eq!(quiet(&mut logs, 31).unwrap_err(), Reload::Future);
+        assert_eq!(quiet(&mut logs, 9).unwrap_err(), Reload::Trimmed);
+        let own = Cursor { channel: ChannelId(9), ..CARRIED.cursor(ChannelId(9), Offset(30)) };
+        assert_eq!(logs.after(ChannelId(9), own, Offset(30), 9, Millis(0)).unwrap_err(), Reload::Cursor);
     }
 
     proptest! {
@@ -234,12 +314,12 @@ mod tests {
                 log_age_max: Duration::from_secs(1),
                 ..Limits::default()
             };
-            let (mut logs, mut model, mut now) = (Logs::new(EPOCH, &limits), Vec::<(u32, u64, u64)>::new(), 0);
+            let (mut logs, mut model, mut now) = (Logs::new(OWN, &limits), Vec::<(u32, u64, u64)>::new(), 0);
             let mut last = [0; 4];
             for (channel, later) in ops {
                 now += later;
                 last[channel as usize] += 1;
-                logs.append(ChannelId(channel), event(), Millis(now));
+                logs.append(ChannelId(channel), event(), None, Millis(now));
                 model.push((channel, last[channel as usize], now));
                 if model.iter().filter(|row| row.0 == channel).count() > events_max {
                     let oldest = model.iter().position(|row| row.0 == channel).unwrap();

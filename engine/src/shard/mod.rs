@@ -8,6 +8,7 @@
 //! Why not an async task: a batch is nanoseconds a delivery, a task switch alone costs more.
 
 pub(crate) mod berth;
+pub(crate) mod carried;
 mod cluster;
 mod directory;
 pub(crate) mod drive;
@@ -45,9 +46,9 @@ use std::{
 use arc_swap::{ArcSwap, Cache};
 
 use crate::{
-    cursor::{Cursor, Epoch},
+    cursor::{Epoch, History},
     event::Stamped,
-    id::{Millis, ShardId, ShardSet},
+    id::{Millis, Offset, ShardId, ShardSet},
     limits::Limits,
     metrics::Counters,
     payload::Payload,
@@ -86,7 +87,6 @@ pub(crate) struct Shard {
     outbox: VecDeque<(ShardId, Forward)>,
     /// The channel `"*"`.
     any: Arc<Channel>,
-    epoch: Epoch,
     logs: Logs,
     now: Millis,
     readers: Vec<Option<Reader>>,
@@ -134,6 +134,7 @@ pub(crate) struct Parts {
 impl Shard {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { id, outlet, index, peers, any, epoch, counters, undelivered, limits } = parts;
+        let history = History { epoch, carried: false };
         Self {
             id,
             outlet,
@@ -141,12 +142,11 @@ impl Shard {
             peers,
             outbox: VecDeque::new(),
             any,
-            epoch,
-            logs: Logs::new(epoch, &limits),
+            logs: Logs::new(history, &limits),
             now: Millis(0),
             readers: Vec::new(),
             touched: Vec::new(),
-            bodies: Bodies::new(epoch, &limits),
+            bodies: Bodies::new(history, &limits),
             judge: Judge::default(),
             asked: BTreeMap::new(),
             counters,
@@ -192,8 +192,8 @@ impl Shard {
     }
 
     /// Step 4 of the road: this is the channel's home, the only place where its offsets are given.
-    fn accept(&mut self, index: &Index, Publish { channel, event, hold }: Publish) {
-        let event = self.logs.append(channel.id, event, self.now);
+    fn accept(&mut self, index: &Index, Publish { channel, event, carried, hold }: Publish) {
+        let Some(event) = self.logs.append(channel.id, event, carried, self.now) else { return };
         self.counters.published.add_owned(1);
         // Asked now, not when it was published: who was replayed up to an earlier event is among them.
         let readers = ShardSet(channel.readers().0 | self.any.readers().0);
@@ -268,17 +268,10 @@ impl Shard {
 
     /// Cuts the log for a subscription that resumes, and sends it what it missed.
     fn resume(&mut self, resume: Resume) {
-        let channel = resume.channel;
-        let cursor = resume.after.and_then(|cursor| {
-            if cursor.channel == channel || cursor.epoch != self.epoch {
-                Ok(cursor)
-            } else {
-                Err(Reload::Cursor)
-            }
-        });
-        let events =
-            cursor.and_then(|cursor| self.logs.after(cursor, self.limits.replay_events_max, self.now));
-        let cut = Cursor { epoch: self.epoch, channel, offset: self.logs.last(channel) };
+        let (channel, reached, max) = (resume.channel, resume.reached, self.limits.replay_events_max);
+        let after = resume.after;
+        let events = after.and_then(|cursor| self.logs.after(channel, cursor, reached, max, self.now));
+        let cut = self.logs.history().cursor(channel, self.logs.last(channel));
         let (shard, replay) = (resume.shard, Box::new(resume.with(events, cut)));
         if shard == self.id {
             self.replay(&replay);
@@ -293,6 +286,9 @@ impl Shard {
         self.tell_lost();
         let group = &replay.resume.to;
         let events = replay.events.as_ref().map_err(|&reload| reload);
+        // The home may have cut a log that this shard has left behind since.
+        let is_ours = replay.is_of(self.logs.history());
+        let events = events.and_then(|events| if is_ours { Ok(events) } else { Err(Reload::Epoch) });
         let missed = events.and_then(|events| self.missed(group, events));
         let Some((member, reader)) = group.members.get(0).and_then(|member| {
             let reader = self.readers.get_mut(member.slot as usize)?.as_mut()?;
@@ -300,7 +296,7 @@ impl Shard {
         }) else {
             return;
         };
-        reader.begin(member, replay.last());
+        reader.begin(member, if is_ours { replay.last(missed.is_ok()) } else { Offset(0) });
         replay.settle(missed.as_ref().map(drop).map_err(|&reload| reload));
         let Counters { resumed, reloaded, .. } = &*self.counters;
         if missed.is_ok() { resumed } else { reloaded }.add_owned(1);
@@ -393,6 +389,26 @@ impl Shard {
         tally.discarded += self.push(body, group, event, tally);
     }
 
+    /// Step 8 for what tells of a loss on another way than the ring's.
+    fn send_notice(&mut self, notice: &Payload, group: &Group, tally: &mut Tally) {
+        tally.pushed += group.members.len() as u64;
+        let (mut gone, mut shares) = (0, notice.shares(group.members.len()));
+        for (member, share) in group.members.chunks().flatten().zip(&mut shares) {
+            let reader = self.readers.get_mut(member.slot as usize).and_then(Option::as_mut);
+            let Some(reader) = reader else {
+                gone += 1;
+                continue;
+            };
+            let pushed = reader.push_notice(member, share, &group.overflow);
+            gone += u64::from(pushed.gone);
+            if !pushed.gone {
+                tally.add(&pushed);
+                reader.touch(member.slot, &mut self.touched);
+            }
+        }
+        tally.discarded += gone;
+    }
+
     /// Step 9: one wake for each reader that got frames in this batch.
     fn notify(&mut self) -> bool {
         let busy = !self.touched.is_empty();
@@ -451,6 +467,7 @@ impl Shard {
                     self.readers[slot] = Some(Reader::new(serial, ring, link, &self.limits));
                 }
                 Control::Resume(resume) => self.resume(resume),
+                Control::Follow(follow) => self.follow(follow),
                 Control::Refill { slot, serial } => self.refill(slot, serial),
                 Control::Close { slot, serial } => self.close(slot, serial),
                 Control::Answer(answer) => self.answer(answer),

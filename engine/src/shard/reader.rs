@@ -204,6 +204,25 @@ impl Reader {
         fits
     }
 
+    /// A frame that tells of a loss elsewhere.
+    pub(super) fn push_notice(&mut self, member: &Member, payload: Payload, overflow: &Overflow) -> Pushed {
+        let mut pushed = Pushed::default();
+        if !self.is_live(member, Offset(u64::MAX)) {
+            return Pushed { gone: true, ..pushed };
+        }
+        match overflow {
+            Overflow::DropOldest => self.push_or_evict(member, payload, &mut pushed),
+            _ => self.push_or_refuse(member, payload, &mut pushed),
+        }
+        pushed
+    }
+
+    /// Events of all offsets are live again: those that were replayed had offsets of another history.
+    pub(super) fn forget_replays(&mut self) {
+        self.lane.replayed = Offset(0);
+        self.more_lanes.iter_mut().for_each(|lane| lane.replayed = Offset(0));
+    }
+
     fn push_or_evict(&mut self, member: &Member, payload: Payload, pushed: &mut Pushed) {
         let bytes = payload.body().len() as u64;
         while !self.fits(bytes) {

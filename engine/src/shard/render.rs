@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use super::{facts::Image, resolve::Resolve};
 use crate::{
-    cursor::{Cursor, Epoch},
+    cursor::History,
     event::Stamped,
     id::{ChannelId, Offset},
     limits::Limits,
@@ -51,7 +51,7 @@ pub(super) struct Bodies {
     now: u64,
     /// The end of a body that was rendered last, and of which event it tells the cursor.
     end: (ChannelId, Offset, Vec<u8>),
-    epoch: Epoch,
+    history: History,
     /// Whether there is a log, and so a cursor.
     cursors: bool,
     bytes_max: usize,
@@ -59,16 +59,22 @@ pub(super) struct Bodies {
 }
 
 impl Bodies {
-    pub(super) fn new(epoch: Epoch, limits: &Limits) -> Self {
+    pub(super) fn new(history: History, limits: &Limits) -> Self {
         Self {
             cells: Vec::new(),
             now: 0,
             end: (ChannelId::ANY, Offset(0), Vec::new()),
-            epoch,
+            history,
             cursors: limits.log_events_max > 0,
             bytes_max: limits.body_bytes_max,
             depth_max: limits.event_depth_max,
         }
+    }
+
+    /// What is rendered from now on is of another history. No event is on its way.
+    pub(super) fn follow(&mut self, history: History) {
+        self.history = history;
+        self.end = (ChannelId::ANY, Offset(0), Vec::new());
     }
 
     /// What was rendered so far belongs to an earlier event.
@@ -120,7 +126,7 @@ impl Bodies {
             body.extend_from_slice(b"true");
         }
         if self.cursors {
-            let cursor = Cursor { epoch: self.epoch, channel: event.channel, offset: event.offset };
+            let cursor = self.history.cursor(event.channel, event.offset);
             body.extend_from_slice(format!(r#","cursor":"{cursor}""#).as_bytes());
         }
         body.extend_from_slice(b"}}}");
@@ -167,7 +173,7 @@ impl Bodies {
         let (channel, offset) = (event.channel, event.offset);
         if self.cursors && body.pop().is_some() {
             if (self.end.0, self.end.1) != (channel, offset) {
-                let cursor = Cursor { epoch: self.epoch, channel, offset };
+                let cursor = self.history.cursor(channel, offset);
                 let text = format!(r#","extensions":{{"coulis":{{"cursor":"{cursor}"}}}}}}"#);
                 self.end = (channel, offset, text.into_bytes());
             }

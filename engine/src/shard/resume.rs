@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::{group::Group, log::Reload};
 use crate::{
-    cursor::Cursor,
+    cursor::{Cursor, History},
     event::Stamped,
     id::{ChannelId, Offset, ShardId},
 };
@@ -32,6 +32,8 @@ pub(crate) type Outcome = Arc<OnceLock<Resumed>>;
 pub(crate) struct Resume {
     pub(crate) channel: ChannelId,
     pub(crate) after: Result<Cursor, Reload>,
+    /// How far the carrier had come; 0 without one.
+    pub(crate) reached: Offset,
     /// The subscription's group with this one member.
     pub(crate) to: Arc<Group>,
     /// The reader's shard.
@@ -62,9 +64,16 @@ impl Replay {
         _ = self.resume.outcome.set(Resumed { result, cursor: Some(start) });
     }
 
-    /// The last offset that is not live.
-    pub(super) fn last(&self) -> Offset {
-        self.cut.offset
+    /// Whether the cut is of `history`.
+    pub(super) fn is_of(&self, history: History) -> bool {
+        self.cut.epoch == history.epoch
+    }
+
+    /// The last offset that is not live: where the log was cut, or the cursor of a subscription that is `resumed` and
+    /// has seen more than this node.
+    pub(super) fn last(&self, resumed: bool) -> Offset {
+        let seen = self.resume.after.ok().filter(|_| resumed);
+        seen.map_or(self.cut.offset, |seen| seen.offset.max(self.cut.offset))
     }
 }
 

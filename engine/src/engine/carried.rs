@@ -1,0 +1,184 @@
+//! An engine that follows a carrier: offsets and cursors of the carrier, what it lost, and resuming on another node.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::{id::Offset, subscriber::OwnedContent};
+
+const EPOCH: Epoch = Epoch(40);
+
+fn engine(shards: usize) -> Engine {
+    let limits = Limits { log_events_max: 100, ..Limits::default() };
+    Engine::builder().shards(shards).limits(limits).build().unwrap()
+}
+
+fn event(engine: &Engine, channel: &str) -> Event {
+    Event::new("e", channel, br#"{"id":1}"#.to_vec(), engine.limits()).unwrap()
+}
+
+fn carry(engine: &Engine, events: &[(u64, &str)]) {
+    let events = events.iter().map(|&(offset, channel)| (Offset(offset), event(engine, channel)));
+    for receipt in engine.carry(events.collect()).unwrap() {
+        receipt.wait();
+    }
+}
+
+fn subscribe(engine: &Engine, reader: &mut Subscriber, channel: &str, resume: Option<&str>) {
+    let (id, query) = (channel.to_owned(), format!("subscription {{ {channel} {{ id }} }}"));
+    let resume = resume.map(String::from);
+    engine.subscribe(reader, SubscribeRequest { id, query, resume, ..Default::default() }).unwrap();
+}
+
+/// What a reader gets, by subscription: the body of each message.
+fn read(reader: &mut Subscriber) -> BTreeMap<String, Vec<String>> {
+    let mut read: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    while let Some(message) = reader.try_next() {
+        let body = match &message.content {
+            OwnedContent::Result(payload) => String::from_utf8(payload.body().to_vec()).unwrap(),
+            OwnedContent::Resumed(resumed) => resumed.body(),
+            other => panic!("{other:?}"),
+        };
+        read.entry(message.id.to_string()).or_default().push(body);
+    }
+    read
+}
+
+fn result(channel: &str, offset: u64) -> String {
+    let cursor = Cursor { epoch: EPOCH, channel: ChannelId::ANY, offset: Offset(offset) };
+    format!(r#"{{"data":{{"{channel}":{{"id":1}}}},"extensions":{{"coulis":{{"cursor":"{cursor}"}}}}}}"#)
+}
+
+fn cursor(offset: u64) -> String {
+    Cursor { epoch: EPOCH, channel: ChannelId::ANY, offset: Offset(offset) }.to_string()
+}
+
+/// Waits for the answer to a wish to resume: the pinned thread may have the shard for a moment.
+fn told(reader: &mut Subscriber) -> Result<(), Reload> {
+    loop {
+        match reader.try_next().map(|message| message.content) {
+            Some(OwnedContent::Resumed(resumed)) => return resumed.result,
+            Some(other) => panic!("{other:?}"),
+            None => thread::yield_now(),
+        }
+    }
+}
+
+#[test]
+fn offsets_are_the_carriers_and_what_comes_again_is_left_out() {
+    for shards in [1, 4] {
+        let engine = engine(shards);
+        let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+        engine.follow(EPOCH, Offset(10), None);
+        subscribe(&engine, &mut reader, "a", None);
+        subscribe(&engine, &mut reader, "b", None);
+        carry(&engine, &[(11, "a"), (12, "b"), (15, "a")]);
+        carry(&engine, &[(15, "a"), (12, "b"), (16, "b")]);
+        let read = read(&mut reader);
+        assert_eq!(read["a"], [result("a", 11), result("a", 15)]);
+        assert_eq!(read["b"], [result("b", 12), result("b", 16)]);
+        assert_eq!(engine.metrics().pending(), 0);
+        let refused = engine.publish(event(&engine, "a"));
+        assert!(matches!(refused, Err(PublishError::Follows)));
+        let refused = engine.publish_many(vec![event(&engine, "a")]);
+        assert!(matches!(refused, Err(PublishManyError::Follows)));
+    }
+}
+
+#[test]
+fn what_a_carrier_lost_is_told_to_each_subscription() {
+    for shards in [1, 4] {
+        let engine = engine(shards);
+        engine.follow(EPOCH, Offset(0), None);
+        let mut readers: Vec<_> =
+            (0..4).map(|_| engine.open(SubscriberOptions::default()).unwrap()).collect();
+        for reader in &mut readers {
+            subscribe(&engine, reader, "a", None);
+        }
+        subscribe(&engine, &mut readers[0], "b", None);
+        carry(&engine, &[(1, "a")]);
+        engine.follow(EPOCH, Offset(5), Some(Missed { from: Some(Offset(2)), count: Some(4) }));
+        carry(&engine, &[(6, "a")]);
+        let gap = format!(
+            r#"{{"data":null,"extensions":{{"coulis":{{"gap":{{"from":2,"to":5,"count":4,"reason":"bus"}},"cursor":"{}"}}}}}}"#,
+            cursor(5)
+        );
+        for reader in &mut readers {
+            assert_eq!(read(reader).remove("a").unwrap(), [result("a", 1), gap.clone(), result("a", 6)]);
+        }
+        // Another epoch counts anew.
+        let next = Epoch(41);
+        engine.follow(next, Offset(0), Some(Missed { from: None, count: None }));
+        carry(&engine, &[(1, "a"), (2, "b")]);
+        let read = read(&mut readers[0]);
+        assert!(read["a"][0].contains(r#""gap":{"from":null,"to":0,"count":null,"reason":"bus"}"#));
+        assert!(read["a"][1].contains(r#""cursor":"1.29.0.1""#), "{read:?}");
+        assert!(read["b"][0].contains("gap") && read["b"][1].contains(r#""cursor":"1.29.0.2""#));
+        assert_eq!((read["a"].len(), read["b"].len()), (2, 2));
+        readers.iter_mut().for_each(|reader| while reader.try_next().is_some() {});
+        assert_eq!(engine.metrics().pending(), 0);
+    }
+}
+
+#[test]
+fn a_cursor_of_one_node_resumes_on_another() {
+    for shards in [1, 3] {
+        let nodes = [engine(shards), engine(1)];
+        // The second node began later, and is behind.
+        nodes[0].follow(EPOCH, Offset(0), None);
+        nodes[1].follow(EPOCH, Offset(2), None);
+        carry(&nodes[0], &[(1, "a"), (2, "b"), (3, "a"), (4, "b"), (5, "a"), (6, "a")]);
+        carry(&nodes[1], &[(3, "a"), (4, "b"), (5, "a")]);
+        let resumed = |at: u64| {
+            let mut reader = nodes[1].open(SubscriberOptions::default()).unwrap();
+            subscribe(&nodes[1], &mut reader, "a", Some(&cursor(at)));
+            (told(&mut reader), reader)
+        };
+        assert_eq!(resumed(1).0, Err(Reload::Trimmed));
+        assert_eq!(resumed(6).0, Err(Reload::Future));
+        let (told_of, mut reader) = resumed(3);
+        assert_eq!(told_of, Ok(()));
+        carry(&nodes[1], &[(6, "a")]);
+        assert_eq!(read(&mut reader)["a"], [result("a", 5), result("a", 6)]);
+        // A position where another channel's event was is one of this channel, too.
+        let (told_of, mut reader) = resumed(4);
+        assert_eq!(told_of, Ok(()));
+        assert_eq!(read(&mut reader)["a"], [result("a", 5), result("a", 6)]);
+        // Nothing came on this channel, and the node has come as far as the cursor.
+        let mut reader = nodes[1].open(SubscriberOptions::default()).unwrap();
+        subscribe(&nodes[1], &mut reader, "quiet", Some(&cursor(6)));
+        assert_eq!(told(&mut reader), Ok(()));
+        // An own cursor of an engine's is of no use.
+        let own = Cursor { epoch: EPOCH, channel: ChannelId(1), offset: Offset(4) }.to_string();
+        subscribe(&nodes[1], &mut reader, "a", Some(&own));
+        assert_eq!(told(&mut reader), Err(Reload::Cursor));
+    }
+}
+
+#[test]
+fn a_resumed_subscription_is_live_in_the_next_epoch() {
+    let engine = engine(2);
+    engine.follow(EPOCH, Offset(0), None);
+    carry(&engine, &[(1_000, "a"), (1_001, "a")]);
+    let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+    subscribe(&engine, &mut reader, "a", Some(&cursor(1_000)));
+    assert_eq!(told(&mut reader), Ok(()));
+    assert_eq!(read(&mut reader)["a"], [result("a", 1_001)]);
+    engine.follow(Epoch(41), Offset(0), Some(Missed { from: None, count: None }));
+    carry(&engine, &[(1, "a")]);
+    let read = read(&mut reader);
+    assert_eq!(
+        read["a"].len(),
+        2,
+        "the notice, and the event with an offset far below those replayed: {read:?}"
+    );
+}
+
+#[test]
+fn events_on_channels_that_cannot_be_are_left_out() {
+    let limits = Limits { channels_max: 2, ..Limits::default() };
+    let engine = Engine::builder().shards(1).limits(limits).build().unwrap();
+    engine.follow(EPOCH, Offset(0), None);
+    carry(&engine, &[(1, "a"), (2, "b"), (3, "*"), (4, "c")]);
+    let metrics = engine.metrics();
+    assert_eq!((metrics.published, metrics.refused_events), (2, 2));
+}
