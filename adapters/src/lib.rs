@@ -2,5 +2,11 @@
 
 pub mod feed;
 pub mod frame;
+pub mod memory;
+pub mod node;
 pub mod retry;
 pub mod wire;
+
+/// A lock of an adapter's own threads and of publishers, who wait for a carrier anyway.
+#[allow(clippy::disallowed_types, reason = "carriers are beyond the engine's data path")]
+pub(crate) type Locked<T> = std::sync::Mutex<T>;

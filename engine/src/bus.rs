@@ -1,8 +1,8 @@
 //! The seam to carriers of events between processes.
 
-use std::{fmt, slice, time::Duration};
+use std::{fmt, time::Duration};
 
-use crate::event::Event;
+use crate::{event::Event, id::Offset};
 
 /// Why a bus did not take an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,13 @@ pub struct BusError {
     pub transient: bool,
     /// Whether the carrier may have taken the event all the same: then only an event with an id may be sent again.
     pub unknown: bool,
+}
+
+/// What a carrier says of an event that it has accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its place in the carrier's history, where the carrier tells.
+    pub offset: Option<Offset>,
 }
 
 /// How a bus is.
@@ -59,7 +66,7 @@ impl std::error::Error for BusError {}
 /// ```
 /// use std::{error::Error, sync::mpsc, thread};
 ///
-/// use coulis::bus::{Bus, BusError};
+/// use coulis::bus::{Accepted, Bus, BusError};
 /// use coulis::engine::{Engine, SubscribeRequest};
 /// use coulis::event::Event;
 /// use coulis::id::Identity;
@@ -72,11 +79,11 @@ impl std::error::Error for BusError {}
 /// struct Channel(mpsc::SyncSender<Carried>);
 ///
 /// impl Bus for Channel {
-///     fn publish(&self, event: &Event) -> Result<(), BusError> {
+///     fn publish(&self, event: &Event) -> Result<Accepted, BusError> {
 ///         let (event_type, channel) = (event.event_type().into(), event.channel().into());
 ///         let text = event.document().text().into();
 ///         let carried = (event_type, channel, text, event.tenant().cloned(), event.user().cloned());
-///         self.0.try_send(carried).map_err(|error| {
+///         self.0.try_send(carried).map(|()| Accepted::default()).map_err(|error| {
 ///             let transient = matches!(error, mpsc::TrySendError::Full(_));
 ///             BusError { reason: error.to_string(), transient, unknown: false }
 ///         })
@@ -131,10 +138,10 @@ pub trait Bus: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// `BusError` if it has not.
-    fn publish(&self, event: &Event) -> Result<(), BusError>;
+    fn publish(&self, event: &Event) -> Result<Accepted, BusError>;
 
     /// The same for many events, in order and in as few round trips as the carrier allows; one answer for each.
-    fn publish_many(&self, events: &[Event]) -> Vec<Result<(), BusError>> {
+    fn publish_many(&self, events: &[Event]) -> Vec<Result<Accepted, BusError>> {
         events.iter().map(|event| self.publish(event)).collect()
     }
 
@@ -144,7 +151,7 @@ pub trait Bus: Send + Sync + fmt::Debug {
     /// # Errors
     /// `BusError` if there is no room.
     fn enqueue(&self, event: &Event) -> Result<(), BusError> {
-        self.publish_many(slice::from_ref(event)).pop().unwrap_or(Ok(()))
+        self.publish(event).map(|_| ())
     }
 
     /// How the connection to the carrier is.

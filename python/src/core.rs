@@ -18,7 +18,8 @@ use crate::{
     direct::Direct,
     encode::{self, Bounds},
     errors::{
-        self, AlreadyExists, EngineClosed, QueueFull, RateLimited, detached, detached_if_long, value_error,
+        self, AlreadyExists, BusError, EngineClosed, QueueFull, RateLimited, detached, detached_if_long,
+        value_error,
     },
     identity::identity,
     lock::Lock,
@@ -225,6 +226,7 @@ pub(crate) fn publish_error(py: Python<'_>, error: PublishError) -> PyErr {
         PublishError::Full(_) => QueueFull::new_err(error.to_string()),
         PublishError::Limit(limit) => errors::limit(py, &limit),
         PublishError::Wildcard => value_error(error.to_string()),
+        PublishError::Follows => BusError::new_err(error.to_string()),
         PublishError::Closed => closed(),
     }
 }
@@ -234,6 +236,7 @@ pub(crate) fn publish_many_error(py: Python<'_>, error: &PublishManyError) -> Py
         PublishManyError::Full(_) => QueueFull::new_err(error.to_string()),
         PublishManyError::Limit(limit) => errors::limit(py, limit),
         PublishManyError::Wildcard => value_error(error.to_string()),
+        PublishManyError::Follows => BusError::new_err(error.to_string()),
         PublishManyError::Closed => closed(),
     }
 }

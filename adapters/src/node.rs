@@ -1,0 +1,216 @@
+//! A node: an engine that follows a bus. What is published goes to the bus, comes back as any other node's events do,
+//! and is dispatched once, in the bus's order.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Condvar, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use coulis::{
+    bus::{Bus, BusError, Health},
+    cursor::Epoch,
+    engine::{Engine, Missed, Receipt, Report},
+    event::Event,
+    id::Offset,
+};
+
+use crate::{
+    Locked,
+    feed::{self, Arrived, Position, Sink},
+};
+
+/// Reports that are kept for publishers which come to ask for them.
+const REPORTS_MAX: usize = 4_096;
+/// Events that are handed to the engine at once.
+const BATCH_EVENTS_MAX: usize = 512;
+
+/// An engine and the bus that it follows.
+#[derive(Debug)]
+pub struct Node {
+    engine: Engine,
+    bus: Arc<dyn Bus>,
+    dispatched: Arc<Dispatched>,
+    wait_max: Duration,
+}
+
+impl Node {
+    /// Has `engine` follow the bus that `start` makes, which gives to the sink that it gets. `wait_max`: how long a
+    /// publish waits for its own event to come back.
+    ///
+    /// # Errors
+    /// Those of `start`.
+    pub fn start(
+        engine: Engine,
+        wait_max: Duration,
+        start: impl FnOnce(Box<dyn Sink>) -> Result<Arc<dyn Bus>, BusError>,
+    ) -> Result<Self, BusError> {
+        let dispatched = Arc::<Dispatched>::default();
+        let sink = EngineSink { engine: engine.clone(), last: None, dispatched: Arc::clone(&dispatched) };
+        let bus = start(Box::new(sink))?;
+        Ok(Self { engine, bus, dispatched, wait_max })
+    }
+
+    /// Publishes and waits until the bus has accepted the event and, for up to `wait_max`, until its deliveries here are
+    /// readable (promise P7). `None`: it was accepted, and has not come back yet, or was published before.
+    ///
+    /// # Errors
+    /// The bus has not accepted it.
+    pub fn publish(&self, event: &Event) -> Result<Option<Report>, BusError> {
+        let history = self.dispatched.history();
+        let accepted = self.bus.publish(event)?;
+        Ok(accepted.offset.and_then(|offset| self.dispatched.wait(history, offset, self.wait_max)))
+    }
+
+    /// The same for many events, in order; one answer for each.
+    pub fn publish_many(&self, events: &[Event]) -> Vec<Result<Option<Report>, BusError>> {
+        let deadline = Instant::now() + self.wait_max;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let history = self.dispatched.history();
+        let accepted = self.bus.publish_many(events).into_iter();
+        let report = |offset| self.dispatched.wait(history, offset, left());
+        accepted.map(|accepted| Ok(accepted?.offset.and_then(report))).collect()
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The bus.
+    pub fn bus(&self) -> &Arc<dyn Bus> {
+        &self.bus
+    }
+
+    /// Waits until the engine has got a first position from the bus, and with it the history that the bus keeps; `false`
+    /// if that takes longer than `patience`.
+    pub fn wait_ready(&self, patience: Duration) -> bool {
+        self.dispatched.wait_begun(patience)
+    }
+
+    /// How the bus is.
+    pub fn health(&self) -> Health {
+        self.bus.health()
+    }
+
+    /// Ends the bus, then the engine.
+    pub fn close(&self, patience: Duration) {
+        self.bus.close(patience);
+        self.dispatched.close();
+        self.engine.close();
+    }
+}
+
+/// Gives a carrier's events to an engine.
+struct EngineSink {
+    engine: Engine,
+    last: Option<Position>,
+    dispatched: Arc<Dispatched>,
+}
+
+impl Sink for EngineSink {
+    fn begin(&mut self, position: Position, missed: Option<feed::Missed>) {
+        let same = self.last.filter(|last| last.epoch == position.epoch);
+        let from = same.map(|last| Offset(last.offset + 1));
+        let missed = missed.map(|missed| Missed { from, count: missed.count });
+        self.engine.follow(Epoch(position.epoch), Offset(position.offset), missed);
+        self.last = Some(position);
+        self.dispatched.begin(position);
+    }
+
+    fn deliver(&mut self, mut events: Vec<Arrived>) {
+        while !events.is_empty() {
+            let rest = events.split_off(events.len().min(BATCH_EVENTS_MAX));
+            self.dispatch(std::mem::replace(&mut events, rest));
+        }
+    }
+}
+
+impl EngineSink {
+    fn dispatch(&mut self, events: Vec<Arrived>) {
+        let offsets: Vec<_> = events.iter().map(|arrived| Offset(arrived.offset)).collect();
+        let events = events.into_iter().map(|Arrived { offset, event }| (Offset(offset), event)).collect();
+        // A closed engine takes nothing more, and nobody reads it.
+        let Ok(receipts) = self.engine.carry(events) else { return };
+        let reports = receipts.iter().map(Receipt::wait);
+        self.dispatched.record(offsets.iter().copied().zip(reports));
+        if let (Some(last), Some(offset)) = (&mut self.last, offsets.last()) {
+            last.offset = offset.0;
+        }
+    }
+}
+
+/// How far the engine has come, for publishers that wait for their own events.
+#[derive(Default)]
+struct Dispatched {
+    state: Locked<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// How often a history began.
+    history: u64,
+    closed: bool,
+    last: Offset,
+    reports: VecDeque<(Offset, Report)>,
+}
+
+impl Dispatched {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, position: Position) {
+        let mut state = self.lock();
+        state.history += 1;
+        state.last = Offset(position.offset);
+        state.reports.clear();
+        self.changed.notify_all();
+    }
+
+    fn record(&self, reports: impl Iterator<Item = (Offset, Report)>) {
+        let mut state = self.lock();
+        for (offset, report) in reports {
+            state.last = offset;
+            state.reports.push_back((offset, report));
+        }
+        let surplus = state.reports.len().saturating_sub(REPORTS_MAX);
+        state.reports.drain(..surplus);
+        self.changed.notify_all();
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    fn history(&self) -> u64 {
+        self.lock().history
+    }
+
+    /// What became of the event at `offset` of `history`; nothing of another one is meant.
+    fn wait(&self, history: u64, offset: Offset, patience: Duration) -> Option<Report> {
+        let waits = |state: &mut State| state.last < offset && state.history == history && !state.closed;
+        let waited = self.changed.wait_timeout_while(self.lock(), patience, waits);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if state.history != history {
+            return None;
+        }
+        let at = state.reports.binary_search_by_key(&offset, |report| report.0).ok()?;
+        Some(state.reports[at].1)
+    }
+
+    fn wait_begun(&self, patience: Duration) -> bool {
+        let waits = |state: &mut State| state.history == 0 && !state.closed;
+        let waited = self.changed.wait_timeout_while(self.lock(), patience, waits);
+        waited.unwrap_or_else(PoisonError::into_inner).0.history > 0
+    }
+}
+
+impl fmt::Debug for Dispatched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dispatched").finish_non_exhaustive()
+    }
+}
