@@ -11,7 +11,7 @@ use std::{
 use coulis::{
     bus::{Bus, BusError, Health},
     cursor::Epoch,
-    engine::{Engine, Missed, Receipt, Report},
+    engine::{Engine, Missed, Receipt},
     event::Event,
     id::Offset,
 };
@@ -21,8 +21,8 @@ use crate::{
     feed::{self, Arrived, Position, Sink},
 };
 
-/// Reports that are kept for publishers which come to ask for them.
-const REPORTS_MAX: usize = 4_096;
+/// Receipts that are kept for publishers which come to ask for them.
+const RECEIPTS_MAX: usize = 4_096;
 /// Events that are handed to the engine at once.
 const BATCH_EVENTS_MAX: usize = 512;
 
@@ -57,20 +57,20 @@ impl Node {
     ///
     /// # Errors
     /// The bus has not accepted it.
-    pub fn publish(&self, event: &Event) -> Result<Option<Report>, BusError> {
+    pub fn publish(&self, event: &Event) -> Result<Option<Receipt>, BusError> {
         let history = self.dispatched.history();
         let accepted = self.bus.publish(event)?;
         Ok(accepted.offset.and_then(|offset| self.dispatched.wait(history, offset, self.wait_max)))
     }
 
     /// The same for many events, in order; one answer for each.
-    pub fn publish_many(&self, events: &[Event]) -> Vec<Result<Option<Report>, BusError>> {
+    pub fn publish_many(&self, events: &[Event]) -> Vec<Result<Option<Receipt>, BusError>> {
         let deadline = Instant::now() + self.wait_max;
         let left = || deadline.saturating_duration_since(Instant::now());
         let history = self.dispatched.history();
         let accepted = self.bus.publish_many(events).into_iter();
-        let report = |offset| self.dispatched.wait(history, offset, left());
-        accepted.map(|accepted| Ok(accepted?.offset.and_then(report))).collect()
+        let receipt = |offset| self.dispatched.wait(history, offset, left());
+        accepted.map(|accepted| Ok(accepted?.offset.and_then(receipt))).collect()
     }
 
     /// The engine.
@@ -133,8 +133,8 @@ impl EngineSink {
         let events = events.into_iter().map(|Arrived { offset, event }| (Offset(offset), event)).collect();
         // A closed engine takes nothing more, and nobody reads it.
         let Ok(receipts) = self.engine.carry(events) else { return };
-        let reports = receipts.iter().map(Receipt::wait);
-        self.dispatched.record(offsets.iter().copied().zip(reports));
+        receipts.iter().for_each(|receipt| _ = receipt.wait());
+        self.dispatched.record(offsets.iter().copied().zip(receipts));
         if let (Some(last), Some(offset)) = (&mut self.last, offsets.last()) {
             last.offset = offset.0;
         }
@@ -154,7 +154,8 @@ struct State {
     history: u64,
     closed: bool,
     last: Offset,
-    reports: VecDeque<(Offset, Report)>,
+    /// Until their publisher takes them.
+    receipts: VecDeque<(Offset, Option<Receipt>)>,
 }
 
 impl Dispatched {
@@ -166,18 +167,18 @@ impl Dispatched {
         let mut state = self.lock();
         state.history += 1;
         state.last = Offset(position.offset);
-        state.reports.clear();
+        state.receipts.clear();
         self.changed.notify_all();
     }
 
-    fn record(&self, reports: impl Iterator<Item = (Offset, Report)>) {
+    fn record(&self, receipts: impl Iterator<Item = (Offset, Receipt)>) {
         let mut state = self.lock();
-        for (offset, report) in reports {
+        for (offset, receipt) in receipts {
             state.last = offset;
-            state.reports.push_back((offset, report));
+            state.receipts.push_back((offset, Some(receipt)));
         }
-        let surplus = state.reports.len().saturating_sub(REPORTS_MAX);
-        state.reports.drain(..surplus);
+        let surplus = state.receipts.len().saturating_sub(RECEIPTS_MAX);
+        state.receipts.drain(..surplus);
         self.changed.notify_all();
     }
 
@@ -191,15 +192,15 @@ impl Dispatched {
     }
 
     /// What became of the event at `offset` of `history`; nothing of another one is meant.
-    fn wait(&self, history: u64, offset: Offset, patience: Duration) -> Option<Report> {
+    fn wait(&self, history: u64, offset: Offset, patience: Duration) -> Option<Receipt> {
         let waits = |state: &mut State| state.last < offset && state.history == history && !state.closed;
         let waited = self.changed.wait_timeout_while(self.lock(), patience, waits);
-        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if state.history != history {
             return None;
         }
-        let at = state.reports.binary_search_by_key(&offset, |report| report.0).ok()?;
-        Some(state.reports[at].1)
+        let at = state.receipts.binary_search_by_key(&offset, |receipt| receipt.0).ok()?;
+        state.receipts[at].1.take()
     }
 
     fn wait_begun(&self, patience: Duration) -> bool {

@@ -145,7 +145,7 @@ impl Client {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.node.publish(event) {
-                Ok(report) => return report.map(|report| report.delivered),
+                Ok(receipt) => return receipt.map(|receipt| receipt.report().delivered),
                 Err(error) if error.transient && Instant::now() < deadline => thread::yield_now(),
                 Err(error) => panic!("{error}: {:?}", self.node.health()),
             }
