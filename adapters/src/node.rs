@@ -133,7 +133,9 @@ impl EngineSink {
         let events = events.into_iter().map(|Arrived { offset, event }| (Offset(offset), event)).collect();
         // A closed engine takes nothing more, and nobody reads it.
         let Ok(receipts) = self.engine.carry(events) else { return };
-        receipts.iter().for_each(|receipt| _ = receipt.wait());
+        for receipt in &receipts {
+            receipt.wait();
+        }
         self.dispatched.record(offsets.iter().copied().zip(receipts));
         if let (Some(last), Some(offset)) = (&mut self.last, offsets.last()) {
             last.offset = offset.0;

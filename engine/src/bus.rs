@@ -53,6 +53,20 @@ impl fmt::Display for BusError {
 
 impl std::error::Error for BusError {}
 
+impl Health {
+    /// Each count's name and value.
+    pub fn counts(&self) -> [(&'static str, u64); 6] {
+        [
+            ("reconnects", self.reconnects),
+            ("buffered", self.buffered),
+            ("accepted", self.accepted),
+            ("received", self.received),
+            ("malformed", self.malformed),
+            ("gaps", self.gaps),
+        ]
+    }
+}
+
 /// Carries events between processes. An adapter feeds what it receives to [`crate::engine::Engine::publish`]; a
 /// process's own events come back the same way, so that they are dispatched once, in the bus's order.
 ///

@@ -94,7 +94,14 @@ class PolicyError(CoulisError):
     column: int | None
 
 class BusError(CoulisError):
-    """The event bus cannot be used."""
+    """The event bus cannot be used.
+
+    `transient`: trying again may help. `unknown`: the bus may have taken the event all the same; only one with
+    an `event_id` may be published again.
+    """
+
+    transient: bool
+    unknown: bool
 
 class QueueFull(CoulisError):
     """No room for the event now: publish again, or wait for room."""
@@ -398,6 +405,7 @@ class SubscriptionExecutor:
         before: EventData | None = None,
         federation_id: Identity = None,
         federation_service: Identity = None,
+        event_id: str | None = None,
     ) -> int:
         """Publish and wait until every delivery is readable, except those of async resolvers.
 
@@ -406,10 +414,14 @@ class SubscriptionExecutor:
         `data` is a value, or JSON text as `bytes` or `str`. `tenant_id` and `user_id` outrank fields of the
         same meaning in the data. `before` is the data before the change that the event tells of, in the same
         forms; `federation_service` and `federation_id` say where it belongs in a federation of services. On a
-        thread that runs resolvers it does not wait, and answers what is done so far.
+        thread that runs resolvers it does not wait, and answers what is done so far. An event with an
+        `event_id` is published once, however often that is asked for, from whichever process.
+
+        With a bus it also waits until the bus has accepted the event, and for up to `publish_wait_max` until
+        it came back.
 
         Raises `ValueError` and `TypeError` for bad data, `LimitExceeded`, `QueueFull` after
-        `publish_wait_max`, and `EngineClosed`.
+        `publish_wait_max`, `BusError` if the bus does not accept the event, and `EngineClosed`.
         """
     def publish_nowait(
         self,
@@ -422,6 +434,7 @@ class SubscriptionExecutor:
         before: EventData | None = None,
         federation_id: Identity = None,
         federation_service: Identity = None,
+        event_id: str | None = None,
     ) -> None:
         """Publish without waiting for deliveries. Raises as `publish_event` does, and `QueueFull` at once."""
     def publish_many(
@@ -462,6 +475,8 @@ class SubscriptionExecutor:
         """
     def get_metrics(self) -> dict[str, Any]:
         """Answer the engine's counters by name."""
+    def health(self) -> dict[str, Any] | None:
+        """Answer how the bus is, by name; `None` where events stay in this process."""
     def prometheus(self) -> str:
         """Answer the engine's counters in the text format of Prometheus."""
     def close(self) -> None:
@@ -535,11 +550,12 @@ class LoopReader:
         before: EventData | None = None,
         federation_id: Identity = None,
         federation_service: Identity = None,
+        event_id: str | None = None,
     ) -> int | PendingPublish | None:
         """Publish, and have `poll` name `future` when everything about the event is done.
 
         Answer the deliveries if it is done already, `None` if `future` is to be awaited, and a
-        `PendingPublish` if the engine has no room now.
+        `PendingPublish` if the engine has no room now, or follows a bus.
         """
     def take_jobs(self, limit: int) -> list[ResolverJob]:
         """Answer up to `limit` resolver jobs that wait."""
@@ -548,10 +564,13 @@ class LoopReader:
 
 @final
 class PendingPublish:
-    """An event that found no room in the engine."""
+    """An event that is not published at once: the engine has no room, or it goes to a bus."""
 
-    def publish_when_room(self) -> None:
-        """Wait for room, up to `publish_wait_max`, and publish. Call it outside the loop's thread, once."""
+    def publish(self) -> bool:
+        """Publish, waiting for room or for the bus; `False` if nothing more comes of it.
+
+        Call it outside the loop's thread, once.
+        """
 
 @final
 class Session:

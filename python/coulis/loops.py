@@ -63,9 +63,9 @@ class LoopBridge:
         outcome = self.reader.publish(executor, future, event_type, channel, data, **attributes)
         if isinstance(outcome, int):
             return outcome
-        if outcome is not None:
-            # No room in the engine: wait for some in another thread, so that this loop goes on.
-            await self._loop.run_in_executor(None, outcome.publish_when_room)
+        # No room in the engine, or a bus to wait for: in another thread, so that this loop goes on.
+        if outcome is not None and not await self._loop.run_in_executor(None, outcome.publish):
+            return 0
         return await future
 
     def _woken(self) -> None:

@@ -173,13 +173,14 @@ class SubscriptionManager:
         before: EventData | None = None,
         federation_id: Identity = None,
         federation_service: Identity = None,
+        event_id: str | None = None,
     ) -> int:
         """Publish and wait until every delivery is readable, those of async resolvers too; answer how many.
 
         The arguments are those of `SubscriptionExecutor.publish_event`.
 
-        Raises `ValueError` and `TypeError` for data that has no JSON form, `LimitExceeded`, and `QueueFull`
-        if there is no room for longer than `publish_wait_max`.
+        Raises `ValueError` and `TypeError` for data that has no JSON form, `LimitExceeded`, `QueueFull` if
+        there is no room for longer than `publish_wait_max`, and `BusError`.
         """
         return await running_bridge().publish(
             self.executor,
@@ -191,6 +192,7 @@ class SubscriptionManager:
             before=before,
             federation_id=federation_id,
             federation_service=federation_service,
+            event_id=event_id,
         )
 
     async def get_next_event(self, subscription_id: str, connection_id: str | None = None) -> bytes | None:
@@ -239,6 +241,10 @@ class SubscriptionManager:
             self.executor.root_field(document, operation_name)
         )
         return declaration.resolver if declaration is not None else None
+
+    def health(self) -> dict[str, Any] | None:
+        """Answer how the bus is, or `None` where events stay in this process."""
+        return self.executor.health()
 
     def get_metrics(self) -> dict[str, Any]:
         """Answer the engine's counters by name."""

@@ -1,5 +1,12 @@
 //! `EventBusConfig`: which carrier brings events from other processes.
 
+use std::sync::Arc;
+
+use coulis::{
+    bus::{Bus, BusError},
+    limits::Limits,
+};
+use coulis_adapters::feed::Sink;
 use pyo3::{prelude::*, types::PyDict};
 
 use crate::errors::value_error;
@@ -91,6 +98,12 @@ impl EventBusConfig {
     /// Whether events stay in this process.
     pub(crate) fn is_memory(&self) -> bool {
         matches!(self.kind, Kind::Memory)
+    }
+
+    /// Connects a node; what comes goes to `sink`.
+    pub(crate) fn start(&self, _limits: &Limits, _sink: Box<dyn Sink>) -> Result<Arc<dyn Bus>, BusError> {
+        let reason = format!("the `{}` bus is not in this build", self.bus_type());
+        Err(BusError { reason, transient: false, unknown: false })
     }
 }
 

@@ -1,6 +1,9 @@
 //! What an executor owns, shared with the sessions and loops that use it.
 
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use coulis::{
     engine::{Engine, OpenError, PublishError, PublishManyError, SubscribeError, SubscribeRequest},
@@ -10,6 +13,7 @@ use coulis::{
     subscriber::Subscriber,
     value::Value,
 };
+use coulis_adapters::node::Node;
 use pyo3::prelude::*;
 
 use crate::{
@@ -24,14 +28,21 @@ use crate::{
     identity::identity,
     lock::Lock,
     policy::rule_error,
+    publishing::Published,
     reader::Lane,
     resolver::Resolvers,
 };
+
+/// How long a closing executor waits for its bus to take what is buffered.
+const BUS_CLOSE_MAX: Duration = Duration::from_secs(5);
 
 /// The engine and what belongs to Python beside it.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) engine: Engine,
+    /// The bus that the engine follows.
+    pub(crate) node: Option<Node>,
+    pub(crate) published: Lock<Published>,
     pub(crate) direct: Direct,
     pub(crate) resolvers: Resolvers,
     pub(crate) declarations: Declarations,
@@ -70,13 +81,17 @@ pub(crate) struct Attributes<'a, 'py> {
     pub(crate) before: Option<&'a Bound<'py, PyAny>>,
     pub(crate) federation_id: Option<&'a Bound<'py, PyAny>>,
     pub(crate) federation_service: Option<&'a Bound<'py, PyAny>>,
+    /// The event's own name.
+    pub(crate) event_id: Option<&'a str>,
 }
 
 impl Core {
-    pub(crate) fn start(engine: Engine, declarations: Option<Py<PyAny>>) -> Arc<Self> {
+    pub(crate) fn start(engine: Engine, node: Option<Node>, declarations: Option<Py<PyAny>>) -> Arc<Self> {
         let core = Arc::new(Self {
             resolvers: Resolvers::new(Bounds::event(engine.limits())),
             engine,
+            node,
+            published: Lock::default(),
             direct: Direct::default(),
             declarations: Declarations::new(declarations),
         });
@@ -90,6 +105,9 @@ impl Core {
     /// the executor. Safe to repeat.
     pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
         detached(py, || {
+            if let Some(node) = &self.node {
+                node.bus().close(BUS_CLOSE_MAX);
+            }
             self.engine.close();
             self.resolvers.close();
             for place in self.direct.clear() {
@@ -116,7 +134,8 @@ impl Core {
             }
         }
         let py = data.py();
-        let Attributes { tenant_id, user_id, before, federation_id, federation_service } = *attributes;
+        let Attributes { tenant_id, user_id, before, federation_id, federation_service, event_id } =
+            *attributes;
         let (tenant, user) = (identity("tenant_id", tenant_id)?, identity("user_id", user_id)?);
         let federation = Federation {
             service: identity("federation_service", federation_service)?,
@@ -129,7 +148,10 @@ impl Core {
         let bytes = document.len() + before.as_ref().map_or(0, Vec::len);
         detached_if_long(py, bytes, || {
             let event = Event::new(event_type, channel, document, limits).map_err(|error| ("data", error))?;
-            let event = event.with_tenant(tenant).with_user(user).with_federation(federation);
+            let mut event = event.with_tenant(tenant).with_user(user).with_federation(federation);
+            if let Some(id) = event_id {
+                event = event.with_id(id, limits).map_err(|error| ("event_id", error))?;
+            }
             match before {
                 Some(before) => event.with_before(before, limits).map_err(|error| ("before", error)),
                 None => Ok(event),

@@ -51,11 +51,14 @@ create_exception!(
 );
 create_exception!(coulis, EngineClosed, CoulisError, "The executor is closed.");
 
-/// Gives every `PolicyError` a place in its text, `None` where none is known, whoever raises it.
+/// Gives errors the attributes that all of their kind have, whoever raises them.
 pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     let class = py.get_type::<PolicyError>();
     class.setattr("line", py.None())?;
-    class.setattr("column", py.None())
+    class.setattr("column", py.None())?;
+    let class = py.get_type::<BusError>();
+    class.setattr("transient", false)?;
+    class.setattr("unknown", false)
 }
 
 /// `LimitExceeded` with what it is about.
@@ -73,6 +76,15 @@ pub(crate) fn limit(py: Python<'_>, error: &Limit) -> PyErr {
 pub(crate) fn forbidden(py: Python<'_>, code: &str, message: &str) -> PyErr {
     let raised = AuthorizationFailed::new_err(message.to_owned());
     let told = raised.value(py).setattr("code", code);
+    told.err().unwrap_or(raised)
+}
+
+/// `BusError` with whether trying again may help, and whether the bus may have taken the event all the same.
+pub(crate) fn bus_error(py: Python<'_>, error: &coulis::bus::BusError) -> PyErr {
+    let raised = BusError::new_err(error.to_string());
+    let value = raised.value(py);
+    let told =
+        value.setattr("transient", error.transient).and_then(|()| value.setattr("unknown", error.unknown));
     told.err().unwrap_or(raised)
 }
 

@@ -22,18 +22,15 @@ use pyo3::{
 };
 
 use crate::{
-    access,
+    access, bus,
     config::EventBusConfig,
     context::SecurityContext,
-    core::{
-        Attributes, Core, Wish, open_error, publish_error, publish_many_error, security, subscribe_error,
-    },
+    core::{Attributes, Core, Wish, open_error, security, subscribe_error},
     direct,
-    errors::{self, BusError, CoulisError, detached, guarded, value_error},
+    errors::{self, CoulisError, detached, guarded, value_error},
     forks::Native,
     policy::rule_error,
     reader::{Lane, LoopReader},
-    resolver::on_resolver_thread,
     settings,
 };
 
@@ -110,7 +107,6 @@ impl SubscriptionExecutor {
         declarations: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let event_bus = event_bus.map_or_else(|| Py::new(py, EventBusConfig::memory()), Ok)?;
-        refuse_carriers(event_bus.get())?;
         let mut builder = Engine::builder()
             .limits(settings::limits(limits)?)
             .schema(self::schema(py, schema)?)
@@ -131,7 +127,8 @@ impl SubscriptionExecutor {
         }
         let engine = detached(py, || builder.build())?.map_err(|error| build_error(py, &error))?;
         watch_process(py)?;
-        Ok(Self { core: Native::new(Core::start(engine, declarations)), event_bus })
+        let node = bus::connect(py, event_bus.get(), &engine)?;
+        Ok(Self { core: Native::new(Core::start(engine, node, declarations)), event_bus })
     }
 
     /// Registers a subscription and answers the given id. Every publish that starts afterwards is seen by it.
@@ -217,10 +214,14 @@ impl SubscriptionExecutor {
     /// meaning in the data. `before` is the data before the change that the event tells of, in the same forms;
     /// `federation_service` and `federation_id` say where it belongs in a federation of services. On a thread that runs resolvers it does not wait, and answers what is done so far.
     ///
-    /// Raises `ValueError` and `TypeError` for bad data, `LimitExceeded`, `QueueFull` after `publish_wait_max`, and
-    /// `EngineClosed`.
+    /// An event with an `event_id` is published once, however often that is asked for, from whichever process.
+    ///
+    /// With a bus it also waits until the bus has accepted the event, and for up to `publish_wait_max` until it came back.
+    ///
+    /// Raises `ValueError` and `TypeError` for bad data, `LimitExceeded`, `QueueFull` after `publish_wait_max`,
+    /// `BusError` if the bus does not accept the event, and `EngineClosed`.
     #[pyo3(signature = (event_type, channel, data, *, tenant_id=None, user_id=None, before=None, federation_id=None,
-        federation_service=None))]
+        federation_service=None, event_id=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn publish_event(
         &self,
@@ -233,20 +234,18 @@ impl SubscriptionExecutor {
         before: Option<&Bound<'_, PyAny>>,
         federation_id: Option<&Bound<'_, PyAny>>,
         federation_service: Option<&Bound<'_, PyAny>>,
+        event_id: Option<&str>,
     ) -> PyResult<u64> {
         let core = self.core.get()?;
-        let attributes = Attributes { tenant_id, user_id, before, federation_id, federation_service };
+        let attributes =
+            Attributes { tenant_id, user_id, before, federation_id, federation_service, event_id };
         let event = core.event(event_type, channel, data, &attributes)?;
-        let wait = !on_resolver_thread();
-        let report = detached(py, || {
-            core.engine.publish(event).map(|receipt| if wait { receipt.wait() } else { receipt.report() })
-        })?;
-        report.map(|report| report.delivered).map_err(|error| publish_error(py, error))
+        core.publish(py, event)
     }
 
     /// Publishes without waiting for deliveries. Raises as `publish_event` does, and `QueueFull` at once.
     #[pyo3(signature = (event_type, channel, data, *, tenant_id=None, user_id=None, before=None, federation_id=None,
-        federation_service=None))]
+        federation_service=None, event_id=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn publish_nowait(
         &self,
@@ -259,11 +258,13 @@ impl SubscriptionExecutor {
         before: Option<&Bound<'_, PyAny>>,
         federation_id: Option<&Bound<'_, PyAny>>,
         federation_service: Option<&Bound<'_, PyAny>>,
+        event_id: Option<&str>,
     ) -> PyResult<()> {
         let core = self.core.get()?;
-        let attributes = Attributes { tenant_id, user_id, before, federation_id, federation_service };
+        let attributes =
+            Attributes { tenant_id, user_id, before, federation_id, federation_service, event_id };
         let event = core.event(event_type, channel, data, &attributes)?;
-        guarded(|| core.engine.try_publish(event))?.map(drop).map_err(|error| publish_error(py, error))
+        core.publish_nowait(py, event)
     }
 
     /// Publishes `(event_type, channel, data)` triples, in order, and waits for all; answers each one's deliveries.
@@ -290,18 +291,12 @@ impl SubscriptionExecutor {
             let (event_type, channel, data, own) = parts(&event?)?;
             coulis::error::LimitExceeded::check("publish_many_max", ready.len() + 1, max)
                 .map_err(|limit| errors::limit(py, &limit))?;
-            let before = own.as_ref().or(before);
-            let attributes = Attributes { tenant_id, user_id, before, federation_id, federation_service };
+            let (before, event_id) = (own.as_ref().or(before), None);
+            let attributes =
+                Attributes { tenant_id, user_id, before, federation_id, federation_service, event_id };
             ready.push(core.event(&event_type, &channel, &data, &attributes)?);
         }
-        let wait = !on_resolver_thread();
-        let reports = detached(py, || {
-            let receipts = core.engine.publish_many(ready)?;
-            let report =
-                |receipt: &coulis::engine::Receipt| if wait { receipt.wait() } else { receipt.report() };
-            Ok(receipts.iter().map(|receipt| report(receipt).delivered).collect())
-        })?;
-        reports.map_err(|error| publish_many_error(py, &error))
+        core.publish_many(py, ready)
     }
 
     /// The next message of a subscription as JSON text, or `None`. Never waits.
@@ -429,7 +424,8 @@ impl SubscriptionExecutor {
         federation_service: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let core = self.core.get()?;
-        let attributes = Attributes { tenant_id, user_id, before, federation_id, federation_service };
+        let attributes =
+            Attributes { tenant_id, user_id, before, federation_id, federation_service, event_id: None };
         let event = core.event(event_type, channel, data, &attributes)?;
         let verdict = match core.direct.find(subscription_id, connection_id) {
             Ok(place) => {
@@ -463,6 +459,20 @@ impl SubscriptionExecutor {
             metrics.set_item(name, value)?;
         }
         Ok(metrics)
+    }
+
+    /// How the bus is, by name; `None` where events stay in this process.
+    fn health<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let Some(node) = &self.core.get()?.node else { return Ok(None) };
+        let health = detached(py, || node.health())?;
+        let told = PyDict::new(py);
+        told.set_item("connected", health.connected)?;
+        told.set_item("error", &health.error)?;
+        told.set_item("held_back", health.held_back.map(|held| held.as_secs_f64()))?;
+        for (name, value) in health.counts() {
+            told.set_item(name, value)?;
+        }
+        Ok(Some(told))
     }
 
     /// The engine's counters in the text format of Prometheus.
@@ -521,14 +531,6 @@ fn parts<'py>(event: &Bound<'py, PyAny>) -> PyResult<Parts<'py>> {
     }
     let (event_type, channel, data) = event.extract()?;
     Ok((event_type, channel, data, None))
-}
-
-fn refuse_carriers(bus: &EventBusConfig) -> PyResult<()> {
-    if bus.is_memory() {
-        return Ok(());
-    }
-    let kind = bus.bus_type();
-    Err(BusError::new_err(format!("the `{kind}` bus is not in this build yet: use EventBusConfig.memory()")))
 }
 
 fn isolation(tenancy: &str, owner: Option<&str>) -> PyResult<Isolation> {

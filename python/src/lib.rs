@@ -27,9 +27,11 @@ mod reader;
 mod resolver;
 
 mod access;
+mod bus;
 mod core;
 mod executor;
 mod graphql;
+mod publishing;
 mod session;
 mod token;
 

@@ -26,7 +26,7 @@ use pyo3::{
 use crate::{
     core::{Attributes, Core, publish_error},
     doorbell::Doorbell,
-    errors::{CoulisError, QueueFull, detached, guarded},
+    errors::{CoulisError, QueueFull, guarded},
     executor::SubscriptionExecutor,
     forks::Native,
     lock::Lock,
@@ -208,9 +208,9 @@ impl LoopReader {
     /// Publishes, and has `poll` name `future` when everything about the event is done.
     ///
     /// Answers the deliveries if it is done already, `None` if `future` is to be awaited, and a `PendingPublish` if
-    /// the engine has no room now.
+    /// the engine has no room now, or follows a bus.
     #[pyo3(signature = (executor, future, event_type, channel, data, *, tenant_id=None, user_id=None, before=None,
-        federation_id=None, federation_service=None))]
+        federation_id=None, federation_service=None, event_id=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn publish<'py>(
         &self,
@@ -225,14 +225,19 @@ impl LoopReader {
         before: Option<&Bound<'_, PyAny>>,
         federation_id: Option<&Bound<'_, PyAny>>,
         federation_service: Option<&Bound<'_, PyAny>>,
+        event_id: Option<&str>,
     ) -> PyResult<Bound<'py, PyAny>> {
         self.0.check_room()?;
         let core = executor.core()?;
-        let attributes = Attributes { tenant_id, user_id, before, federation_id, federation_service };
+        let attributes =
+            Attributes { tenant_id, user_id, before, federation_id, federation_service, event_id };
         let event = core.event(event_type, channel, data, &attributes)?;
-        match guarded(|| core.engine.try_publish(event))? {
-            Ok(receipt) if receipt.is_done() => Ok(receipt.report().delivered.into_pyobject(py)?.into_any()),
-            Ok(receipt) => {
+        match guarded(|| core.publish_at_once(event))? {
+            Ok(None) => Ok(0_u64.into_pyobject(py)?.into_any()),
+            Ok(Some(receipt)) if receipt.is_done() => {
+                Ok(receipt.report().delivered.into_pyobject(py)?.into_any())
+            }
+            Ok(Some(receipt)) => {
                 self.0.finish(future, receipt);
                 Ok(py.None().into_bound(py))
             }
@@ -265,7 +270,7 @@ impl Drop for LoopReader {
     }
 }
 
-/// An event that found no room in the engine.
+/// An event that is not published at once: the engine has no room, or it goes to a bus.
 #[pyclass(frozen, module = "coulis._coulis")]
 #[derive(Debug)]
 pub(crate) struct PendingPublish {
@@ -277,14 +282,14 @@ pub(crate) struct PendingPublish {
 
 #[pymethods]
 impl PendingPublish {
-    /// Waits for room, up to `publish_wait_max`, and publishes. Call it outside the loop's thread, once.
-    fn publish_when_room(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(event) = self.event.lock().take() else { return Ok(()) };
-        let core = self.core.get()?;
-        let receipt =
-            detached(py, || core.engine.publish(*event))?.map_err(|error| publish_error(py, error))?;
+    /// Publishes, waiting for room or for the bus. `False`: nothing more comes of it, and the future stays as it is. Call
+    /// it outside the loop's thread, once.
+    fn publish(&self, py: Python<'_>) -> PyResult<bool> {
+        let Some(event) = self.event.lock().take() else { return Ok(false) };
+        let receipt = self.core.get()?.publish_later(py, *event)?;
+        let Some(receipt) = receipt else { return Ok(false) };
         self.lane.finish(self.future.clone_ref(py), receipt);
-        Ok(())
+        Ok(true)
     }
 }
 

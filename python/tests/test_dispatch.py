@@ -243,14 +243,14 @@ def test_what_cannot_be_enforced_is_refused_and_not_ignored(executor, option):
         register(executor, **{option: "event.id == one"})
 
 
-@pytest.mark.parametrize(
-    "bus", [coulis.EventBusConfig.redis("redis://h", "g"), coulis.EventBusConfig.postgresql("host=h")]
-)
-def test_a_carrier_that_is_not_built_is_refused_by_name(bus):
-    with pytest.raises(coulis.BusError, match=f"`{bus.bus_type}` bus is not in this build yet: use .*memory"):
-        coulis.SubscriptionExecutor(bus)
-    with pytest.raises(coulis.BusError):
-        coulis.SubscriptionManager(bus)
+def test_an_event_with_an_id_is_published_once(executor):
+    register(executor)
+    for deliveries in (1, 0):
+        assert executor.publish_event("e", "users", {"id": 1}, event_id="order-1") == deliveries
+    executor.publish_nowait("e", "users", {"id": 1}, event_id="order-1")
+    assert len(executor.next_events("sub1")) == 1
+    with pytest.raises(ValueError, match="id cannot be empty"):
+        executor.publish_event("e", "users", {"id": 1}, event_id="")
 
 
 def test_a_subscription_hears_its_channels_and_its_events(executor):
