@@ -504,20 +504,35 @@ impl ControlPlane {
 
     /// Begins to follow a carrier, or goes on after what it lost; waits until all shards have done so.
     pub(crate) fn follow(&self, epoch: Epoch, start: Offset, missed: Option<Missed>) {
-        let Some(_under_way) = self.enter() else { return };
+        if let Some(begun) = self.begin_to_follow(epoch, start, missed) {
+            begun.wait();
+        }
+    }
+
+    /// The same without the wait; `None` if the engine is closed.
+    pub(crate) fn begin_to_follow(
+        &self,
+        epoch: Epoch,
+        start: Offset,
+        missed: Option<Missed>,
+    ) -> Option<Receipt> {
+        let _under_way = self.enter()?;
         self.follows.store(true, Ordering::Relaxed);
         self.reached.store(start.0, Ordering::Relaxed);
         let (receipt, hold) = Receipt::new(0);
         for shard in &self.shards {
             shard.inbox.control(Control::Follow(Follow { epoch, start, missed, hold: hold.clone() }));
         }
-        drop(hold);
-        receipt.wait();
+        Some(receipt)
     }
 
-    /// Hands events of a carrier to their channels' homes; waits for room as long as the engine is open. An event on a
-    /// channel that cannot be is left out and counted.
-    pub(crate) fn carry(&self, events: Vec<(Offset, Event, Hold)>) -> Result<Vec<&Inbox>, PublishManyError> {
+    /// Hands events of a carrier to their channels' homes; waits up to `wait` for room. An event on a channel
+    /// that cannot be is left out and counted.
+    pub(crate) fn carry(
+        &self,
+        events: Vec<(Offset, Event, Hold)>,
+        wait: Duration,
+    ) -> Result<Vec<&Inbox>, PublishManyError> {
         let Some(_under_way) = self.enter() else { return Err(PublishManyError::Closed) };
         let mut publishes = Vec::with_capacity(events.len());
         for (offset, event, hold) in events {
@@ -529,7 +544,7 @@ impl ControlPlane {
                 Err(_) => _ = self.counters.refused_events.add(1),
             }
         }
-        self.hand_over(publishes, Duration::MAX)
+        self.hand_over(publishes, wait)
     }
 
     /// Takes all the room that is needed; waits up to `wait` for it, or until the engine closes.

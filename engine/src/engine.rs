@@ -597,7 +597,7 @@ impl Engine {
     pub fn carry(&self, events: Vec<(Offset, Event)>) -> Result<Vec<Receipt>, PublishManyError> {
         let (receipts, holds): (Vec<_>, Vec<_>) = events.iter().map(|_| Receipt::new(RECEIPT_SPINS)).unzip();
         let events = events.into_iter().zip(holds).map(|((offset, event), hold)| (offset, event, hold));
-        let homes = self.0.plane.carry(events.collect())?;
+        let homes = self.0.plane.carry(events.collect(), Duration::MAX)?;
         for home in homes {
             home.run(|| receipts.iter().rev().all(Receipt::is_dispatched));
         }

@@ -1,5 +1,5 @@
 //! Deterministic simulation: the real shards, logs, rings and readers, stepped by one seeded thread, against an
-//! oracle.
+//! oracle. In every third run the engine follows a carrier, which gives the offsets.
 //!
 //! A seed decides every choice (who publishes, which shard steps, how time passes, who drains, subscribes, resumes,
 //! cancels, leaves, which answer of a resolver comes first or never, when the engine ends), so a run can be repeated
@@ -19,9 +19,9 @@ use crossbeam::queue::SegQueue;
 
 use crate::{
     cursor::{Cursor, Epoch},
-    engine::{Engine, Job, Resolve, SubscribeRequest, Undelivered},
+    engine::{Engine, Job, Receipt, Resolve, SubscribeRequest, Undelivered},
     event::Event,
-    id::{Identity, Millis},
+    id::{Identity, Millis, Offset},
     limits::Limits,
     notifier::Wake,
     overflow::Overflow,
@@ -60,7 +60,7 @@ struct Published {
     channel: &'static str,
     tenant: &'static str,
     key: u64,
-    /// In its channel, from 1.
+    /// In its channel, from 1; or in its carrier's history, with holes.
     offset: u64,
 }
 
@@ -89,6 +89,8 @@ struct World {
     random: Random,
     limits: Limits,
     epoch: Epoch,
+    /// A carrier gives the offsets.
+    carried: bool,
     engine: Engine,
     shards: Vec<Shard>,
     now: Millis,
@@ -118,12 +120,22 @@ impl World {
         };
         let builder = Engine::builder().shards(1 + (seed % 4) as usize).limits(limits.clone());
         let (engine, shards) = builder.epoch(epoch).assemble().unwrap();
+        let mut shards: Vec<_> = shards.into_iter().map(|(shard, _)| shard).collect();
+        let carried = seed.is_multiple_of(3);
+        if carried {
+            let begun = engine.plane().begin_to_follow(epoch, Offset(0), None).unwrap();
+            for shard in &mut shards {
+                shard.step(Millis(0));
+            }
+            assert!(begun.is_dispatched());
+        }
         Self {
             random,
             limits,
             epoch,
+            carried,
             engine,
-            shards: shards.into_iter().map(|(shard, _)| shard).collect(),
+            shards,
             now: Millis(0),
             later: Arc::default(),
             jobs: Vec::new(),
@@ -166,6 +178,9 @@ impl World {
             event.with_tenant(Identity::new(tenant))
         };
         let mut events: Vec<_> = facts.iter().enumerate().map(event).collect();
+        if self.carried {
+            return self.carry(events, &facts);
+        }
         let accepted = match events.pop() {
             Some(event) if events.is_empty() => self.engine.try_publish(event).is_ok(),
             last => {
@@ -174,14 +189,27 @@ impl World {
             }
         };
         for (channel, tenant, key) in facts.into_iter().filter(|_| accepted) {
-            let offset = self.offset_of(channel) + 1;
+            let offset = self.published.iter().filter(|event| event.channel == channel).count() as u64 + 1;
             self.published.push(Published { channel, tenant, key, offset });
         }
     }
 
-    /// The last offset of a channel.
-    fn offset_of(&self, channel: &str) -> u64 {
-        self.published.iter().filter(|event| event.channel == channel).count() as u64
+    /// Events of a carrier: one that finds no room is brought again.
+    fn carry(&mut self, events: Vec<Event>, facts: &[(&'static str, &'static str, u64)]) {
+        let mut offset = self.published.last().map_or(0, |event| event.offset);
+        let mut offsets = Vec::new();
+        for _ in facts {
+            offset += 1 + self.random.below(3);
+            offsets.push(offset);
+        }
+        let events = offsets.iter().copied().map(Offset).zip(events);
+        let carried = events.map(|(offset, event)| (offset, event, Receipt::new(0).1)).collect();
+        if self.engine.plane().carry(carried, Duration::ZERO).is_err() {
+            return;
+        }
+        for (&(channel, tenant, key), offset) in facts.iter().zip(offsets) {
+            self.published.push(Published { channel, tenant, key, offset });
+        }
     }
 
     /// Lets `act` work on a random reader, opened if need be.
@@ -493,12 +521,14 @@ impl World {
 
     /// A position that the log must still have covered cannot be refused.
     fn check_refusal(&self, id: &str, expected: &Expected, cursor: Cursor) {
-        let last = self.offset_of(expected.channel);
         let ample =
             self.limits.log_age_max > Duration::from_secs(1 << 20) && self.limits.ring_bytes_max > 1_000;
-        let before = self.published[..expected.since].iter();
-        let at_registration = before.filter(|event| event.channel == expected.channel).count() as u64;
-        let missed = last.saturating_sub(cursor.offset.0) as usize;
+        let of_channel = |event: &&Published| event.channel == expected.channel;
+        let at_registration =
+            self.published[..expected.since].iter().filter(of_channel).map(|event| event.offset).max();
+        let at_registration = at_registration.unwrap_or(0);
+        let missed = self.published.iter().filter(of_channel);
+        let missed = missed.filter(|event| event.offset > cursor.offset.0).count();
         let covered = missed <= self.limits.log_events_max && cursor.offset.0 <= at_registration;
         // An event may still be in the inbox when the log is cut: then a position before it may be in the future.
         let future = expected.resume.as_ref().and_then(|(_, answer)| answer.as_ref()?.result.err())
