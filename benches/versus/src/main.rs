@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release` runs everything, in less than three minutes; words after `--` choose workloads and systems
 //! whose names hold one of them (Coulis always runs: the ratios are to it), `--large` adds a million subscriptions,
-//! `handover` runs the comparison of two forms of handing results over instead.
+//! `handover` runs the comparison of two forms of handing results over instead, `residual` that of one policy's decision.
 
 mod async_graphql;
 mod broadcast;
@@ -14,6 +14,7 @@ mod measure;
 mod predicates;
 mod registration;
 mod report;
+mod residual;
 mod straightforward;
 mod wakes;
 mod work;
@@ -98,6 +99,9 @@ fn main() {
     report::machine();
     if asked.words == ["handover"] {
         return handover::report();
+    }
+    if asked.words == ["residual"] {
+        return residual::report();
     }
     report::head();
     for entry in entries(asked.large) {

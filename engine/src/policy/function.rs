@@ -47,6 +47,9 @@ pub enum Function {
     Get(Part),
 }
 
+/// Bytes of a text that is looked through at once, which is no work worth counting.
+const SHORT_BYTES_MAX: usize = 64;
+
 impl Function {
     /// The function called `name` with `arguments`, the receiver counted where there is one.
     pub(super) fn named(name: &str, receiver: bool, arguments: usize) -> Option<Self> {
@@ -143,6 +146,7 @@ impl Function {
                 Self::NotEqual => **a != **b,
                 Self::StartsWith => a.starts_with(&**b),
                 Self::EndsWith => a.ends_with(&**b),
+                Self::Contains if a.len() <= SHORT_BYTES_MAX => contains(a.as_bytes(), b.as_bytes()),
                 _ => return None,
             }),
             (Val::Int(a), Constant::Int(b)) => self.ordered(a, b),
@@ -514,4 +518,13 @@ fn double_text(number: f64) -> String {
         let text = format!("{number:e}");
         if text.contains("e-") { text } else { text.replace('e', "e+") }
     }
+}
+
+/// Whether a short text holds `part`. The search of the standard library prepares itself for long texts, which takes
+/// longer than looking through a short one.
+#[inline]
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    let Some((first, rest)) = part.split_first() else { return true };
+    let starts = text.len().saturating_sub(rest.len());
+    (0..starts).any(|at| text[at] == *first && text[at + 1..].starts_with(rest))
 }
