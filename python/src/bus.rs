@@ -16,12 +16,10 @@ const START_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Has `engine` follow the bus of `config`; `None` for events that stay in this process.
 pub(crate) fn connect(py: Python<'_>, config: &EventBusConfig, engine: &Engine) -> PyResult<Option<Node>> {
-    if config.is_memory() {
-        return Ok(None);
-    }
+    let Some(start) = config.carrier(engine.limits()) else { return Ok(None) };
     let wait_max = engine.limits().publish_wait_max;
     let node = detached(py, || {
-        let node = Node::start(engine.clone(), wait_max, |sink| config.start(engine.limits(), sink))?;
+        let node = Node::start(engine.clone(), wait_max, start)?;
         node.wait_ready(START_WAIT_MAX);
         Ok(node)
     })?;

@@ -1,17 +1,24 @@
-//! `EventBusConfig`: which carrier brings events from other processes.
+//! `EventBusConfig`: which carrier brings events from other processes, and the settings of its bus.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use coulis::{
     bus::{Bus, BusError},
     limits::Limits,
 };
-use coulis_adapters::feed::Sink;
+use coulis_adapters::{
+    feed::Sink,
+    postgres::{PostgresBus, PostgresConfig},
+    redis::{Mode, RedisBus, RedisConfig},
+};
 use pyo3::{prelude::*, types::PyDict};
 
-use crate::errors::value_error;
+use crate::{
+    errors::value_error,
+    settings::{count, pairs, seconds, text, unknown},
+};
 
-const REDIS_SCHEMES: [&str; 3] = ["redis://", "rediss://", "unix://"];
+const REDIS_SCHEMES: [&str; 4] = ["redis://", "rediss://", "unix://", "redis+unix://"];
 const POSTGRES_SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
 /// Which event bus an executor uses. Made by `memory()`, `redis(...)` or `postgresql(...)`.
@@ -24,9 +31,27 @@ pub(crate) struct EventBusConfig {
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
     Memory,
-    Redis { url: String, consumer_group: String },
-    Postgresql { connection_string: String },
+    Redis(Box<RedisConfig>),
+    Postgresql(Box<PostgresConfig>),
 }
+
+/// Sets each named field of a configuration: counts, seconds, and what else there is.
+macro_rules! options {
+    ($config:ident, $options:ident: counts $($count:ident)+; seconds $($second:ident)+; $($name:literal => |$value:ident| $set:expr),+) => {
+        for (name, value) in pairs("options", $options)? {
+            match name.as_str() {
+                _ if value.is_none() => {}
+                $(stringify!($count) => $config.$count = count(&name, &value)?,)+
+                $(stringify!($second) => $config.$second = seconds(&name, &value)?,)+
+                $($name => { let $value = &value; $set })+
+                _ => return Err(unknown("an option", &name)),
+            }
+        }
+    };
+}
+
+/// Connects a node to a bus, whose events come to the sink.
+pub(crate) type Start = Box<dyn FnOnce(Box<dyn Sink>) -> Result<Arc<dyn Bus>, BusError> + Send>;
 
 #[pymethods]
 impl EventBusConfig {
@@ -36,9 +61,16 @@ impl EventBusConfig {
         Self { kind: Kind::Memory }
     }
 
-    /// Events travel through Redis streams; `consumer_group` names the cluster. Connects to nothing yet.
+    /// Events travel through Redis; `consumer_group` names the cluster, and its keys begin with it. Connects to nothing
+    /// yet.
+    ///
+    /// Options: `mode` (`"streams"`, or `"pubsub"` without a history), `tls_ca`, `tls_certificate` and `tls_key` (paths
+    /// of PEM files), in seconds `publish_wait_max`, `answer_wait_max`, `block_max` and `id_age_max`, and the counts
+    /// `stream_events_max`, `history_events_max`, `buffer_events_max`, `buffer_bytes_max`, `batch_events_max` and
+    /// `batch_bytes_max`.
     #[staticmethod]
-    fn redis(url: String, consumer_group: String) -> PyResult<Self> {
+    #[pyo3(signature = (url, consumer_group, **options))]
+    fn redis(url: String, consumer_group: String, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         if !REDIS_SCHEMES.iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme)) {
             return Err(value_error(
                 "`url` is no Redis address: start it with redis://, rediss:// or unix://",
@@ -47,18 +79,56 @@ impl EventBusConfig {
         if consumer_group.trim().is_empty() {
             return Err(value_error("`consumer_group` is empty: name the cluster"));
         }
-        Ok(Self { kind: Kind::Redis { url, consumer_group } })
+        let mut config = RedisConfig::new(url, consumer_group);
+        let (mut certificate, mut key) = (None, None);
+        let options = options.map(Bound::as_any);
+        options!(config, options:
+            counts stream_events_max history_events_max buffer_events_max buffer_bytes_max batch_events_max
+                batch_bytes_max;
+            seconds publish_wait_max answer_wait_max block_max id_age_max;
+            "mode" => |value| config.mode = mode(&text("mode", value)?)?,
+            "tls_ca" => |value| config.tls_ca = Some(path("tls_ca", value)?),
+            "tls_certificate" => |value| certificate = Some(path("tls_certificate", value)?),
+            "tls_key" => |value| key = Some(path("tls_key", value)?)
+        );
+        config.tls_identity = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => return Err(value_error("`tls_certificate` and `tls_key` go together: pass both or none")),
+        };
+        config.check().map_err(|error| value_error(error.to_string()))?;
+        Ok(Self { kind: Kind::Redis(Box::new(config)) })
     }
 
     /// Events travel through a PostgreSQL outbox table. Connects to nothing yet.
+    ///
+    /// Options: `schema` (of the bus's tables, `"coulis"`), `migrate` (whether to install them), `tls_ca` (path of a PEM
+    /// file), `reader_connection_string` (past a pooler), in seconds `retention`, `poll_every`, `maintain_every`,
+    /// `answer_max` and `publish_wait_max`, and the counts `history_events_max`, `buffer_events_max`, `buffer_bytes_max`,
+    /// `batch_events_max` and `batch_bytes_max`.
     #[staticmethod]
-    fn postgresql(connection_string: String) -> PyResult<Self> {
+    #[pyo3(signature = (connection_string, **options))]
+    fn postgresql(connection_string: String, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         if !is_postgres(&connection_string) {
             return Err(value_error(
                 "`connection_string` is no PostgreSQL address: pass postgresql://… or key=value pairs",
             ));
         }
-        Ok(Self { kind: Kind::Postgresql { connection_string } })
+        let mut config = PostgresConfig::new(connection_string);
+        let options = options.map(Bound::as_any);
+        options!(config, options:
+            counts history_events_max buffer_events_max buffer_bytes_max batch_events_max batch_bytes_max;
+            seconds poll_every maintain_every answer_max publish_wait_max;
+            "retention" => |value| config.retention = Some(seconds("retention", value)?),
+            "schema" => |value| config.schema = text("schema", value)?,
+            "migrate" => |value| config.migrate = value.extract()?,
+            "reader_connection_string" => |value| {
+                config.reader_connection_string = Some(text("reader_connection_string", value)?);
+            },
+            "tls_ca" => |value| config.tls_ca = Some(file("tls_ca", value)?)
+        );
+        config.check().map_err(|error| value_error(error.to_string()))?;
+        Ok(Self { kind: Kind::Postgresql(Box::new(config)) })
     }
 
     /// `"memory"`, `"redis"` or `"postgresql"`.
@@ -66,23 +136,23 @@ impl EventBusConfig {
     pub(crate) fn bus_type(&self) -> &'static str {
         match self.kind {
             Kind::Memory => "memory",
-            Kind::Redis { .. } => "redis",
-            Kind::Postgresql { .. } => "postgresql",
+            Kind::Redis(_) => "redis",
+            Kind::Postgresql(_) => "postgresql",
         }
     }
 
-    /// The settings of the bus by name, credentials included: do not log it.
+    /// The address of the bus by name, credentials included: do not log it.
     #[getter]
     fn config<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let settings = PyDict::new(py);
         match &self.kind {
             Kind::Memory => {}
-            Kind::Redis { url, consumer_group } => {
-                settings.set_item("url", url)?;
-                settings.set_item("consumer_group", consumer_group)?;
+            Kind::Redis(config) => {
+                settings.set_item("url", &config.url)?;
+                settings.set_item("consumer_group", &config.prefix)?;
             }
-            Kind::Postgresql { connection_string } => {
-                settings.set_item("connection_string", connection_string)?;
+            Kind::Postgresql(config) => {
+                settings.set_item("connection_string", &config.connection_string)?;
             }
         }
         Ok(settings)
@@ -95,16 +165,41 @@ impl EventBusConfig {
 }
 
 impl EventBusConfig {
-    /// Whether events stay in this process.
-    pub(crate) fn is_memory(&self) -> bool {
-        matches!(self.kind, Kind::Memory)
+    /// What connects a node to the bus; `None`: events stay in this process.
+    pub(crate) fn carrier(&self, limits: &Limits) -> Option<Start> {
+        let limits = limits.clone();
+        match &self.kind {
+            Kind::Memory => None,
+            Kind::Redis(config) => {
+                let config = (**config).clone();
+                Some(Box::new(move |sink| Ok(Arc::new(RedisBus::start(config, limits, sink)?))))
+            }
+            Kind::Postgresql(config) => {
+                let config = (**config).clone();
+                Some(Box::new(move |sink| Ok(Arc::new(PostgresBus::start(config, limits, sink)?))))
+            }
+        }
     }
+}
 
-    /// Connects a node; what comes goes to `sink`.
-    pub(crate) fn start(&self, _limits: &Limits, _sink: Box<dyn Sink>) -> Result<Arc<dyn Bus>, BusError> {
-        let reason = format!("the `{}` bus is not in this build", self.bus_type());
-        Err(BusError { reason, transient: false, unknown: false })
+fn mode(text: &str) -> PyResult<Mode> {
+    match text {
+        "streams" => Ok(Mode::Streams),
+        "pubsub" => Ok(Mode::PubSub),
+        other => {
+            let other: String = other.chars().take(64).collect();
+            Err(value_error(format!("`mode` is `{other}`: pass \"streams\" or \"pubsub\"")))
+        }
     }
+}
+
+fn path(name: &str, value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
+    value.extract().map_err(|_| value_error(format!("`{name}` is no path")))
+}
+
+fn file(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    let path = path(name, value)?;
+    std::fs::read(&path).map_err(|error| value_error(format!("`{name}`: {}: {error}", path.display())))
 }
 
 /// An address with a PostgreSQL scheme, or `key=value` pairs as libpq takes them.

@@ -33,7 +33,7 @@ macro_rules! named_limits {
             "log_age_max" => $limits.log_age_max = seconds($name, $value)?,
             // None at all turns the logs off.
             "log_events_max" => $limits.log_events_max = or_zero($name, $value)?,
-            _ => return Err(value_error(format!("`limits` has no bound called `{}`", short($name)))),
+            _ => return Err(unknown("limits", $name)),
         }
     };
 }
@@ -193,7 +193,7 @@ pub(crate) fn count(name: &str, value: &Bound<'_, PyAny>) -> PyResult<usize> {
     }
 }
 
-fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
+pub(crate) fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
     let seconds: f64 = value.extract().map_err(|_| not(name, "a number of seconds", value))?;
     Duration::try_from_secs_f64(seconds)
         .map_err(|_| PyValueError::new_err(format!("`{name}` is `{seconds}`: pass seconds, 0 or more")))
@@ -204,6 +204,11 @@ fn not(name: &str, expected: &str, value: &Bound<'_, PyAny>) -> PyErr {
         Ok(kind) => PyTypeError::new_err(format!("`{name}` is a `{kind}`: pass {expected}")),
         Err(error) => error,
     }
+}
+
+/// Refuses a keyword or key that means nothing.
+pub(crate) fn unknown(argument: &str, name: &str) -> PyErr {
+    value_error(format!("`{argument}` has nothing called `{}`", short(name)))
 }
 
 fn short(name: &str) -> &str {
