@@ -2,5 +2,7 @@
 
 pub mod feed;
 pub mod frame;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod retry;
 pub mod wire;
