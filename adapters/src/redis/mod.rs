@@ -30,11 +30,11 @@
 //!
 //! # Rights
 //!
-//! This is all that a node needs (`+select` for another database than 0; for [`Mode::PubSub`] `&{shop}:*`, `+hello`,
-//! `+ping`, `+publish` and `+subscribe` are enough):
+//! This is all that a node needs (`+select` for another database than 0; for [`Mode::PubSub`] `&{shop}:*`, `+ping`,
+//! `+publish` and `+subscribe` are enough):
 //!
 //! ```text
-//! ACL SETUSER node on >password ~{shop}:* -@all +hello +evalsha +script|load +xread +xrange +xinfo|stream +xadd +xdel +get +set +del +time
+//! ACL SETUSER node on >password ~{shop}:* -@all +evalsha +script|load +xread +xrange +xinfo|stream +xadd +xdel +get +set +del +time
 //! ```
 //!
 //! A producer that only leaves events in the inlet needs `~{shop}:in -@all +xadd`.

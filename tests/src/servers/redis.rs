@@ -2,10 +2,10 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{Shutdown, TcpStream},
+    io::{BufRead as _, BufReader, Write as _},
+    net::Shutdown,
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -68,6 +68,11 @@ impl Redis {
     /// The port of the server on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where the server keeps its files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The Unix socket of the server.
@@ -191,11 +196,12 @@ impl Redis {
     }
 
     fn make_certificates(&self) {
-        use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+        use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
         let write = |name: &str, text: String| {
             fs::write(self.folder.path().join(name), text).expect("a certificate is written");
         };
         let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
+        authority.distinguished_name.push(DnType::CommonName, "the root of a test");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         write("ca.pem", authority.self_signed(&key).expect("a certificate").pem());
@@ -211,11 +217,4 @@ impl Drop for Redis {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// Whether something listens on a port of 127.0.0.1 and closes what says nothing sensible.
-pub fn listens(port: u16) -> bool {
-    TcpStream::connect(("127.0.0.1", port)).is_ok_and(|mut stream| {
-        stream.write_all(b"QUIT\r\n").is_ok() && stream.read_to_end(&mut Vec::new()).is_ok()
-    })
 }
