@@ -38,7 +38,10 @@ struct Status {
     up: [bool; 2],
     closers: [Option<Closer>; 2],
     reconnects: u64,
-    error: Option<String>,
+    /// Why there is no connection.
+    trouble: Option<String>,
+    /// What else was wrong last.
+    complaint: Option<String>,
     /// Gone at the end.
     going: Option<flume::Sender<()>>,
 }
@@ -47,8 +50,14 @@ impl Shared {
     /// `shown` is the server's address for a person.
     pub(super) fn new(shown: String) -> Self {
         let (going, over) = flume::bounded(0);
-        let status =
-            Status { up: [false; 2], closers: [None, None], reconnects: 0, error: None, going: Some(going) };
+        let status = Status {
+            up: [false; 2],
+            closers: [None, None],
+            reconnects: 0,
+            trouble: None,
+            complaint: None,
+            going: Some(going),
+        };
         let [accepted, received, malformed, gaps] = Default::default();
         Self { shown, accepted, received, malformed, gaps, status: Mutex::new(status), over }
     }
@@ -75,7 +84,7 @@ impl Shared {
         let mut status = self.lock();
         status.up[side as usize] = true;
         if status.up == [true; 2] {
-            status.error = None;
+            status.trouble = None;
         }
     }
 
@@ -87,12 +96,12 @@ impl Shared {
         }
         status.up[side as usize] = false;
         status.closers[side as usize] = None;
-        status.error = Some(format!("{}: {reason}", self.shown));
+        status.trouble = Some(format!("{}: {reason}", self.shown));
     }
 
     /// Something is wrong, although the server answers.
     pub(super) fn complain(&self, reason: impl std::fmt::Display) {
-        self.lock().error = Some(format!("{}: {reason}", self.shown));
+        self.lock().complaint = Some(format!("{}: {reason}", self.shown));
     }
 
     /// Ends waits and connections.
@@ -105,7 +114,7 @@ impl Shared {
     /// What a publisher is told whose event was not answered in time.
     pub(super) fn unanswered(&self, sent: bool) -> BusError {
         let status = self.lock();
-        let why = status.error.as_deref().unwrap_or("the server is busy").to_owned();
+        let why = status.trouble.as_deref().unwrap_or("the server is busy").to_owned();
         let reason = if sent { "sent, and not answered" } else { "not sent" };
         BusError { reason: format!("{reason}: {why}"), transient: true, unknown: sent }
     }
@@ -114,7 +123,7 @@ impl Shared {
         let status = self.lock();
         Health {
             connected: status.up == [true; 2],
-            error: status.error.clone(),
+            error: status.trouble.as_ref().or(status.complaint.as_ref()).cloned(),
             reconnects: status.reconnects,
             buffered: buffered as u64,
             accepted: self.accepted.load(Relaxed),
