@@ -35,9 +35,9 @@ pub struct RedisConfig {
     pub prefix: String,
     /// Whether there is a history.
     pub mode: Mode,
-    /// Entries that the stream keeps, at least; the server trims in whole nodes of its own (`MAXLEN ~`).
+    /// Events that the stream keeps, at least; the server trims in whole nodes of its own (`MINID ~`).
     pub stream_events_max: usize,
-    /// Entries before the end of the stream with which a node begins.
+    /// Events before the end of the stream with which a node begins, at most.
     pub history_events_max: usize,
     /// How long a publisher waits for each next answer before it is told that there was none.
     pub publish_wait_max: Duration,

@@ -1,4 +1,4 @@
-//! Entries of a stream, as replies bring them: from nodes in the form of the wire, from others field by field.
+//! Entries of a stream, as replies bring them: from nodes many events at once, from others one field by field.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -8,13 +8,41 @@ use std::{
 use coulis::{event::Event, limits::Limits};
 use redis::Value;
 
+use super::batch;
 use crate::{
     feed::Position,
     wire::{self, WireEvent},
 };
 
-/// The field that holds an event of a node.
-const EVENT: &[u8] = b"e";
+/// The field that holds the events of a node.
+const EVENTS: &[u8] = b"e";
+
+/// What an entry holds.
+#[derive(Debug)]
+pub(super) enum Content<'a> {
+    /// The beginning of an epoch.
+    Mark,
+    /// Events of a node, in the form of the wire.
+    Events(Vec<&'a [u8]>),
+    /// One event in fields.
+    Foreign,
+}
+
+impl Content<'_> {
+    pub(super) fn count(&self) -> u64 {
+        match self {
+            Self::Mark => 0,
+            Self::Events(events) => events.len() as u64,
+            Self::Foreign => 1,
+        }
+    }
+}
+
+/// The event in a form of the wire, checked as one that is published here.
+pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Event, String> {
+    let event = wire::decode(bytes, limits).map_err(|error| error.to_string())?;
+    event.event(limits).map_err(|error| error.to_string())
+}
 
 /// An entry, borrowed from its reply.
 #[derive(Debug)]
@@ -33,18 +61,27 @@ impl<'a> Entry<'a> {
         Some(Self { position: Position { epoch: epoch.parse().ok()?, offset: offset.parse().ok()? }, fields })
     }
 
-    /// The event, checked as one that is published here.
-    pub(super) fn event(&self, limits: &Limits) -> Result<Event, String> {
+    /// What the entry holds; nothing if nobody can tell.
+    pub(super) fn content(&self) -> Option<Content<'a>> {
         match self.fields {
-            [Value::BulkString(name), Value::BulkString(bytes)] if name == EVENT => {
-                let event = wire::decode(bytes, limits).map_err(|error| error.to_string())?;
-                event.event(limits).map_err(|error| error.to_string())
+            _ if self.position.offset == 0 => Some(Content::Mark),
+            [Value::BulkString(name), Value::BulkString(bytes)] if name == EVENTS => {
+                // The number of an entry is that of its last event.
+                batch::unpack(bytes)
+                    .filter(|events| events.len() as u64 <= self.position.offset)
+                    .map(Content::Events)
             }
-            fields => self.foreign(fields, limits),
+            fields if fields.len() > 2 => Some(Content::Foreign),
+            _ => None,
         }
     }
 
-    fn foreign(&self, fields: &[Value], limits: &Limits) -> Result<Event, String> {
+    /// The event of an entry that was left in the inlet.
+    pub(super) fn foreign(&self, limits: &Limits) -> Result<Event, String> {
+        self.named(self.fields, limits)
+    }
+
+    fn named(&self, fields: &[Value], limits: &Limits) -> Result<Event, String> {
         // An event without a name is known by its place, which is the same on every node.
         let place = format!("{}-{}", self.position.epoch, self.position.offset);
         let mut event = WireEvent { id: &place, ..WireEvent::default() };
@@ -98,23 +135,29 @@ pub(super) fn of_stream<'a>(answer: &'a Value, key: &str) -> &'a [Value] {
     found.unwrap_or_default()
 }
 
-/// What a reader of the stream `key` makes of the bytes of an answer to `XREAD`, entry by entry: the event, or why
-/// there is none.
+/// What a reader of the stream `key` makes of the bytes of an answer to `XREAD`: each event, or why there is none.
 ///
 /// # Errors
 /// Bytes that are no answer.
 pub fn events(answer: &[u8], key: &str, limits: &Limits) -> Result<Vec<Result<Event, String>>, String> {
     let answer = redis::parse_redis_value(answer).map_err(|error| error.to_string())?;
-    let entries = of_stream(&answer, key).iter().map(|value| {
-        let entry = Entry::read(value).ok_or("not an entry")?;
-        entry.event(limits)
-    });
-    Ok(entries.collect())
+    let mut events = Vec::new();
+    for value in of_stream(&answer, key) {
+        match Entry::read(value).and_then(|entry| Some((entry.content()?, entry))) {
+            Some((Content::Events(forms), _)) => {
+                events.extend(forms.into_iter().map(|form| decode(form, limits)));
+            }
+            Some((Content::Foreign, entry)) => events.push(entry.foreign(limits)),
+            Some((Content::Mark, _)) => {}
+            None => events.push(Err("not an entry".into())),
+        }
+    }
+    Ok(events)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::queue::Item, *};
 
     fn bulk(bytes: impl AsRef<[u8]>) -> Value {
         Value::BulkString(bytes.as_ref().to_vec())
@@ -125,7 +168,12 @@ mod tests {
     }
 
     fn read(value: &Value) -> Result<Event, String> {
-        Entry::read(value).unwrap().event(&Limits::default())
+        let entry = Entry::read(value).unwrap();
+        match entry.content().ok_or("no content")? {
+            Content::Events(forms) => decode(forms[0], &Limits::default()),
+            Content::Foreign => entry.foreign(&Limits::default()),
+            Content::Mark => Err("a mark".into()),
+        }
     }
 
     #[test]
@@ -133,9 +181,19 @@ mod tests {
         let limits = Limits::default();
         let own = Event::new("added", "orders", b"{}".to_vec(), &limits).unwrap();
         let bytes = wire::encode(&WireEvent::of(&own, "a-1"), &limits).unwrap();
-        let value = Value::Array(vec![bulk("7-3"), Value::Array(vec![bulk("e"), bulk(&bytes)])]);
-        let event = read(&value).unwrap();
-        assert_eq!((event.channel(), event.event_type(), event.id()), ("orders", "added", Some("a-1")));
+        let item = || Item { bytes: bytes.clone(), id: None, waiting: None };
+        let value = |count: usize| {
+            let items: Vec<_> = (0..count).map(|_| item()).collect();
+            Value::Array(vec![bulk("7-3"), Value::Array(vec![bulk("e"), bulk(batch::pack(&items))])])
+        };
+        for count in [1, 2, 3] {
+            let value = value(count);
+            assert_eq!(Entry::read(&value).unwrap().content().unwrap().count(), count as u64);
+            let event = read(&value).unwrap();
+            assert_eq!((event.channel(), event.event_type(), event.id()), ("orders", "added", Some("a-1")));
+        }
+        // The third event of an epoch cannot end an entry of four.
+        assert!(Entry::read(&value(4)).unwrap().content().is_none());
 
         let event = read(&entry(&["channel", "orders", "data", "[1]", "type", "added"])).unwrap();
         assert_eq!((event.channel(), event.document().text(), event.id()), ("orders", "[1]", Some("7-3")));
@@ -153,7 +211,9 @@ mod tests {
             let reason = read(&entry(fields)).unwrap_err();
             assert!(reason.contains(named), "{reason}");
         };
-        row(&["e", "x"], "version");
+        row(&["e", "x"], "no content");
+        row(&["e", "\u{11}"], "no content");
+        row(&[], "no content");
         row(&["channel", "c", "type", "t"], "");
         row(&["channel", "c", "type", "t", "data", "{"], "");
         row(&["channel", "", "type", "t", "data", "{}"], "`channel`");

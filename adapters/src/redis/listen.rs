@@ -12,6 +12,7 @@ use redis::{Value, cmd};
 
 use super::{
     config::Settings,
+    entry,
     link::{Link, Trouble},
     pubsub::Producers,
     shared::{Shared, Side},
@@ -19,7 +20,6 @@ use super::{
 use crate::{
     feed::{Arrived, Missed, Position, Sink},
     retry::Backoff,
-    wire,
 };
 
 pub(super) struct Listener {
@@ -94,8 +94,7 @@ impl Listener {
         for bytes in came.events {
             self.at.offset = self.at.offset.saturating_add(1);
             let limits = &self.settings.limits;
-            let event = wire::decode(bytes, limits).map_err(|error| error.to_string());
-            match event.and_then(|event| event.event(limits).map_err(|error| error.to_string())) {
+            match entry::decode(bytes, limits) {
                 Ok(event) => arrived.push(Arrived { offset: self.at.offset, event }),
                 Err(reason) => self.malformed(&reason),
             }

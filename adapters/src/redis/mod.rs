@@ -6,14 +6,15 @@
 //!
 //! | key | what it is |
 //! |---|---|
-//! | `{shop}:events` | the stream: ids `<epoch>-<n>`, n = 1, 2, 3 …; `<epoch>-0` marks where an epoch began |
+//! | `{shop}:events` | the stream: ids `<epoch>-<n>`; `<epoch>-0` marks where an epoch began |
 //! | `{shop}:in` | the inlet: a stream for producers that are no nodes |
 //! | `{shop}:producer:…` | the last number that was taken of a node's events; expires a day after its last event |
 //! | `{shop}:id:…` | an event's own id, remembered for `id_age_max` |
 //!
-//! An epoch is the time at which a history began, in milliseconds. What loses events (`FLUSHALL`, a restart without
+//! Events are numbered 1, 2, 3 … within an epoch. An entry holds one or more of them (field `e`, a `MessagePack` array of
+//! encodings as in [`crate::wire`]) and has the number of its last one. An epoch is the time at which a history began, in milliseconds. What loses events (`FLUSHALL`, a restart without
 //! persistence, a replica that takes over without the tail) begins another one as soon as a node sees it, and every
-//! node tells its readers that they missed events. Entries within an epoch have numbers without holes, so trimming is
+//! node tells its readers that they missed events. Numbers have no holes, so trimming is
 //! told with its exact count. A server that may evict keys could forget what it took: `maxmemory-policy` has to be
 //! `noeviction`. How durable events are is the server's matter: `appendfsync always` loses nothing in a crash,
 //! `everysec` a second of it.
@@ -44,8 +45,10 @@
 //! - A consumer group would split events between nodes; each node has to see all of them.
 //! - Ids are not times: with `XADD *` a hole looks like a pause, and trimming is silent.
 //! - Publishing is a script, since the check for what was taken and the taking have to be one step.
+//! - An entry a batch, not one an event: a server spends more on an entry than a node does on an event.
 //! - One stream, not one a channel: `XREAD` of ten thousand keys costs ten thousand look-ups for each event.
 
+mod batch;
 mod config;
 pub mod entry;
 mod link;
@@ -79,7 +82,7 @@ pub use config::{Mode, RedisConfig};
 use listen::Listener;
 use queue::{Item, Queue, Refused, Waiting};
 use read::Reader;
-use shared::Shared;
+use shared::{Shared, Side};
 use write::Writer;
 
 use crate::{
@@ -129,7 +132,10 @@ impl RedisBus {
                 Box::new(move || listener.run())
             }
         };
-        let threads = [spawn("coulis-redis-w", || writer.run())?, spawn("coulis-redis-r", reading)?];
+        let threads = [
+            spawn("coulis-redis-w", Here(Arc::clone(&shared), Side::Write), || writer.run())?,
+            spawn("coulis-redis-r", Here(Arc::clone(&shared), Side::Read), reading)?,
+        ];
         Ok(Self { settings, queue, shared, producer, numbers: AtomicU64::new(1), threads })
     }
 
@@ -224,12 +230,27 @@ impl Drop for RedisBus {
     }
 }
 
+/// Says of a thread that it is gone, also when it panicked: a sink is somebody else's.
+#[derive(Debug)]
+struct Here(Arc<Shared>, Side);
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        self.0.down(self.1, "its thread has ended");
+    }
+}
+
 /// Runs `work` on a thread of its own; the answer is disconnected when it ended.
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<flume::Receiver<()>, BusError> {
+fn spawn(
+    name: &str,
+    here: Here,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<flume::Receiver<()>, BusError> {
     let (running, ended) = flume::bounded(0);
     let work = move || {
+        let _running: flume::Sender<()> = running;
+        let _here = here;
         work();
-        drop(running);
     };
     match thread::Builder::new().name(name.into()).spawn(work) {
         Ok(_) => Ok(ended),

@@ -9,6 +9,7 @@ use redis::{Cmd, Value, cmd};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    batch::{self, Bytes},
     config::Settings,
     link::{Link, Trouble, shown},
     queue::Item,
@@ -20,14 +21,6 @@ const PRODUCERS_MAX: usize = 10_000;
 
 #[derive(Serialize, Deserialize)]
 struct Message<'a>(&'a str, u64, #[serde(borrow)] Vec<Bytes<'a>>);
-
-#[derive(Serialize, Deserialize)]
-#[serde(transparent)]
-struct Bytes<'a>(#[serde(borrow, serialize_with = "bin")] &'a [u8]);
-
-fn bin<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bytes(bytes)
-}
 
 /// A batch as it came.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,9 +55,8 @@ impl Producers {
 }
 
 pub(super) fn publish(settings: &Settings, producer: &str, first: u64, items: &[Item]) -> Cmd {
-    let events = items.iter().map(|item| Bytes(&item.bytes)).collect();
     // Writing into memory cannot fail; an empty message would be counted by readers as malformed.
-    let message = rmp_serde::to_vec(&Message(producer, first, events)).unwrap_or_default();
+    let message = rmp_serde::to_vec(&Message(producer, first, batch::events(items))).unwrap_or_default();
     let mut command = cmd("PUBLISH");
     command.arg(&settings.stream).arg(message);
     command

@@ -1,6 +1,7 @@
 //! The reading thread of a stream: from this node's own position to its sink, every hole told.
 //!
-//! Within an epoch the entries of the stream are numbered 1, 2, 3 …, so a hole is seen at the entry after it. That the
+//! Within an epoch events are numbered 1, 2, 3 …, and an entry has the number of its last one, so a hole is seen at the
+//! entry after it. That the
 //! history is still the one that was read is looked at whenever the connection was made anew or nothing came for a
 //! while: the last entry that was read must be what it was.
 
@@ -13,7 +14,7 @@ use redis::{Value, cmd};
 
 use super::{
     config::Settings,
-    entry::{Entry, of_stream},
+    entry::{self, Content, Entry, of_stream},
     link::{Link, Trouble},
     script::{Scripts, Standing},
     shared::{Shared, Side},
@@ -26,7 +27,7 @@ use crate::{
 /// Bytes of one answer that are aimed at: larger events are asked for in smaller numbers.
 const ANSWER_BYTES: usize = 4 << 20;
 /// Entries that are asked for first.
-const FIRST_COUNT: usize = 64;
+const FIRST_COUNT: usize = 16;
 /// How long an inlet that cannot be emptied is left alone.
 const INLET_PAUSE: Duration = Duration::from_secs(2);
 
@@ -108,30 +109,51 @@ impl Reader {
 
     /// Takes entries in their order, to the sink.
     fn take(&mut self, entries: &[Value]) -> Result<(), Trouble> {
-        let mut arrived = Vec::with_capacity(entries.len());
+        let mut arrived = Vec::new();
         let mut bytes = 0;
-        let mut last = None;
         for value in entries {
             let entry = Entry::read(value).ok_or_else(|| odd("it answers with what is no entry"))?;
-            let at = self.position()?;
-            if entry.position != next(at) {
-                self.deliver(&mut arrived);
-                self.jump(at, entry.position)?;
-            }
-            self.at = Some(entry.position);
             bytes += entry.bytes();
-            if entry.position.offset > 0 {
-                match entry.event(&self.settings.limits) {
-                    Ok(event) => arrived.push(Arrived { offset: entry.position.offset, event }),
-                    Err(reason) => self.malformed(entry.position, &reason),
-                }
-            }
-            last = Some(entry);
+            self.take_entry(&entry, &mut arrived)?;
+            self.print = Some(entry.print());
         }
-        self.print = last.map(|entry| entry.print()).or(self.print);
         self.deliver(&mut arrived);
         if let Some(each) = bytes.checked_div(entries.len()) {
             self.count = (ANSWER_BYTES / each.max(1)).clamp(1, self.settings.config.batch_events_max);
+        }
+        Ok(())
+    }
+
+    fn take_entry(&mut self, entry: &Entry<'_>, arrived: &mut Vec<Arrived>) -> Result<(), Trouble> {
+        let (at, to) = (self.position()?, entry.position);
+        if (to.epoch, to.offset) <= (at.epoch, at.offset) {
+            return Err(odd("its entries go backwards"));
+        }
+        let content = entry.content();
+        // Of what nobody can read nobody knows how much it was: it is no hole.
+        let count = content.as_ref().map_or_else(|| behind(at, to), Content::count);
+        let before = Position { offset: to.offset - count, ..to };
+        if before.epoch > at.epoch || before.offset > at.offset {
+            self.deliver(arrived);
+            self.jump(at, before);
+        }
+        // Only at the beginning a position lies within an entry.
+        let seen = self.position()?.offset - before.offset;
+        self.at = Some(to);
+        let limits = &self.settings.limits;
+        let events: Vec<_> = match content {
+            Some(Content::Events(forms)) => {
+                forms.into_iter().skip(seen as usize).map(|form| entry::decode(form, limits)).collect()
+            }
+            Some(Content::Foreign) => vec![entry.foreign(limits)],
+            Some(Content::Mark) => Vec::new(),
+            None => vec![Err("its bytes are no events".into())],
+        };
+        for (index, event) in events.into_iter().enumerate() {
+            match event {
+                Ok(event) => arrived.push(Arrived { offset: before.offset + seen + 1 + index as u64, event }),
+                Err(reason) => self.malformed(to, &reason),
+            }
         }
         Ok(())
     }
@@ -143,17 +165,10 @@ impl Reader {
         }
     }
 
-    /// Tells of the hole between `at` and the entry at `to`.
-    fn jump(&mut self, at: Position, to: Position) -> Result<(), Trouble> {
-        let before = Position { offset: to.offset.saturating_sub(1), ..to };
-        if to.epoch > at.epoch {
-            self.begin(before, Some(Missed { count: None }));
-        } else if to.epoch == at.epoch && to.offset > at.offset {
-            self.begin(before, Some(Missed { count: Some(before.offset - at.offset) }));
-        } else {
-            return Err(odd("its entries go backwards"));
-        }
-        Ok(())
+    /// Tells of the hole between `at` and what comes after `before`.
+    fn jump(&mut self, at: Position, before: Position) {
+        let count = (before.epoch == at.epoch).then(|| before.offset - at.offset);
+        self.begin(before, Some(Missed { count }));
     }
 
     fn begin(&mut self, position: Position, missed: Option<Missed>) {
@@ -203,16 +218,21 @@ impl Reader {
         let Standing { epoch, offset, .. } = stands;
         let low = offset.saturating_sub(self.settings.config.history_events_max as u64);
         let from = Position { epoch, offset: if low == 0 { 0 } else { low + 1 } };
-        let first = self.first(link, from)?;
-        self.begin(first.unwrap_or(Position { epoch, offset }), None);
+        let mut first = self.first(link, from)?.unwrap_or(Position { epoch, offset });
+        if first.epoch == epoch {
+            first.offset = first.offset.max(low);
+        }
+        self.begin(first, None);
         Ok(())
     }
 
     /// The position before the first entry that is at `from` or after it.
     fn first(&self, link: &mut Link, from: Position) -> Result<Option<Position>, Trouble> {
         let answer = self.range(link, from, "+")?;
-        let position = entry_of(&answer)?.map(|entry| entry.position);
-        Ok(position.map(|Position { epoch, offset }| Position { epoch, offset: offset.saturating_sub(1) }))
+        Ok(entry_of(&answer)?.map(|entry| {
+            let count = entry.content().map_or(1, |content| content.count());
+            Position { offset: entry.position.offset - count, ..entry.position }
+        }))
     }
 
     /// Whether the entry at `at` is the one that was read; nothing if it is not there, or was not read.
@@ -255,8 +275,9 @@ impl Reader {
     }
 }
 
-fn next(at: Position) -> Position {
-    Position { offset: at.offset.saturating_add(1), ..at }
+/// How many numbers lie between `at` and `to`, as far as one can tell.
+fn behind(at: Position, to: Position) -> u64 {
+    if at.epoch == to.epoch { to.offset - at.offset } else { 1 }
 }
 
 fn entry_of(answer: &Value) -> Result<Option<Entry<'_>>, Trouble> {

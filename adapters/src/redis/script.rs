@@ -6,6 +6,7 @@
 use redis::{Cmd, Value, cmd};
 
 use super::{
+    batch,
     config::Settings,
     link::{Link, Trouble, shown},
     queue::Item,
@@ -93,10 +94,12 @@ impl Scripts {
         }
         command.arg(base).arg(first).arg(known).arg(settings.config.stream_events_max);
         command.arg(PRODUCER_MS).arg(settings.id_age_ms());
-        let mut key = 2;
-        for item in items {
-            key += u32::from(item.id.is_some());
-            command.arg(if item.id.is_some() { key } else { 0 }).arg(&*item.bytes);
+        let mut keys = 2;
+        // An event that may have been taken under its id before is an entry of its own.
+        for entry in items.chunk_by(|one, next| one.id.is_none() && next.id.is_none()) {
+            let named = entry.iter().filter(|item| item.id.is_some()).count();
+            keys += named;
+            command.arg(if named > 0 { keys } else { 0 }).arg(entry.len()).arg(batch::pack(entry));
         }
         command
     }

@@ -160,8 +160,28 @@ fn the_stream_is_trimmed_to_about_its_bound() {
     let node = Node::start(RedisConfig { stream_events_max: 500, ..config(server.port()) });
     let events: Vec<_> = (0..5_000).map(numbered).collect();
     assert!(node.bus.publish_many(&events).iter().all(Result::is_ok));
-    let length: u64 = server.get(&["XLEN", "{shop}:events"]).parse().unwrap();
-    assert!((500..1_000).contains(&length), "{length}");
+    let late = Node::of(&server);
+    until("the history arrives", || late.numbers().last() == Some(&4_999));
+    assert!((500..2_000).contains(&late.len()), "{} are kept", late.len());
+    assert_eq!(late.numbers(), (5_000 - late.len() as u64..5_000).collect::<Vec<_>>());
+    assert!(late.missed().is_empty());
+}
+
+/// A batch is one entry; a position may lie within it.
+#[test]
+fn a_history_may_begin_in_the_middle_of_a_batch() {
+    let server = Redis::start(Keeps::Nothing, &[]);
+    let node = Node::of(&server);
+    let events: Vec<_> = (0..100).map(numbered).collect();
+    assert!(node.bus.publish_many(&events).iter().all(Result::is_ok));
+    assert!(server.get(&["XLEN", "{shop}:events"]).parse::<u64>().unwrap() < 10, "a batch is few entries");
+    for count in [1, 10, 99] {
+        let late = Node::start(RedisConfig { history_events_max: count, ..config(server.port()) });
+        late.wait_for(count);
+        assert_eq!(late.numbers(), (100 - count as u64..100).collect::<Vec<_>>());
+        let offset = 100 - count as u64;
+        assert_eq!(late.seen().begins, [(Position { epoch: node.epoch(), offset }, None)]);
+    }
 }
 
 #[test]

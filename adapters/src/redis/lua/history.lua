@@ -20,3 +20,17 @@ local function begin(stream, above)
   redis.call('XADD', stream, epoch .. '-0', 'epoch', epoch)
   return epoch, '0'
 end
+
+-- Adds an entry with the number `sequence`, and trims what lies more than `most` numbers before it. An error is answered.
+local function append(stream, epoch, sequence, most, ...)
+  local id = string.format('%s-%.0f', epoch, sequence)
+  local oldest = sequence - tonumber(most)
+  local answer
+  if oldest > 0 then
+    answer = redis.pcall('XADD', stream, 'MINID', '~', string.format('%s-%.0f', epoch, oldest), id, ...)
+  else
+    answer = redis.pcall('XADD', stream, id, ...)
+  end
+  if type(answer) == 'table' then return answer end
+  return {}
+end

@@ -1,5 +1,5 @@
 -- Moves entries from the inlet to the stream as they are, and removes what can be no event.
--- KEYS: stream, inlet. ARGV: what keys of ids start with, the highest epoch that the node knows, entries that the stream
+-- KEYS: stream, inlet. ARGV: what keys of ids start with, the highest epoch that the node knows, events that the stream
 -- keeps, how long an id is remembered (in milliseconds), entries to move, bytes of one entry.
 local KNOWN = { channel = true, type = true, data = true, before = true, tenant = true, user = true, id = true }
 
@@ -20,8 +20,8 @@ end
 redis.call('XDEL', KEYS[2], '0-0')
 local entries = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', ARGV[5])
 if #entries == 0 then return { 0, 0 } end
-local epoch = stands(KEYS[1])
-if not epoch then epoch = begin(KEYS[1], ARGV[2]) end
+local epoch, sequence = stands(KEYS[1])
+if not epoch then epoch, sequence = begin(KEYS[1], ARGV[2]) end
 local moved, malformed = 0, 0
 for _, entry in ipairs(entries) do
   local id, fields = entry[1], entry[2]
@@ -31,7 +31,12 @@ for _, entry in ipairs(entries) do
   else
     local key = named.id and ARGV[1] .. named.id
     if not key or redis.call('SET', key, '', 'NX', 'PX', ARGV[4]) then
-      redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], epoch .. '-*', unpack(fields))
+      sequence = sequence + 1
+      local answer = append(KEYS[1], epoch, sequence, ARGV[3], unpack(fields))
+      if answer.err then
+        if key then redis.call('DEL', key) end
+        return answer
+      end
       moved = moved + 1
     end
   end
