@@ -1,5 +1,7 @@
 //! A wire between a client and a server that breaks on demand.
 
+#![expect(clippy::disallowed_types, reason = "a wire for tests is no data path")]
+
 use std::{
     io::{Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},

@@ -55,8 +55,8 @@ fn faults_lose_nothing_and_double_nothing() {
         let publishers: Vec<_> = nodes.iter().zip([0, 1 << 32]).map(publish).collect();
         let mut random = Random(seed);
         for _ in 0..faults {
-            let seen = witness.len();
-            until("events pass between faults", || witness.len() > seen + 20);
+            let seen = witness.count();
+            until("events pass between faults", || witness.count() > seen + 20);
             fault(&mut server, &proxy, &mut random);
             let back = Instant::now();
             nodes.iter().for_each(Node::connected);

@@ -1,5 +1,7 @@
 //! The Redis bus against real servers: what it carries, what it does when they fail, whom it lets in.
 
+#![expect(clippy::disallowed_types, reason = "a test reads what a sink wrote")]
+
 mod access;
 mod campaign;
 mod carry;
@@ -63,7 +65,7 @@ impl Record {
         self.texts().iter().map(|text| text.parse().expect("a number")).collect()
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.seen().arrived.len()
     }
 
@@ -78,7 +80,7 @@ impl Record {
     }
 
     pub fn wait_for(&self, count: usize) {
-        until(&format!("{count} events arrive"), || self.len() >= count);
+        until(&format!("{count} events arrive"), || self.count() >= count);
     }
 }
 
