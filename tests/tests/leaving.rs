@@ -101,6 +101,17 @@ fn a_closed_bus_leaves_no_thread_and_no_socket() {
         gone("without a server", open(server.port()), |health| health.error.is_some(), || ());
         server.restart();
 
+        let mut socket = config(0);
+        socket.url = format!("unix://{}", server.socket().display());
+        let bus = with(RedisConfig { mode, ..socket }, Box::new(Nobody));
+        gone("at a Unix socket", bus, |health| health.connected, || ());
+        let secret = Redis::with_tls();
+        let bus = with(
+            RedisConfig { mode, url: secret.url(), tls_ca: Some(secret.ca()), ..config(0) },
+            Box::new(Nobody),
+        );
+        gone("over TLS", bus, |health| health.connected, || ());
+
         let bus = open(server.port());
         until("it is connected", || bus.health().connected);
         drop(bus);

@@ -115,11 +115,6 @@ impl<'a> Entry<'a> {
         }
         hasher.finish()
     }
-
-    pub(super) fn bytes(&self) -> usize {
-        let bytes = |field: &Value| if let Value::BulkString(bytes) = field { bytes.len() } else { 0 };
-        self.fields.iter().map(bytes).sum()
-    }
 }
 
 /// The entries of the stream `key` in an answer to `XREAD`: of `[[key, entries], …]`.

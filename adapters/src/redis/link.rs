@@ -20,6 +20,9 @@ use super::config::{Address, Host};
 /// The oldest server that counts the entries of an epoch by itself.
 const MAJOR_VERSION_MIN: u32 = 7;
 
+/// Bytes of one answer; all batches and events within the default bounds fit.
+const ANSWER_BYTES_MAX: u64 = 256 << 20;
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Trouble {
@@ -165,7 +168,13 @@ impl Link {
             Stream::Tls(stream) => stream.as_mut(),
             Stream::Unix(stream) => stream,
         };
-        Ok(self.parser.parse_value(stream)?)
+        let mut bounded = stream.take(ANSWER_BYTES_MAX);
+        match self.parser.parse_value(&mut bounded) {
+            Err(_) if bounded.limit() == 0 => {
+                Err(Trouble::Broken(format!("it answers with more than {ANSWER_BYTES_MAX} bytes")))
+            }
+            answer => Ok(answer?),
+        }
     }
 
     /// Answers may take `longer` than usual from now on.

@@ -24,10 +24,8 @@ use crate::{
     retry::Backoff,
 };
 
-/// Bytes of one answer that are aimed at: larger events are asked for in smaller numbers.
-const ANSWER_BYTES: usize = 4 << 20;
-/// Entries that are asked for first.
-const FIRST_COUNT: usize = 16;
+/// Entries of one answer: each is a batch, and may have as many bytes as one.
+const ENTRIES: usize = 64;
 /// How long an inlet that cannot be emptied is left alone.
 const INLET_PAUSE: Duration = Duration::from_secs(2);
 
@@ -39,8 +37,6 @@ pub(super) struct Reader {
     at: Option<Position>,
     /// What the entry at the position looks like, if it was read.
     print: Option<u64>,
-    /// Entries to ask for.
-    count: usize,
     /// When the inlet is looked at again.
     inlet_after: Option<Instant>,
 }
@@ -52,8 +48,7 @@ impl Reader {
         producer: String,
         sink: Box<dyn Sink>,
     ) -> Self {
-        let count = FIRST_COUNT.min(settings.config.batch_events_max);
-        Self { settings, shared, producer, sink, at: None, print: None, count, inlet_after: None }
+        Self { settings, shared, producer, sink, at: None, print: None, inlet_after: None }
     }
 
     /// Works until the end of the bus.
@@ -73,6 +68,8 @@ impl Reader {
         let mut link = Link::open(&self.settings.address, config.answer_wait_max, keep)?;
         let scripts = Scripts::load(&mut link)?;
         self.verify(&mut link, &scripts)?;
+        // What is too large for an answer is removed there, unseen.
+        self.empty_inlet(&mut link, &scripts)?;
         self.shared.up(Side::Read);
         *backoff = Backoff::default();
         while !self.shared.is_over() {
@@ -93,7 +90,7 @@ impl Reader {
         let Position { epoch, offset } = self.position()?;
         let block = self.settings.config.block_max;
         let mut command = cmd("XREAD");
-        command.arg("COUNT").arg(self.count).arg("BLOCK").arg(block.as_millis() as u64).arg("STREAMS");
+        command.arg("COUNT").arg(ENTRIES).arg("BLOCK").arg(block.as_millis() as u64).arg("STREAMS");
         command.arg(&self.settings.stream);
         if self.inlet_after.is_none_or(|after| after <= Instant::now()) {
             self.inlet_after = None;
@@ -110,17 +107,15 @@ impl Reader {
     /// Takes entries in their order, to the sink.
     fn take(&mut self, entries: &[Value]) -> Result<(), Trouble> {
         let mut arrived = Vec::new();
-        let mut bytes = 0;
         for value in entries {
             let entry = Entry::read(value).ok_or_else(|| odd("it answers with what is no entry"))?;
-            bytes += entry.bytes();
             self.take_entry(&entry, &mut arrived)?;
             self.print = Some(entry.print());
+            if arrived.len() >= self.settings.config.batch_events_max {
+                self.deliver(&mut arrived);
+            }
         }
         self.deliver(&mut arrived);
-        if let Some(each) = bytes.checked_div(entries.len()) {
-            self.count = (ANSWER_BYTES / each.max(1)).clamp(1, self.settings.config.batch_events_max);
-        }
         Ok(())
     }
 
@@ -252,22 +247,26 @@ impl Reader {
     /// Moves what other producers left into the stream, from where it is read like everything else.
     fn empty_inlet(&mut self, link: &mut Link, scripts: &Scripts) -> Result<(), Trouble> {
         let known = self.position()?.epoch;
-        let count = self.settings.config.batch_events_max;
-        match scripts.inlet(link, &self.settings, known, count) {
-            Ok((_, 0)) => {}
-            Ok((_, malformed)) => {
+        let inlet = &self.settings.inlet;
+        loop {
+            let (removed, malformed) = match scripts.inlet(link, &self.settings, known, ENTRIES) {
+                Ok(counts) => counts,
+                Err(Trouble::Refused(reason)) => {
+                    self.shared.complain(format_args!("cannot empty `{inlet}`: {reason}"));
+                    self.inlet_after = Some(Instant::now() + INLET_PAUSE);
+                    return Ok(());
+                }
+                Err(trouble) => return Err(trouble),
+            };
+            if malformed > 0 {
                 self.shared.malformed.fetch_add(malformed, Relaxed);
-                let inlet = &self.settings.inlet;
                 self.shared
                     .complain(format_args!("{malformed} entries of `{inlet}` are no events: see its docs"));
             }
-            Err(Trouble::Refused(reason)) => {
-                self.shared.complain(format_args!("cannot empty `{}`: {reason}", self.settings.inlet));
-                self.inlet_after = Some(Instant::now() + INLET_PAUSE);
+            if removed < ENTRIES as u64 {
+                return Ok(());
             }
-            Err(trouble) => return Err(trouble),
         }
-        Ok(())
     }
 
     fn position(&self) -> Result<Position, Trouble> {

@@ -104,7 +104,7 @@ impl Scripts {
         command
     }
 
-    /// Moves up to `count` entries of the inlet; answers how many were removed, and how many of them were no events.
+    /// Moves up to `count` entries out of the inlet; answers how many there were, and how many of them were no events.
     pub(super) fn inlet(
         &self,
         link: &mut Link,
@@ -120,8 +120,8 @@ impl Scripts {
         command.arg(settings.id_age_ms()).arg(count).arg(bytes_max);
         match link.ask(&command)? {
             Value::Array(counts) => match counts[..] {
-                [Value::Int(moved), Value::Int(malformed)] => {
-                    Ok((moved.max(0).cast_unsigned(), malformed.max(0).cast_unsigned()))
+                [Value::Int(removed), Value::Int(malformed)] => {
+                    Ok((removed.max(0).cast_unsigned(), malformed.max(0).cast_unsigned()))
                 }
                 _ => Err(odd(&Value::Array(counts))),
             },

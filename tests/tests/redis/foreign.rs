@@ -3,12 +3,14 @@
 use std::thread;
 
 use coulis::bus::Bus as _;
+use coulis_adapters::redis::RedisConfig;
 use coulis_tests::servers::{
+    GUARD,
     redis::{Keeps, Redis},
     until,
 };
 
-use super::Node;
+use super::{Node, config};
 
 fn leave(server: &Redis, fields: &[&str]) {
     let answer = server.ask(&[&["XADD", "{shop}:in", "*"], fields].concat());
@@ -103,4 +105,22 @@ fn entries_that_are_no_events_are_counted_and_leave_no_hole() {
     assert_eq!(offsets, [1, 7]);
     assert!(node.missed().is_empty());
     assert!(node.bus.health().error.is_some_and(|why| why.contains("is left out")));
+}
+
+/// A stranger may leave more than an answer may have.
+#[test]
+fn an_inlet_with_more_than_an_answer_may_have_is_emptied() {
+    let server = Redis::start(Keeps::Nothing, &[]);
+    // The server takes its time with it.
+    let node = Node::start(RedisConfig { answer_wait_max: GUARD, ..config(server.port()) });
+    node.connected();
+    let huge = "x".repeat(300 << 20);
+    leave(&server, &["channel", "orders", "type", "left", "data", &huge]);
+    leave(&server, &["channel", "orders", "type", "left", "data", "7"]);
+    node.wait_for(1);
+    assert_eq!((node.numbers(), server.get(&["XLEN", "{shop}:in"])), (vec![7], "0".into()));
+    until("it is counted", || node.bus.health().malformed == 1);
+    node.publish([8]);
+    node.wait_for(2);
+    assert!(node.missed().is_empty());
 }

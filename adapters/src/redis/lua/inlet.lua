@@ -22,7 +22,7 @@ local entries = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', ARGV[5])
 if #entries == 0 then return { 0, 0 } end
 local epoch, sequence = stands(KEYS[1])
 if not epoch then epoch, sequence = begin(KEYS[1], ARGV[2]) end
-local moved, malformed = 0, 0
+local malformed = 0
 for _, entry in ipairs(entries) do
   local id, fields = entry[1], entry[2]
   local named = read(fields)
@@ -37,9 +37,8 @@ for _, entry in ipairs(entries) do
         if key then redis.call('DEL', key) end
         return answer
       end
-      moved = moved + 1
     end
   end
   redis.call('XDEL', KEYS[2], id)
 end
-return { moved, malformed }
+return { #entries, malformed }
