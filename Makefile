@@ -12,7 +12,7 @@ PROFILE := fast
 export PYO3_PYTHON := $(abspath $(BIN)/python)
 
 .PHONY: help test demo serve check bench wheel clean
-.PHONY: tools fmt lint doc lint-python rust models extension python clients
+.PHONY: tools servers fmt lint doc lint-python rust models extension python clients
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,8 +53,12 @@ lint: $(STAMP)
 doc: $(STAMP)
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
+# Redis and PostgreSQL, which tests start for themselves.
+servers:
+	@scripts/servers
+
 # Without the bindings: they are a library for Python to load, and tested from there.
-rust:
+rust: servers
 	cargo test --workspace --exclude coulis-python --locked
 
 # Whatever threads share without a lock, under the model checker loom: every interleaving, not a lucky one.

@@ -10,6 +10,10 @@ use coulis::{
     protocol::{Action, Machine, Message},
     value::{Document, DocumentProblem, Kind, Node, Value},
 };
+use coulis_adapters::{
+    redis::entry,
+    wire::{self, WireEvent},
+};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, SeqAccess, Visitor},
@@ -105,6 +109,22 @@ pub fn graphql(bytes: &[u8]) {
     let mut body = Vec::new();
     if bound.projection.render(event.root(), &mut body, limits.body_bytes_max).is_ok() {
         Document::parse_bytes(body, DEPTH_MAX).expect("a body is JSON");
+    }
+}
+
+/// The answer of a Redis server to a node that reads is judged without a crash, and every event in it is one that could
+/// have been published here: it has an encoding, which reads back as the same.
+///
+/// # Panics
+/// If one of these breaks.
+pub fn redis_reply(bytes: &[u8]) {
+    let limits = Limits::default();
+    let Ok(entries) = entry::events(bytes, "{shop}:events", &limits) else { return };
+    for event in entries.into_iter().flatten() {
+        let id = event.id().expect("an event from a bus has a name");
+        let form = WireEvent::of(&event, id);
+        let bytes = wire::encode(&form, &limits).expect("an event that was read can be written");
+        assert_eq!(wire::decode(&bytes, &limits), Ok(form));
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod conformance;
 pub mod fuzz;
 pub mod random;
+pub mod servers;
 
 use std::sync::Arc;
 

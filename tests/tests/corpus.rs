@@ -34,6 +34,11 @@ fn programs_that_are_verified_end() {
     replay("policy_program", fuzz::policy_program);
 }
 
+#[test]
+fn answers_of_redis_are_read_without_a_crash() {
+    replay("redis_reply", fuzz::redis_reply);
+}
+
 fn replay(target: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
     let kept = fs::read_dir(&folder).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());

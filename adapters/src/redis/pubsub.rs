@@ -1,0 +1,119 @@
+//! Without a history: messages of a channel, each a batch of one producer's numbered events.
+//!
+//! A message is a `MessagePack` array: the producer's name, the number of the first event, the encodings of the events.
+//! The numbers tell a reader what it missed and what came twice.
+
+use std::collections::HashMap;
+
+use redis::{Cmd, Value, cmd};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    batch::{self, Bytes},
+    config::Settings,
+    link::{Link, Trouble, shown},
+    queue::Item,
+    script::{Standing, Verdict},
+};
+
+/// Producers that a reader knows at the same time; beyond it all are forgotten, and met anew.
+const PRODUCERS_MAX: usize = 10_000;
+
+#[derive(Serialize, Deserialize)]
+struct Message<'a>(&'a str, u64, #[serde(borrow)] Vec<Bytes<'a>>);
+
+/// A batch as it came.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Came<'a> {
+    /// Events between this batch and the one before.
+    pub(super) missed: u64,
+    /// What had not come before.
+    pub(super) events: Vec<&'a [u8]>,
+}
+
+/// What came of each producer.
+#[derive(Debug, Default)]
+pub(super) struct Producers(HashMap<String, u64>);
+
+impl Producers {
+    /// Reads a message; nothing if it is none.
+    pub(super) fn read<'a>(&mut self, message: &'a [u8]) -> Option<Came<'a>> {
+        let Message(producer, first, events) = rmp_serde::from_slice(message).ok()?;
+        let last = first.checked_add(events.len() as u64)?.checked_sub(1)?;
+        if first == 0 || producer.len() > 64 {
+            return None;
+        }
+        let seen = self.0.get(producer).copied();
+        let skip = seen.map_or(0, |seen| (seen + 1).saturating_sub(first)) as usize;
+        let missed = seen.map_or(0, |seen| first.saturating_sub(seen + 1));
+        if seen.is_none() && self.0.len() >= PRODUCERS_MAX {
+            self.0.clear();
+        }
+        self.0.insert(producer.into(), last.max(seen.unwrap_or(0)));
+        Some(Came { missed, events: events.into_iter().skip(skip).map(|Bytes(bytes)| bytes).collect() })
+    }
+}
+
+pub(super) fn publish(settings: &Settings, producer: &str, first: u64, items: &[Item]) -> Cmd {
+    // Writing into memory cannot fail; an empty message would be counted by readers as malformed.
+    let message = rmp_serde::to_vec(&Message(producer, first, batch::events(items))).unwrap_or_default();
+    let mut command = cmd("PUBLISH");
+    command.arg(&settings.stream).arg(message);
+    command
+}
+
+/// What the answer to `PUBLISH` says: to how many it went, or an error.
+pub(super) fn verdict(answer: &Value) -> Result<Verdict, Trouble> {
+    match answer {
+        Value::Int(_) => Ok(Verdict::Taken(Standing::default())),
+        Value::ServerError(error) => Ok(Verdict::Failed(shown(error))),
+        _ => Err(Trouble::Broken("it answers PUBLISH with what is no number".into())),
+    }
+}
+
+/// Asks whether the server answers.
+pub(super) fn ping(link: &mut Link) -> Result<(), Trouble> {
+    link.ask(&cmd("PING")).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_counted_and_what_came_twice_is_left_out() {
+        let message = |producer, first, count: usize| {
+            let events = [b"0".as_slice(), b"1", b"2", b"3"];
+            rmp_serde::to_vec(&Message(producer, first, events[..count].iter().map(|e| Bytes(e)).collect()))
+                .unwrap()
+        };
+        let mut producers = Producers::default();
+        let mut row = |producer, first, count, missed, events: &[&str]| {
+            let message = message(producer, first, count);
+            let came = producers.read(&message).unwrap();
+            let texts: Vec<_> = came.events.iter().map(|event| std::str::from_utf8(event).unwrap()).collect();
+            assert_eq!((came.missed, &*texts), (missed, events));
+        };
+        row("a", 5, 2, 0, &["0", "1"]);
+        row("a", 7, 1, 0, &["0"]);
+        row("a", 7, 3, 0, &["1", "2"]);
+        row("a", 5, 2, 0, &[]);
+        row("b", 1, 1, 0, &["0"]);
+        row("a", 13, 1, 3, &["0"]);
+        row("b", 3, 1, 1, &["0"]);
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        let mut producers = Producers::default();
+        for bytes in [
+            &b""[..],
+            b"x",
+            b"\x93\xa1a\x00\x91\xc4\x00",
+            b"\x93\xa1a\xcf\xff\xff\xff\xff\xff\xff\xff\xff\x92\xc4\x00\xc4\x00",
+        ] {
+            assert_eq!(producers.read(bytes), None);
+        }
+        assert!(producers.0.is_empty());
+    }
+}

@@ -1,0 +1,296 @@
+//! The reading thread of a stream: from this node's own position to its sink, every hole told.
+//!
+//! Within an epoch events are numbered 1, 2, 3 …, and an entry has the number of its last one, so a hole is seen at the
+//! entry after it. That the
+//! history is still the one that was read is looked at whenever the connection was made anew or nothing came for a
+//! while: the last entry that was read must be what it was.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use redis::{Value, cmd};
+
+use super::{
+    config::Settings,
+    entry::{self, Content, Entry, of_stream},
+    link::{Link, Trouble},
+    script::{Scripts, Standing},
+    shared::{Shared, Side},
+};
+use crate::{
+    feed::{Arrived, Missed, Position, Sink},
+    retry::Backoff,
+};
+
+/// Entries of one answer: each is a batch, and may have as many bytes as one.
+const ENTRIES: usize = 64;
+/// How long an inlet that cannot be emptied is left alone.
+const INLET_PAUSE: Duration = Duration::from_secs(2);
+
+pub(super) struct Reader {
+    settings: Arc<Settings>,
+    shared: Arc<Shared>,
+    producer: String,
+    sink: Box<dyn Sink>,
+    at: Option<Position>,
+    /// What the entry at the position looks like, if it was read.
+    print: Option<u64>,
+    /// When the inlet is looked at again.
+    inlet_after: Option<Instant>,
+}
+
+impl Reader {
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        shared: Arc<Shared>,
+        producer: String,
+        sink: Box<dyn Sink>,
+    ) -> Self {
+        Self { settings, shared, producer, sink, at: None, print: None, inlet_after: None }
+    }
+
+    /// Works until the end of the bus.
+    pub(super) fn run(mut self) {
+        let mut backoff = Backoff::default();
+        while !self.shared.is_over() {
+            let Err(trouble) = self.session(&mut backoff) else { break };
+            self.shared.down(Side::Read, trouble);
+            self.shared.wait(backoff.wait());
+        }
+    }
+
+    /// One connection's time; returns at the end of the bus.
+    fn session(&mut self, backoff: &mut Backoff) -> Result<(), Trouble> {
+        let config = &self.settings.config;
+        let keep = |closer| self.shared.connecting(Side::Read, closer);
+        let mut link = Link::open(&self.settings.address, config.answer_wait_max, keep)?;
+        let scripts = Scripts::load(&mut link)?;
+        self.verify(&mut link, &scripts)?;
+        // What is too large for an answer is removed there, unseen.
+        self.empty_inlet(&mut link, &scripts)?;
+        self.shared.up(Side::Read);
+        *backoff = Backoff::default();
+        while !self.shared.is_over() {
+            let answer = self.read(&mut link)?;
+            if answer == Value::Nil {
+                self.verify(&mut link, &scripts)?;
+            }
+            self.take(of_stream(&answer, &self.settings.stream))?;
+            if !of_stream(&answer, &self.settings.inlet).is_empty() {
+                self.empty_inlet(&mut link, &scripts)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next entries; nil if nothing came.
+    fn read(&mut self, link: &mut Link) -> Result<Value, Trouble> {
+        let Position { epoch, offset } = self.position()?;
+        let block = self.settings.config.block_max;
+        let mut command = cmd("XREAD");
+        command.arg("COUNT").arg(ENTRIES).arg("BLOCK").arg(block.as_millis() as u64).arg("STREAMS");
+        command.arg(&self.settings.stream);
+        if self.inlet_after.is_none_or(|after| after <= Instant::now()) {
+            self.inlet_after = None;
+            command.arg(&self.settings.inlet).arg(format!("{epoch}-{offset}")).arg("0-0");
+        } else {
+            command.arg(format!("{epoch}-{offset}"));
+        }
+        link.patience(block)?;
+        let answer = link.ask(&command);
+        link.patience(Duration::ZERO)?;
+        answer
+    }
+
+    /// Takes entries in their order, to the sink.
+    fn take(&mut self, entries: &[Value]) -> Result<(), Trouble> {
+        let mut arrived = Vec::new();
+        for value in entries {
+            let entry = Entry::read(value).ok_or_else(|| odd("it answers with what is no entry"))?;
+            self.take_entry(&entry, &mut arrived)?;
+            self.print = Some(entry.print());
+            if arrived.len() >= self.settings.config.batch_events_max {
+                self.deliver(&mut arrived);
+            }
+        }
+        self.deliver(&mut arrived);
+        Ok(())
+    }
+
+    fn take_entry(&mut self, entry: &Entry<'_>, arrived: &mut Vec<Arrived>) -> Result<(), Trouble> {
+        let (at, to) = (self.position()?, entry.position);
+        if (to.epoch, to.offset) <= (at.epoch, at.offset) {
+            return Err(odd("its entries go backwards"));
+        }
+        let content = entry.content();
+        // Of what nobody can read nobody knows how much it was: it is no hole.
+        let count = content.as_ref().map_or_else(|| behind(at, to), Content::count);
+        let before = Position { offset: to.offset - count, ..to };
+        if before.epoch > at.epoch || before.offset > at.offset {
+            self.deliver(arrived);
+            self.jump(at, before);
+        }
+        // Only at the beginning a position lies within an entry.
+        let seen = self.position()?.offset - before.offset;
+        self.at = Some(to);
+        let limits = &self.settings.limits;
+        let events: Vec<_> = match content {
+            Some(Content::Events(forms)) => {
+                forms.into_iter().skip(seen as usize).map(|form| entry::decode(form, limits)).collect()
+            }
+            Some(Content::Foreign) => vec![entry.foreign(limits)],
+            Some(Content::Mark) => Vec::new(),
+            None => vec![Err("its bytes are no events".into())],
+        };
+        for (index, event) in events.into_iter().enumerate() {
+            match event {
+                Ok(event) => arrived.push(Arrived { offset: before.offset + seen + 1 + index as u64, event }),
+                Err(reason) => self.malformed(to, &reason),
+            }
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, arrived: &mut Vec<Arrived>) {
+        if !arrived.is_empty() {
+            self.shared.received.fetch_add(arrived.len() as u64, Relaxed);
+            self.sink.deliver(std::mem::take(arrived));
+        }
+    }
+
+    /// Tells of the hole between `at` and what comes after `before`.
+    fn jump(&mut self, at: Position, before: Position) {
+        let count = (before.epoch == at.epoch).then(|| before.offset - at.offset);
+        self.begin(before, Some(Missed { count }));
+    }
+
+    fn begin(&mut self, position: Position, missed: Option<Missed>) {
+        if missed.is_some() {
+            self.shared.gaps.fetch_add(1, Relaxed);
+        }
+        self.at = Some(position);
+        self.print = None;
+        self.sink.begin(position, missed);
+    }
+
+    fn malformed(&self, at: Position, reason: &str) {
+        self.shared.malformed.fetch_add(1, Relaxed);
+        self.shared.complain(format_args!("entry {}-{} is left out: {reason}", at.epoch, at.offset));
+    }
+
+    /// Looks whether the history is the one that was read; if not, goes to the beginning of another epoch.
+    fn verify(&mut self, link: &mut Link, scripts: &Scripts) -> Result<(), Trouble> {
+        let known = self.at.map_or(0, |at| at.epoch);
+        let mut greet = |lost| scripts.greet(link, &self.settings, &self.producer, known, lost);
+        let mut stands = greet(None)?;
+        let Some(at) = self.at else { return self.start(link, stands) };
+        if (stands.epoch, stands.offset) < (at.epoch, at.offset) {
+            stands = greet(Some(stands.epoch))?;
+        } else {
+            match self.is_same(link, at)? {
+                Some(true) => return Ok(()),
+                // It was trimmed, or was not read: what follows is told by its number, unless another epoch does.
+                None if stands.epoch == at.epoch => return Ok(()),
+                Some(false) if stands.epoch == at.epoch => {
+                    stands =
+                        scripts.greet(link, &self.settings, &self.producer, known, Some(stands.epoch))?;
+                }
+                _ => {}
+            }
+        }
+        let first = self.first(link, Position { epoch: stands.epoch, offset: 0 })?;
+        self.begin(
+            first.unwrap_or(Position { epoch: stands.epoch, offset: 0 }),
+            Some(Missed { count: None }),
+        );
+        Ok(())
+    }
+
+    /// Begins where the history does, or at most so many events before its end.
+    fn start(&mut self, link: &mut Link, stands: Standing) -> Result<(), Trouble> {
+        let Standing { epoch, offset, .. } = stands;
+        let low = offset.saturating_sub(self.settings.config.history_events_max as u64);
+        let from = Position { epoch, offset: if low == 0 { 0 } else { low + 1 } };
+        let mut first = self.first(link, from)?.unwrap_or(Position { epoch, offset });
+        if first.epoch == epoch {
+            first.offset = first.offset.max(low);
+        }
+        self.begin(first, None);
+        Ok(())
+    }
+
+    /// The position before the first entry that is at `from` or after it.
+    fn first(&self, link: &mut Link, from: Position) -> Result<Option<Position>, Trouble> {
+        let answer = self.range(link, from, "+")?;
+        Ok(entry_of(&answer)?.map(|entry| {
+            let count = entry.content().map_or(1, |content| content.count());
+            Position { offset: entry.position.offset - count, ..entry.position }
+        }))
+    }
+
+    /// Whether the entry at `at` is the one that was read; nothing if it is not there, or was not read.
+    fn is_same(&self, link: &mut Link, at: Position) -> Result<Option<bool>, Trouble> {
+        let Some(print) = self.print else { return Ok(None) };
+        let answer = self.range(link, at, &format!("{}-{}", at.epoch, at.offset))?;
+        Ok(entry_of(&answer)?.map(|entry| entry.print() == print))
+    }
+
+    fn range(&self, link: &mut Link, from: Position, to: &str) -> Result<Value, Trouble> {
+        let mut command = cmd("XRANGE");
+        command.arg(&self.settings.stream).arg(format!("{}-{}", from.epoch, from.offset)).arg(to);
+        command.arg("COUNT").arg(1);
+        link.ask(&command)
+    }
+
+    /// Moves what other producers left into the stream, from where it is read like everything else.
+    fn empty_inlet(&mut self, link: &mut Link, scripts: &Scripts) -> Result<(), Trouble> {
+        let known = self.position()?.epoch;
+        let inlet = &self.settings.inlet;
+        loop {
+            let (removed, malformed) = match scripts.inlet(link, &self.settings, known, ENTRIES) {
+                Ok(counts) => counts,
+                Err(Trouble::Refused(reason)) => {
+                    self.shared.complain(format_args!("cannot empty `{inlet}`: {reason}"));
+                    self.inlet_after = Some(Instant::now() + INLET_PAUSE);
+                    return Ok(());
+                }
+                Err(trouble) => return Err(trouble),
+            };
+            if malformed > 0 {
+                self.shared.malformed.fetch_add(malformed, Relaxed);
+                self.shared
+                    .complain(format_args!("{malformed} entries of `{inlet}` are no events: see its docs"));
+            }
+            if removed < ENTRIES as u64 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn position(&self) -> Result<Position, Trouble> {
+        self.at.ok_or_else(|| odd("nothing was begun"))
+    }
+}
+
+/// How many numbers lie between `at` and `to`, as far as one can tell.
+fn behind(at: Position, to: Position) -> u64 {
+    if at.epoch == to.epoch { to.offset - at.offset } else { 1 }
+}
+
+fn entry_of(answer: &Value) -> Result<Option<Entry<'_>>, Trouble> {
+    match answer {
+        Value::Array(entries) => match entries.first() {
+            Some(entry) => {
+                Entry::read(entry).map(Some).ok_or_else(|| odd("it answers with what is no entry"))
+            }
+            None => Ok(None),
+        },
+        _ => Err(odd("it answers XRANGE with what is no list")),
+    }
+}
+
+fn odd(reason: &str) -> Trouble {
+    Trouble::Broken(reason.into())
+}

@@ -1,0 +1,167 @@
+//! What happens when the history is not what it was: trimmed, gone, or another one.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use coulis::bus::Bus as _;
+use coulis_adapters::feed::{Missed, Position};
+use coulis_tests::servers::{
+    proxy::{Fault, Proxy},
+    redis::{Keeps, Redis},
+    until,
+};
+
+use super::{Node, Record, config};
+
+#[test]
+fn trimmed_events_are_told_with_their_exact_count() {
+    let server = Redis::start(Keeps::Nothing, &[]);
+    let publisher = Node::of(&server);
+    publisher.publish([0]);
+    let node = Node::with_record(config(server.port()), Record::shut());
+    node.connected();
+    publisher.publish(1..300);
+    server.ask(&["XTRIM", "{shop}:events", "MAXLEN", "=", "20"]);
+    node.open();
+    until("the last event arrives", || node.numbers().last() == Some(&299));
+    let [(position, Missed { count: Some(count) })] = node.missed()[..] else {
+        panic!("{:?}", node.missed())
+    };
+    let numbers = node.numbers();
+    assert_eq!(numbers.len() as u64 + count, 300);
+    assert_eq!(position, Position { epoch: publisher.epoch(), offset: 280 });
+    assert_eq!(numbers[numbers.len() - 20..], (280..300).collect::<Vec<_>>());
+    assert_eq!(node.bus.health().gaps, 1);
+}
+
+#[test]
+fn a_restart_without_persistence_is_a_new_epoch_for_all() {
+    let mut server = Redis::start(Keeps::Nothing, &[]);
+    let nodes = [Node::of(&server), Node::of(&server)];
+    nodes[0].publish(0..50);
+    nodes.iter().for_each(|node| node.wait_for(50));
+    let before = nodes[0].epoch();
+    server.restart();
+    nodes[1].publish(50..100);
+    nodes.iter().for_each(|node| node.wait_for(100));
+    for node in &nodes {
+        assert_eq!(node.numbers(), (0..100).collect::<Vec<_>>());
+        let [(position, Missed { count: None })] = node.missed()[..] else { panic!("{:?}", node.missed()) };
+        assert!(position.epoch > before && position.offset == 0, "{position:?} after {before}");
+        assert_eq!(node.bus.health().reconnects, 1);
+    }
+    assert_eq!(nodes[0].epoch(), nodes[1].epoch());
+}
+
+#[test]
+fn a_flushed_server_is_noticed_without_a_publisher() {
+    let server = Redis::start(Keeps::Nothing, &[]);
+    let nodes = [Node::of(&server), Node::of(&server)];
+    nodes[0].publish(0..5);
+    nodes.iter().for_each(|node| node.wait_for(5));
+    server.ask(&["FLUSHALL"]);
+    until("both are told", || nodes.iter().all(|node| node.missed().len() == 1));
+    assert_eq!(nodes[0].epoch(), nodes[1].epoch());
+    nodes[0].publish(5..10);
+    nodes.iter().for_each(|node| node.wait_for(10));
+    assert_eq!(nodes[1].missed().len(), 1);
+}
+
+#[test]
+fn a_server_that_is_flushed_under_load_loses_nothing_that_comes_after() {
+    let server = Redis::start(Keeps::Nothing, &[]);
+    let node = Node::of(&server);
+    for round in 0..5 {
+        node.publish(round * 100..round * 100 + 100);
+        node.wait_for((round as usize + 1) * 100);
+        server.ask(&["FLUSHALL"]);
+    }
+    node.publish([500]);
+    until("the last event arrives", || node.numbers().last() == Some(&500));
+    assert_eq!(node.numbers(), (0..=500).collect::<Vec<_>>());
+    assert_eq!(node.missed().len(), 5);
+}
+
+#[test]
+fn a_tail_that_is_lost_is_a_new_epoch() {
+    let mut server = Redis::start(Keeps::Everything, &[]);
+    let nodes = [Node::of(&server), Node::of(&server)];
+    nodes[0].publish(0..50);
+    let saved = Saved::of(&mut server);
+    nodes.iter().for_each(Node::connected);
+    nodes[0].publish(50..60);
+    nodes.iter().for_each(|node| node.wait_for(60));
+    assert!(nodes.iter().all(|node| node.missed().is_empty()));
+    let before = nodes[0].epoch();
+    saved.restore(&mut server);
+    nodes[0].publish(60..70);
+    nodes.iter().for_each(|node| node.wait_for(70));
+    for node in &nodes {
+        assert_eq!(node.numbers(), (0..70).collect::<Vec<_>>());
+        let [(position, Missed { count: None })] = node.missed()[..] else { panic!("{:?}", node.missed()) };
+        assert!(position.epoch > before, "{position:?} after {before}");
+    }
+    assert_eq!(nodes[0].epoch(), nodes[1].epoch());
+}
+
+/// The number of events alone would not tell: after the loss others were added.
+#[test]
+fn a_tail_that_was_replaced_is_known_by_its_last_entry() {
+    let mut server = Redis::start(Keeps::Everything, &[]);
+    let proxy = Proxy::start(server.port());
+    let away = Node::start(config(proxy.port()));
+    away.connected();
+    away.publish(0..50);
+    let saved = Saved::of(&mut server);
+    away.connected();
+    away.publish(50..60);
+    away.wait_for(60);
+    let before = away.epoch();
+    proxy.set(Fault::Refuse);
+    saved.restore(&mut server);
+    let other = Node::of(&server);
+    other.publish(100..150);
+    assert_eq!(other.epoch(), before);
+    proxy.set(Fault::Pass);
+    until("it is told", || !away.missed().is_empty());
+    away.publish([200]);
+    for node in [&away, &other] {
+        until("the last event arrives", || node.numbers().last() == Some(&200));
+        assert!(node.epoch() > before);
+    }
+    assert_eq!(away.epoch(), other.epoch());
+    let numbers = away.numbers();
+    assert_eq!(numbers, (0..60).chain([200]).collect::<Vec<_>>());
+}
+
+/// What a server had written at some time.
+struct Saved {
+    from: PathBuf,
+    to: PathBuf,
+}
+
+impl Saved {
+    fn of(server: &mut Redis) -> Self {
+        server.kill();
+        let from = server.folder().join("appendonlydir");
+        let to = server.folder().join("saved");
+        copy(&from, &to);
+        server.restart();
+        Self { from, to }
+    }
+
+    fn restore(self, server: &mut Redis) {
+        server.kill();
+        fs::remove_dir_all(&self.from).expect("removed");
+        copy(&self.to, &self.from);
+        server.restart();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-r").args([from, to]).status();
+    assert!(copied.is_ok_and(|status| status.success()), "cannot copy {}", from.display());
+}
