@@ -30,7 +30,10 @@ use crate::{
     plan::{Admission, OperationName, Plan, Plans, Schema},
     ring::{self, Consumer},
     router::{self, Channel, Router},
-    security::{Pace, Paced, RuleError, Rulebook, Rules, SecurityContext, TooOften, access::Gate},
+    security::{
+        DeliveryRates, Metered, Pace, Paced, RuleError, Rulebook, Rules, SecurityContext, TooOften,
+        access::Gate,
+    },
     shard::{
         Directory, Index, Member, Parts, Shard, Subscribed, Terms,
         drive::Sleeper,
@@ -139,6 +142,7 @@ pub(crate) struct Settings {
     pub(crate) rules: Rules,
     pub(crate) gate: Arc<Gate>,
     pub(crate) pace: Pace,
+    pub(crate) delivery_rates: DeliveryRates,
     pub(crate) clock: Clock,
     /// The incarnation of the logs; `None`: a random one.
     pub(crate) epoch: Option<Epoch>,
@@ -155,6 +159,7 @@ pub(crate) struct ControlPlane {
     /// Who may read which field.
     pub(crate) gate: Arc<Gate>,
     paced: Paced,
+    metered: Arc<Metered>,
     /// What was asked for first with each selection, by its address, which the value keeps alive.
     terms: papaya::HashMap<usize, Arc<Terms>>,
     /// The context of nobody.
@@ -197,7 +202,8 @@ impl Drop for UnderWay<'_> {
 impl ControlPlane {
     /// A plane for `count` shards, and what their threads need: who has the shards steps them.
     pub(crate) fn new(settings: Settings, count: u16) -> Result<(Self, Assembled), RuleError> {
-        let Settings { limits, schema, admission, rules, gate, pace, clock, epoch } = settings;
+        let Settings { limits, schema, admission, rules, gate, pace, delivery_rates, clock, epoch } =
+            settings;
         let epoch = epoch.unwrap_or_else(Epoch::random);
         let sleepers: Vec<_> = (0..count).map(|_| Arc::new(Sleeper::default())).collect();
         let inbox = |sleeper: &Arc<Sleeper>| inbox::inbox(limits.inbox_commands_max, sleeper.waker());
@@ -209,6 +215,7 @@ impl ControlPlane {
             rulebook: ArcSwap::from_pointee(Rulebook::new(rules, &limits)?),
             gate,
             paced: Paced::new(pace, &limits),
+            metered: Arc::new(Metered::new(delivery_rates, &limits)),
             terms: papaya::HashMap::new(),
             nobody: Arc::default(),
             started: Instant::now(),
@@ -230,6 +237,7 @@ impl ControlPlane {
                 peers: Arc::clone(&peers),
                 any: Arc::clone(plane.router.any()),
                 epoch,
+                metered: Arc::clone(&plane.metered),
                 counters: Arc::clone(counters),
                 undelivered: Arc::clone(&plane.undelivered),
                 limits: plane.limits.clone(),
@@ -322,6 +330,7 @@ impl ControlPlane {
 
     /// Adds a subscription to the index of its reader's shard.
     pub(crate) fn register(&self, shard: ShardId, subscribed: Subscribed, channels: &[Arc<Channel>]) {
+        self.meter(shard, subscribed.member, &subscribed.recipe.context);
         let mut directory = self.directory(shard);
         directory.add(subscribed);
         for channel in channels {
@@ -382,6 +391,18 @@ impl ControlPlane {
     pub(crate) fn pace(&self, context: &SecurityContext, seat: Seat) -> Result<(), TooOften> {
         let now = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.paced.take(context, seat.serial, now)
+    }
+
+    /// Whether deliveries have a rate.
+    pub(crate) fn is_metered(&self) -> bool {
+        self.metered.is_on()
+    }
+
+    /// Tells the shard whose deliveries those of `member` are, before the member is in its index.
+    fn meter(&self, shard: ShardId, member: Member, context: &Arc<SecurityContext>) {
+        if member.limited {
+            self.inbox(shard).control(Control::Meter { member, context: Arc::clone(context) });
+        }
     }
 
     /// Counts a registration, or its refusal.

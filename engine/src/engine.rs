@@ -22,8 +22,8 @@ use crate::{
     policy::{Constant, Predicate, standard::Isolation},
     router,
     security::{
-        Asked, ChannelRules, Condition, Pace, RuleError, Rulebook, Rules, SecurityContext, TooOften,
-        VariableScope,
+        Asked, ChannelRules, Condition, DeliveryRates, Pace, RuleError, Rulebook, Rules, SecurityContext,
+        TooOften, VariableScope,
         access::{Access, AccessError, Gate},
     },
     shard::{Member, Recipe, Resolver, Subscribed, Terms, drive::Driver, resume::Outcome},
@@ -239,6 +239,14 @@ impl EngineBuilder {
     #[must_use]
     pub fn pace(mut self, pace: Pace) -> Self {
         self.settings.pace = pace;
+        self
+    }
+
+    /// How often results may be delivered. What a rate withholds is counted as `rate_limited`, and its reader is told
+    /// in-band, as of a full ring, with the reason `rate`. Default: as often as there are results.
+    #[must_use]
+    pub fn delivery_rates(mut self, rates: DeliveryRates) -> Self {
+        self.settings.delivery_rates = rates;
         self
     }
 

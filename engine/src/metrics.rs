@@ -1,5 +1,5 @@
 //! What the engine counts, and the one equation that all of it obeys at rest:
-//! `matched = delivered + coalesced + dropped + discarded + denied + failed + pending`.
+//! `matched = delivered + coalesced + dropped + discarded + denied + rate_limited + failed + pending`.
 //!
 //! A shard writes its own counters (no atomic read-modify-write on its way); readers and publishers add to theirs
 //! once a batch. A snapshot adds them up.
@@ -55,6 +55,8 @@ counters! {
     /// Of those: the policy had no answer, which is a no. Only policies that were asked are counted: what the index
     /// rules out is not.
     policy_errors: "counter",
+    /// Matched, admitted by the policy, and withheld by a rate of deliveries; their readers are told.
+    rate_limited: "counter",
     /// Matched, and lost because a result could not be made and its reader could not be told.
     failed: "counter",
     /// Frames put into rings.
@@ -94,8 +96,8 @@ counters! {
 impl Metrics {
     /// Matched deliveries that wait for a resolver or a reader; 0 when everything has come to rest.
     pub fn pending(&self) -> u64 {
-        let done =
-            self.delivered + self.coalesced + self.dropped + self.discarded + self.denied + self.failed;
+        let withheld = self.denied + self.rate_limited;
+        let done = self.delivered + self.coalesced + self.dropped + self.discarded + withheld + self.failed;
         self.matched.saturating_sub(done)
     }
 }

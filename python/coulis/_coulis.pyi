@@ -296,6 +296,7 @@ class SubscriptionExecutor:
         allowed_operations: Iterable[str] | None = None,
         access: AccessRules | None = None,
         rates: Mapping[str, tuple[float, int]] | None = None,
+        delivery_rates: Mapping[str, tuple[float, int]] | None = None,
         declarations: Mapping[str, Declaration] | None = None,
     ) -> Self: ...
     @property

@@ -69,6 +69,7 @@ class SubscriptionManager:
         allowed_operations: Iterable[str] | None = None,
         access: AccessRules | None = None,
         rates: Mapping[str, tuple[float, int]] | None = None,
+        delivery_rates: Mapping[str, tuple[float, int]] | None = None,
         registry: Registry | None = None,
     ) -> None:
         self.event_bus_config = event_bus_config if event_bus_config is not None else EventBusConfig.memory()
@@ -86,6 +87,7 @@ class SubscriptionManager:
             allowed_operations=allowed_operations,
             access=access,
             rates=rates,
+            delivery_rates=delivery_rates,
             declarations=self.registry.fields,
         )
         self.subscriptions: dict[str, SubscriptionData] = {}

@@ -83,15 +83,17 @@ impl SubscriptionExecutor {
     ///
     /// `rates` bounds how often subscriptions may be registered, so many a second and so many at once, as in
     /// `{"user": (5, 20), "tenant": (100, 500), "connection": (2, 100)}`; who comes too often gets `RateLimited`.
+    /// `delivery_rates` bounds in the same way how often messages may be delivered, for a `subscription`, too; what a rate
+    /// withholds is told as a gap with the reason `rate`, and counted as `rate_limited`.
     ///
     /// `access` says who may read which field, as in `{"rules": {"users.email": {"roles": ["admin"]}}}`.
     #[new]
     #[pyo3(signature = (event_bus=None, *, schema=None, limits=None, shards=None, tenancy="permissive",
         owner=Some("user_id"), channels=None, policies=None, introspection=true, allowed_operations=None, access=None,
-        rates=None, declarations=None),
+        rates=None, delivery_rates=None, declarations=None),
         text_signature = "(event_bus=None, *, schema=None, limits=None, shards=None, tenancy='permissive', \
         owner='user_id', channels=None, policies=None, introspection=True, allowed_operations=None, access=None, \
-        rates=None, declarations=None)")]
+        rates=None, delivery_rates=None, declarations=None)")]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         py: Python<'_>,
@@ -107,6 +109,7 @@ impl SubscriptionExecutor {
         allowed_operations: Option<&Bound<'_, PyAny>>,
         access: Option<&Bound<'_, PyAny>>,
         rates: Option<&Bound<'_, PyAny>>,
+        delivery_rates: Option<&Bound<'_, PyAny>>,
         declarations: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let event_bus = event_bus.map_or_else(|| Py::new(py, EventBusConfig::memory()), Ok)?;
@@ -121,6 +124,9 @@ impl SubscriptionExecutor {
         builder = builder.rules(rules(tenancy, owner, channels, policies)?);
         if let Some(rates) = rates {
             builder = builder.pace(settings::pace(rates)?);
+        }
+        if let Some(rates) = delivery_rates {
+            builder = builder.delivery_rates(settings::delivery_rates(rates)?);
         }
         if let Some(access) = access {
             let (rules, scope) = access::access(py, access)?;

@@ -7,7 +7,7 @@ use coulis::{
     overflow::Overflow,
     plan::DocumentDigest,
     policy::{Budget, Part, Policy},
-    security::{Condition, Pace, RuleError, rate::Rate},
+    security::{Condition, DeliveryRates, Pace, RuleError, rate::Rate},
 };
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
@@ -93,24 +93,36 @@ pub(crate) fn conditions(argument: &str, given: Option<&Bound<'_, PyAny>>) -> Py
 
 /// How often subscriptions may be registered, as in `{"user": (5, 20)}`: so many a second, and so many at once.
 pub(crate) fn pace(given: &Bound<'_, PyAny>) -> PyResult<Pace> {
-    let mut pace = Pace::default();
-    for (name, value) in pairs("rates", Some(given))? {
+    let [user, tenant, subscriber] = rates("rates", given, ["user", "tenant", "connection"])?;
+    Ok(Pace { user, tenant, subscriber })
+}
+
+/// How often messages may be delivered, in the same form.
+pub(crate) fn delivery_rates(given: &Bound<'_, PyAny>) -> PyResult<DeliveryRates> {
+    let names = ["user", "tenant", "connection", "subscription"];
+    let [user, tenant, subscriber, subscription] = rates("delivery_rates", given, names)?;
+    Ok(DeliveryRates { user, tenant, subscriber, subscription })
+}
+
+/// The rates that have `names`.
+fn rates<const N: usize>(
+    argument: &str,
+    given: &Bound<'_, PyAny>,
+    names: [&str; N],
+) -> PyResult<[Option<Rate>; N]> {
+    let mut rates = [None; N];
+    for (name, value) in pairs(argument, Some(given))? {
         let (per_second, burst): (f64, u32) =
-            value.extract().map_err(|_| not("rates", "pairs of a number a second and a burst", &value))?;
-        let rate = Rate::new(per_second, burst).map_err(|error| value_error(format!("`rates`: {error}")))?;
-        *match name.as_str() {
-            "user" => &mut pace.user,
-            "tenant" => &mut pace.tenant,
-            "connection" => &mut pace.subscriber,
-            _ => {
-                return Err(value_error(format!(
-                    "`rates` has `{}`: pass `user`, `tenant` or `connection`",
-                    short(&name)
-                )));
-            }
-        } = Some(rate);
+            value.extract().map_err(|_| not(argument, "pairs of a number a second and a burst", &value))?;
+        let rate =
+            Rate::new(per_second, burst).map_err(|error| value_error(format!("`{argument}`: {error}")))?;
+        let Some(at) = names.iter().position(|known| *known == name) else {
+            let known = names.map(|name| format!("`{name}`")).join(", ");
+            return Err(value_error(format!("`{argument}` has `{}`: pass some of {known}", short(&name))));
+        };
+        rates[at] = Some(rate);
     }
-    Ok(pace)
+    Ok(rates)
 }
 
 /// Refuses what is no policy.

@@ -77,6 +77,9 @@ impl ControlPlane {
             let readable = context.map(|context| Ok((Arc::clone(context), self.readable(recipe, context)?)));
             Ok(Judged { predicates, context: readable.transpose()? })
         });
+        if let Some(context) = context {
+            directory.members(&keys).for_each(|member| self.meter(shard, member, context));
+        }
         let count = directory.remove(shard, ending.iter().map(|(key, _)| *key));
         self.counters.subscriptions.sub(count);
         for (key, end) in &ending {

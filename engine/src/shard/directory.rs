@@ -257,6 +257,11 @@ impl Directory {
         self.entries.iter().filter(|(key, entry)| which(**key, &entry.recipe)).map(|(key, _)| *key).collect()
     }
 
+    /// The members of the subscriptions with these keys.
+    pub(crate) fn members(&self, keys: &[Key]) -> impl Iterator<Item = Member> {
+        keys.iter().filter_map(|key| Some(self.entries.get(key)?.member))
+    }
+
     /// Has subscriptions judged anew, all with one snapshot. Answers those that `judge` ends, and why.
     pub(crate) fn rejudge<E>(
         &mut self,

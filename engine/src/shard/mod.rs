@@ -53,11 +53,12 @@ use crate::{
     payload::Payload,
     ring,
     router::Channel,
+    security::{Metered, SecurityContext},
 };
 use inbox::{Control, Forward, Inbox, Outlet, Publish};
 use log::{Logs, Reload};
 use reader::{Pushed, Reader};
-use receipt::Hold;
+use receipt::{Hold, Report};
 use render::Bodies;
 use resolve::{Answer, Asked, Made, Pending};
 use resume::{Replay, Resume};
@@ -68,6 +69,7 @@ use undelivered::{AllLost, Lost, Names, Undelivered};
 struct Tally {
     matched: u64,
     denied: u64,
+    rate_limited: u64,
     failed: u64,
     pushed: u64,
     dropped: u64,
@@ -88,6 +90,7 @@ pub(crate) struct Shard {
     any: Arc<Channel>,
     epoch: Epoch,
     logs: Logs,
+    metered: Arc<Metered>,
     now: Millis,
     readers: Vec<Option<Reader>>,
     touched: Vec<u32>,
@@ -107,7 +110,8 @@ pub(crate) struct Shard {
 
 impl Tally {
     fn add(&mut self, pushed: &Pushed) {
-        self.pushed -= u64::from(pushed.refused);
+        self.pushed -= u64::from(pushed.refused) + u64::from(pushed.limited);
+        self.rate_limited += u64::from(pushed.limited);
         self.dropped += pushed.dropped;
         self.coalesced += pushed.coalesced;
         self.discarded += pushed.discarded;
@@ -126,6 +130,7 @@ pub(crate) struct Parts {
     pub(crate) peers: Arc<[Inbox]>,
     pub(crate) any: Arc<Channel>,
     pub(crate) epoch: Epoch,
+    pub(crate) metered: Arc<Metered>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) undelivered: Names,
     pub(crate) limits: Limits,
@@ -133,7 +138,7 @@ pub(crate) struct Parts {
 
 impl Shard {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { id, outlet, index, peers, any, epoch, counters, undelivered, limits } = parts;
+        let Parts { id, outlet, index, peers, any, epoch, metered, counters, undelivered, limits } = parts;
         Self {
             id,
             outlet,
@@ -143,6 +148,7 @@ impl Shard {
             any,
             epoch,
             logs: Logs::new(epoch, &limits),
+            metered,
             now: Millis(0),
             readers: Vec::new(),
             touched: Vec::new(),
@@ -362,7 +368,7 @@ impl Shard {
                     continue;
                 };
                 if let Err(share) = reader.push_at_once(member, share, bytes) {
-                    let pushed = reader.push(member, share, &group.overflow, event);
+                    let pushed = reader.push(member, share, &group.overflow, event, self.now);
                     if pushed.gone {
                         gone += 1;
                         continue;
@@ -408,16 +414,19 @@ impl Shard {
     }
 
     fn count(&self, tally: &Tally, hold: Option<&Hold>) {
-        let Counters { matched, denied, failed, pushed, dropped, coalesced, discarded, .. } = &*self.counters;
+        let Counters { matched, denied, rate_limited, failed, pushed, dropped, coalesced, discarded, .. } =
+            &*self.counters;
         matched.add_owned(tally.matched);
         denied.add_owned(tally.denied);
+        rate_limited.add_owned(tally.rate_limited);
         failed.add_owned(tally.failed);
         pushed.add_owned(tally.pushed);
         dropped.add_owned(tally.dropped);
         coalesced.add_owned(tally.coalesced);
         discarded.add_owned(tally.discarded);
         if let Some(hold) = hold {
-            hold.add(tally.matched, tally.pushed, tally.denied, tally.dropped, tally.failed);
+            let Tally { matched, denied, rate_limited, failed, pushed, dropped, .. } = *tally;
+            hold.add(&Report { matched, delivered: pushed, denied, rate_limited, dropped, failed });
         }
     }
 
@@ -450,6 +459,7 @@ impl Shard {
                     }
                     self.readers[slot] = Some(Reader::new(serial, ring, link, &self.limits));
                 }
+                Control::Meter { member, context } => self.meter(&member, context),
                 Control::Resume(resume) => self.resume(resume),
                 Control::Refill { slot, serial } => self.refill(slot, serial),
                 Control::Close { slot, serial } => self.close(slot, serial),
@@ -460,6 +470,14 @@ impl Shard {
             }
         }
         any
+    }
+
+    /// A subscription whose deliveries have a rate begins, or has another context.
+    fn meter(&mut self, member: &Member, context: Arc<SecurityContext>) {
+        let reader = self.readers.get_mut(member.slot as usize).and_then(Option::as_mut);
+        if let Some(reader) = reader.filter(|reader| reader.serial == member.reader) {
+            reader.meter(&self.metered, member, context);
+        }
     }
 
     /// The reader is gone: what it did not read is discarded, and counted so.

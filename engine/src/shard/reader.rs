@@ -3,19 +3,21 @@
 use std::{
     collections::{BTreeMap, HashMap},
     iter,
+    sync::Arc as Shared,
 };
 
 use super::group::Member;
 use crate::{
     event::Stamped,
     frame::Address,
-    id::{ChannelId, Offset},
+    id::{ChannelId, Millis, Offset},
     limits::Limits,
     link::Link,
     loss::Loss,
     overflow::Overflow,
     payload::Payload,
     ring::Producer,
+    security::{Metered, Meters, SecurityContext},
     sync::Arc,
 };
 
@@ -43,6 +45,8 @@ pub(super) struct Reader {
     kept: BTreeMap<u32, Kept>,
     /// Bytes of all that is kept, with the keys.
     kept_bytes: u64,
+    /// Buckets of subscriptions whose deliveries have a rate, and what they share with others.
+    meters: Option<Box<(Meters, Shared<Metered>)>>,
 }
 
 /// One subscription of a reader.
@@ -51,6 +55,8 @@ struct Lane {
     subscription: u32,
     /// How many frames it got.
     sequence: u32,
+    /// A rate withheld frames since the last one.
+    limited: bool,
     /// A resumed subscription: live events up to this one were replayed.
     replayed: Offset,
 }
@@ -62,6 +68,8 @@ pub(super) struct Pushed {
     pub(super) gone: bool,
     /// The frame was not taken: it is among the dropped.
     pub(super) refused: bool,
+    /// A rate withheld it.
+    pub(super) limited: bool,
     /// Results that were kept for a subscription that has ended since.
     pub(super) discarded: u64,
     /// Results that were lost to a full ring.
@@ -98,6 +106,7 @@ impl Reader {
             keys_max: limits.latest_keys_max,
             kept: BTreeMap::new(),
             kept_bytes: 0,
+            meters: None,
         }
     }
 
@@ -125,12 +134,17 @@ impl Reader {
                 None => return Err(payload),
             },
         };
-        let is_live =
-            member.reader == self.serial && lane.subscription == member.subscription && !member.resumed;
-        if !is_live || self.bytes - self.read + bytes > self.bytes_max || !self.kept.is_empty() {
+        let is_live = member.reader == self.serial && lane.subscription == member.subscription;
+        // Both marks are looked at in one go.
+        if !is_live
+            || (member.resumed | member.limited)
+            || self.bytes - self.read + bytes > self.bytes_max
+            || !self.kept.is_empty()
+        {
             return Err(payload);
         }
-        let address = Address { subscription: lane.subscription, sequence: lane.sequence.wrapping_add(1) };
+        let (subscription, sequence) = (lane.subscription, lane.sequence.wrapping_add(1));
+        let address = Address { subscription, sequence, limited: false };
         self.ring.push(payload, address.to_bits()).map_err(|full| full.0)?;
         lane.sequence = address.sequence;
         self.bytes += bytes;
@@ -144,10 +158,18 @@ impl Reader {
         payload: Payload,
         overflow: &Overflow,
         event: &Stamped,
+        now: Millis,
     ) -> Pushed {
         let mut pushed = Pushed::default();
         if !self.is_live(member, event.offset) {
             return Pushed { gone: true, ..pushed };
+        }
+        if member.limited && !payload.is_lost() {
+            match self.take_token(member, now) {
+                Some(true) => {}
+                Some(false) => return self.limit(member, &payload),
+                None => return Pushed { gone: true, ..pushed },
+            }
         }
         match overflow {
             Overflow::DropOldest => self.push_or_evict(member, payload, &mut pushed),
@@ -157,6 +179,32 @@ impl Reader {
             _ => self.push_or_refuse(member, payload, &mut pushed),
         }
         pushed
+    }
+
+    /// Adds a subscription whose deliveries have a rate, or replaces its context.
+    pub(super) fn meter(
+        &mut self,
+        metered: &Shared<Metered>,
+        member: &Member,
+        context: Shared<SecurityContext>,
+    ) {
+        let new = || Box::new((Meters::new(metered), Shared::clone(metered)));
+        let (meters, metered) = &mut **self.meters.get_or_insert_with(new);
+        meters.put(metered, member.lane, member.subscription, context);
+    }
+
+    /// Whether the rates let a frame pass. `None`: the subscription is not known yet, so the event is an earlier one.
+    fn take_token(&self, member: &Member, now: Millis) -> Option<bool> {
+        let (meters, metered) = self.meters.as_deref()?;
+        meters.take(metered, member.lane, member.subscription, now)
+    }
+
+    /// A frame that a rate withholds: its reader is told as it is of one that found no room.
+    fn limit(&mut self, member: &Member, payload: &Payload) -> Pushed {
+        let address = Address { limited: true, ..self.next_address(member) };
+        self.link.losses.note(Loss::Refused, usize::from(member.lane), address, payload.offset());
+        self.lane(member.lane).limited = true;
+        Pushed { limited: true, ..Pushed::default() }
     }
 
     fn lane(&mut self, number: u16) -> &mut Lane {
@@ -328,7 +376,8 @@ impl Reader {
     fn next_address(&mut self, member: &Member) -> Address {
         let lane = self.lane(member.lane);
         lane.sequence = lane.sequence.wrapping_add(1);
-        Address { subscription: lane.subscription, sequence: lane.sequence }
+        let limited = std::mem::take(&mut lane.limited);
+        Address { subscription: lane.subscription, sequence: lane.sequence, limited }
     }
 
     /// A frame that never gets into the ring: it has a number, so that its reader misses it.

@@ -12,12 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use delivery::{Content, Delivery, Gap, Message, OwnedContent};
+pub use delivery::{Content, Delivery, Gap, GapReason, Message, OwnedContent};
 
 use crate::{
     control::{ControlPlane, Opened, Seat},
     error::LimitExceeded,
-    frame::Address,
+    frame::{self, Address},
     id::ShardId,
     limits::Limits,
     link::Link,
@@ -300,7 +300,7 @@ impl Subscriber {
     /// The place of a new subscription.
     pub(crate) fn reserve(&mut self, limits: &Limits) -> Result<Member, LimitExceeded> {
         LimitExceeded::check("subscriptions_per_subscriber_max", self.len() + 1, limits.lanes_max())?;
-        let lifetime_max = u32::MAX as usize - 1;
+        let lifetime_max = frame::SUBSCRIPTION_MAX as usize - 1;
         LimitExceeded::check(
             "subscriptions in one subscriber's life",
             self.next_number as usize,
@@ -310,7 +310,8 @@ impl Subscriber {
         // Lanes in use are 0..len without the free ones.
         let lane = self.free_lanes.pop().unwrap_or(self.len() as u16);
         let Seat { slot, serial, .. } = self.seat;
-        Ok(Member { reader: serial, slot, subscription: self.next_number, lane, resumed: false })
+        let limited = self.plane.is_metered();
+        Ok(Member { reader: serial, slot, subscription: self.next_number, lane, resumed: false, limited })
     }
 
     pub(crate) fn keep(&mut self, kept: Kept<'_>) {
