@@ -78,6 +78,11 @@ pub struct Limits {
     pub plans_max: usize,
     /// Events of one group that wait for its resolver.
     pub resolver_pending_max: usize,
+    /// Errors that a subscription's policy or resolver may have within `subscription_errors_window`; one more ends it.
+    /// A policy errs where it asks for what an event does not have, which may be usual: any number by default.
+    pub subscription_errors_max: usize,
+    /// How long errors of a subscription are counted together: from the first one on, then from the next one.
+    pub subscription_errors_window: Duration,
     /// Bytes of one rendered body.
     pub body_bytes_max: usize,
     /// Bytes of one message of a client.
@@ -138,6 +143,8 @@ impl Default for Limits {
             policies_max: 10_000,
             plans_max: 10_000,
             resolver_pending_max: 1_024,
+            subscription_errors_max: usize::MAX,
+            subscription_errors_window: Duration::from_secs(60),
             body_bytes_max: 4 << 20,
             message_bytes_max: 1 << 20,
             message_depth_max: 128,

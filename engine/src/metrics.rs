@@ -79,6 +79,8 @@ counters! {
     resumed: "counter",
     /// Subscriptions that could not be resumed, and were told to load anew.
     reloaded: "counter",
+    /// Subscriptions that ended because their policy or their resolver failed too often.
+    broken: "counter",
     /// Readers woken.
     wakes: "counter",
     /// Publishes refused because an inbox was full.

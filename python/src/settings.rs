@@ -30,6 +30,7 @@ macro_rules! named_limits {
         match $name {
             $(stringify!($field) => $limits.$field = count($name, $value)?,)+
             "publish_wait_max" => $limits.publish_wait_max = seconds($name, $value)?,
+            "subscription_errors_window" => $limits.subscription_errors_window = seconds($name, $value)?,
             "log_age_max" => $limits.log_age_max = seconds($name, $value)?,
             // None at all turns the logs off.
             "log_events_max" => $limits.log_events_max = or_zero($name, $value)?,
@@ -50,6 +51,7 @@ pub(crate) fn limits(given: Option<&Bound<'_, PyAny>>) -> PyResult<Limits> {
             query_aliases_max query_directives_max variables_bytes_max plans_max resolver_pending_max body_bytes_max message_bytes_max
             message_depth_max replies_max ring_bytes_max latest_keys_max log_bytes_max logs_bytes_max
             replay_events_max policy_text_bytes_max policy_steps_max policy_bytes_max policies_max
+            subscription_errors_max
         );
     }
     for (name, depth) in

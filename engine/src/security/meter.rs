@@ -71,6 +71,8 @@ struct Meter {
     subscription: u32,
     context: Arc<SecurityContext>,
     bucket: Option<Bucket>,
+    /// Something was withheld since the last frame.
+    withheld: bool,
 }
 
 impl Meters {
@@ -91,9 +93,22 @@ impl Meters {
             self.lanes.resize_with(lane + 1, || None);
         }
         let before = self.lanes[lane].take().filter(|meter| meter.subscription == subscription);
-        let fresh = || metered.rates.subscription.map(Bucket::new);
-        let bucket = before.map_or_else(fresh, |meter| meter.bucket);
-        self.lanes[lane] = Some(Meter { subscription, context, bucket });
+        let fresh = || (metered.rates.subscription.map(Bucket::new), false);
+        let (bucket, withheld) = before.map_or_else(fresh, |meter| (meter.bucket, meter.withheld));
+        self.lanes[lane] = Some(Meter { subscription, context, bucket, withheld });
+    }
+
+    /// Notes that something was withheld from the subscription of a lane.
+    pub(crate) fn withhold(&mut self, lane: u16) {
+        if let Some(Some(meter)) = self.lanes.get_mut(usize::from(lane)) {
+            meter.withheld = true;
+        }
+    }
+
+    /// Whether something was withheld since the last call.
+    pub(crate) fn take_withheld(&mut self, lane: u16) -> bool {
+        let meter = self.lanes.get_mut(usize::from(lane)).and_then(Option::as_mut);
+        meter.is_some_and(|meter| std::mem::take(&mut meter.withheld))
     }
 
     /// Takes a token of each bucket of a subscription; answers whether there were all. `None`: there is no such

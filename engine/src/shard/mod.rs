@@ -8,6 +8,7 @@
 //! Why not an async task: a batch is nanoseconds a delivery, a task switch alone costs more.
 
 pub(crate) mod berth;
+mod breaker;
 mod cluster;
 mod directory;
 pub(crate) mod drive;
@@ -29,6 +30,7 @@ pub(crate) mod resume;
 pub(crate) mod room;
 pub(crate) mod undelivered;
 
+use breaker::Breaker;
 pub(crate) use directory::{Directory, Judged, Recipe, Subscribed, Terms};
 use facts::Image;
 pub(crate) use facts::Old;
@@ -153,7 +155,7 @@ impl Shard {
             readers: Vec::new(),
             touched: Vec::new(),
             bodies: Bodies::new(epoch, &limits),
-            judge: Judge::default(),
+            judge: Judge::new(Breaker::is_on(&limits)),
             asked: BTreeMap::new(),
             counters,
             publishes: Vec::new(),
@@ -225,6 +227,9 @@ impl Shard {
             }
         });
         self.counters.policy_errors.add_owned(std::mem::take(&mut judge.errors));
+        for group in judge.erring.iter_mut().flat_map(|groups| groups.drain(..)) {
+            self.strike(&group);
+        }
         self.judge = judge;
         tally.denied = tally.matched - admitted;
         if late {
@@ -232,6 +237,16 @@ impl Shard {
             self.name(event, admitted);
         }
         self.count(&tally, hold);
+    }
+
+    /// Counts an error of a policy or a resolver for each member of `group`.
+    fn strike(&mut self, group: &Group) {
+        let mut ended = 0;
+        for member in group.members.chunks().flatten() {
+            let reader = self.readers.get_mut(member.slot as usize).and_then(Option::as_mut);
+            ended += u64::from(reader.is_some_and(|reader| reader.strike(member, self.now, &self.limits)));
+        }
+        self.counters.broken.add_owned(ended);
     }
 
     /// Keeps the name of an event of which `deliveries` are lost because the engine closes.
@@ -553,12 +568,17 @@ impl Shard {
         let mut tally = Tally::default();
         let body = result.map(|made| match made {
             Made::Answer(result) => self.bodies.resolved(&group.render, &event, result, &self.counters),
-            Made::Tombstone => self.bodies.tombstone(&group.render, &event),
+            Made::Tombstone => (self.bodies.tombstone(&group.render, &event), true),
         });
         for group in &groups {
             match &body {
-                Some(body) => self.send(body, group, &event, &mut tally),
+                Some((body, _)) => self.send(body, group, &event, &mut tally),
                 None => self.lose(&event, group, &mut tally),
+            }
+            if let Some((_, false)) = body
+                && Breaker::is_on(&self.limits)
+            {
+                self.strike(group);
             }
         }
         self.count(&tally, hold.as_ref());

@@ -6,7 +6,7 @@ use std::{
     sync::Arc as Shared,
 };
 
-use super::group::Member;
+use super::{breaker::Breaker, group::Member};
 use crate::{
     event::Stamped,
     frame::Address,
@@ -47,6 +47,8 @@ pub(super) struct Reader {
     kept_bytes: u64,
     /// Buckets of subscriptions whose deliveries have a rate, and what they share with others.
     meters: Option<Box<(Meters, Shared<Metered>)>>,
+    /// Made at the first error that is counted.
+    breaker: Option<Box<Breaker>>,
 }
 
 /// One subscription of a reader.
@@ -55,8 +57,6 @@ struct Lane {
     subscription: u32,
     /// How many frames it got.
     sequence: u32,
-    /// A rate withheld frames since the last one.
-    limited: bool,
     /// A resumed subscription: live events up to this one were replayed.
     replayed: Offset,
 }
@@ -107,6 +107,7 @@ impl Reader {
             kept: BTreeMap::new(),
             kept_bytes: 0,
             meters: None,
+            breaker: None,
         }
     }
 
@@ -193,6 +194,17 @@ impl Reader {
         meters.put(metered, member.lane, member.subscription, context);
     }
 
+    /// Counts an error of the policy or the resolver of `member`; answers whether it ends the subscription.
+    pub(super) fn strike(&mut self, member: &Member, now: Millis, limits: &Limits) -> bool {
+        if !self.is_live(member, Offset(u64::MAX)) {
+            return false;
+        }
+        let end = self.breaker.get_or_insert_default().strike(member, now, limits);
+        let Some(end) = end else { return false };
+        self.link.end_one(member.subscription, end);
+        true
+    }
+
     /// Whether the rates let a frame pass. `None`: the subscription is not known yet, so the event is an earlier one.
     fn take_token(&self, member: &Member, now: Millis) -> Option<bool> {
         let (meters, metered) = self.meters.as_deref()?;
@@ -203,7 +215,9 @@ impl Reader {
     fn limit(&mut self, member: &Member, payload: &Payload) -> Pushed {
         let address = Address { limited: true, ..self.next_address(member) };
         self.link.losses.note(Loss::Refused, usize::from(member.lane), address, payload.offset());
-        self.lane(member.lane).limited = true;
+        if let Some((meters, _)) = self.meters.as_deref_mut() {
+            meters.withhold(member.lane);
+        }
         Pushed { limited: true, ..Pushed::default() }
     }
 
@@ -374,9 +388,10 @@ impl Reader {
     }
 
     fn next_address(&mut self, member: &Member) -> Address {
+        let meters = self.meters.as_deref_mut();
+        let limited = meters.is_some_and(|(meters, _)| meters.take_withheld(member.lane));
         let lane = self.lane(member.lane);
         lane.sequence = lane.sequence.wrapping_add(1);
-        let limited = std::mem::take(&mut lane.limited);
         Address { subscription: lane.subscription, sequence: lane.sequence, limited }
     }
 
