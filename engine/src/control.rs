@@ -2,6 +2,7 @@
 //!
 //! Registrations, openings and closings take their shard's lock; an event takes none.
 
+mod decisions;
 mod explain;
 mod live;
 
@@ -24,7 +25,7 @@ use crate::{
     id::ShardId,
     limits::Limits,
     link::Link,
-    metrics::{Counters, Metrics, SharedCounters},
+    metrics::{Counters, Decisions, Metrics, Module, Ruling, SharedCounters},
     notifier::{self, Wake},
     payload::Payload,
     plan::{Admission, OperationName, Plan, Plans, Schema},
@@ -167,6 +168,7 @@ pub(crate) struct ControlPlane {
     started: Instant,
     clock: Clock,
     counters: SharedCounters,
+    decisions: Decisions,
     next_reader: AtomicU64,
     closed: AtomicBool,
     /// Publishes and registrations that are under way; closing waits for them.
@@ -221,6 +223,7 @@ impl ControlPlane {
             started: Instant::now(),
             clock,
             counters: SharedCounters::default(),
+            decisions: Decisions::default(),
             next_reader: AtomicU64::new(1),
             closed: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
@@ -390,7 +393,18 @@ impl ControlPlane {
     /// Whether a reader with this context may register one more subscription now.
     pub(crate) fn pace(&self, context: &SecurityContext, seat: Seat) -> Result<(), TooOften> {
         let now = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.paced.take(context, seat.serial, now)
+        let taken = self.paced.take(context, seat.serial, now);
+        if self.paced.is_on() {
+            self.decided(
+                Module::Rates,
+                match taken {
+                    Ok(()) => Ruling::Allowed,
+                    Err(TooOften::Empty(_)) => Ruling::Denied,
+                    Err(TooOften::Limit(_)) => Ruling::Error,
+                },
+            );
+        }
+        taken
     }
 
     /// Whether deliveries have a rate.
@@ -555,6 +569,7 @@ impl ControlPlane {
         let mut metrics = Metrics::default();
         metrics.add(&self.counters);
         self.shards.iter().for_each(|shard| metrics.add(&shard.counters));
+        metrics.add_decisions(&self.decisions);
         metrics
     }
 

@@ -16,7 +16,7 @@ use crate::{
     event::Event,
     id::ChannelId,
     limits::Limits,
-    metrics::Metrics,
+    metrics::{Metrics, Module, Ruling},
     overflow::Overflow,
     plan::{Bound, DocumentDigest, Introspection, OperationName, Plan, Projection, Refused, Schema},
     policy::{Constant, Predicate, standard::Isolation},
@@ -360,8 +360,9 @@ impl Engine {
             TooOften::Empty(whose) => SubscribeError::RateLimited(whose),
             TooOften::Limit(limit) => SubscribeError::Limit(limit),
         })?;
-        let plan =
-            plane.plan(&request.query, &request.operation_name).map_err(SubscribeError::InvalidQuery)?;
+        let plan = plane.plan(&request.query, &request.operation_name);
+        plane.decided_document(&plan);
+        let plan = plan.map_err(SubscribeError::InvalidQuery)?;
         let bound = plan.bind(&request.variables, plane.limits()).map_err(SubscribeError::InvalidQuery)?;
         let projection = self.readable(&bound, &request.context)?;
         let SubscribeRequest { resolver, resume, overflow, per_subscription, .. } = &request;
@@ -427,11 +428,19 @@ impl Engine {
         };
         let (book, constant) = (plane.rulebook(), request.context.constant());
         if !plane.gate.is_open() {
-            let paths = book.filters_read(&asked).map_err(SubscribeError::Policy)?;
-            self.check_filters(&paths, &asked, &request.context)?;
+            let paths = book.filters_read(&asked);
+            let paths = paths
+                .inspect_err(|_| plane.decided(Module::ClientFilter, Ruling::Error))
+                .map_err(SubscribeError::Policy)?;
+            self.check_filters(&paths, &asked, &request.context)
+                .inspect_err(|_| plane.decided(Module::ClientFilter, Ruling::Denied))?;
         }
         let names = names(request.channels, plan.root_field());
-        let predicate = |name: &String| book.predicate(name, &asked, &constant);
+        let predicate = |name: &String| {
+            let judged = book.predicate(name, &asked, &constant);
+            plane.decided_channel(&book, name, &asked, &request.context, &judged);
+            judged
+        };
         let predicates =
             names.iter().map(predicate).collect::<Result<_, _>>().map_err(SubscribeError::Policy)?;
         let channel = |name: String| Ok((plane.channel(&name)?, name.into()));
@@ -447,10 +456,19 @@ impl Engine {
     /// What of a subscription its reader may read.
     fn readable(&self, bound: &Bound, context: &SecurityContext) -> Result<Arc<Projection>, SubscribeError> {
         let Owner { plane, variable_scope, .. } = &*self.0;
-        variable_scope
-            .check(&bound.variables, context)
-            .map_err(|variable| SubscribeError::ForbiddenVariable { variable })?;
-        plane.gate.project(&bound.projection, context).map_err(|refused| match refused {
+        let checked = variable_scope.check(&bound.variables, context);
+        plane.decided(Module::Variables, if checked.is_ok() { Ruling::Allowed } else { Ruling::Denied });
+        checked.map_err(|variable| SubscribeError::ForbiddenVariable { variable })?;
+        let readable = plane.gate.project(&bound.projection, context);
+        if !plane.gate.is_open() {
+            let outcome = match readable {
+                Ok(_) => Ruling::Allowed,
+                Err(Refused::Field(_)) => Ruling::Denied,
+                Err(Refused::Limit(_)) => Ruling::Error,
+            };
+            plane.decided(Module::FieldAccess, outcome);
+        }
+        readable.map_err(|refused| match refused {
             Refused::Field(field) => SubscribeError::Forbidden { field },
             Refused::Limit(error) => SubscribeError::InvalidQuery(vec![error]),
         })
@@ -620,6 +638,12 @@ impl Engine {
     /// The ids of the subscriptions on a channel, in no particular order. O(subscriptions on the channel).
     pub fn subscriptions_by_channel(&self, channel: &str) -> Vec<String> {
         self.0.plane.ids(channel)
+    }
+
+    /// Counts that a server let a reader in, refused it, or could not tell, so that the counters of
+    /// [`Module::Authentication`] know: authentication itself is not the engine's.
+    pub fn count_authentication(&self, ruling: Ruling) {
+        self.0.plane.decided(Module::Authentication, ruling);
     }
 
     /// The counters now.

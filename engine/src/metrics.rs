@@ -4,6 +4,11 @@
 //! A shard writes its own counters (no atomic read-modify-write on its way); readers and publishers add to theirs
 //! once a batch. A snapshot adds them up.
 
+mod decisions;
+
+pub(crate) use decisions::Decisions;
+pub use decisions::{Module, Ruling, Rulings};
+
 use std::fmt::Write as _;
 
 use crossbeam::utils::CachePadded;
@@ -22,6 +27,7 @@ macro_rules! counters {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Metrics {
             $($(#[doc = $doc])+ pub $name: u64,)+
+            decisions: [Rulings; Module::ALL.len()],
         }
 
         impl Metrics {
@@ -39,6 +45,7 @@ macro_rules! counters {
                 let mut out = String::new();
                 $(row(&mut out, stringify!($name), $kind, concat!($($doc),+), self.$name);)+
                 row(&mut out, "pending", "gauge", " Matched deliveries that wait for a resolver or a reader.", self.pending());
+                self.write_decisions(&mut out);
                 out
             }
         }
@@ -57,6 +64,8 @@ counters! {
     policy_errors: "counter",
     /// Matched, admitted by the policy, and withheld by a rate of deliveries; their readers are told.
     rate_limited: "counter",
+    /// Results that took their tokens where deliveries have a rate.
+    rate_allowed: "counter",
     /// Matched, and lost because a result could not be made and its reader could not be told.
     failed: "counter",
     /// Frames put into rings.

@@ -465,9 +465,15 @@ impl SubscriptionExecutor {
     /// The engine's counters by name.
     fn get_metrics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let metrics = PyDict::new(py);
-        for (name, value) in self.core.get()?.engine.metrics().rows() {
+        let found = self.core.get()?.engine.metrics();
+        for (name, value) in found.rows() {
             metrics.set_item(name, value)?;
         }
+        let modules = PyDict::new(py);
+        for module in Module::ALL {
+            modules.set_item(module.name(), found.decided(module).rows().into_py_dict(py)?)?;
+        }
+        metrics.set_item("modules", modules)?;
         Ok(metrics)
     }
 

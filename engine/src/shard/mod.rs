@@ -72,6 +72,7 @@ struct Tally {
     matched: u64,
     denied: u64,
     rate_limited: u64,
+    rate_allowed: u64,
     failed: u64,
     pushed: u64,
     dropped: u64,
@@ -114,6 +115,7 @@ impl Tally {
     fn add(&mut self, pushed: &Pushed) {
         self.pushed -= u64::from(pushed.refused) + u64::from(pushed.limited);
         self.rate_limited += u64::from(pushed.limited);
+        self.rate_allowed += u64::from(pushed.metered);
         self.dropped += pushed.dropped;
         self.coalesced += pushed.coalesced;
         self.discarded += pushed.discarded;
@@ -434,6 +436,7 @@ impl Shard {
         matched.add_owned(tally.matched);
         denied.add_owned(tally.denied);
         rate_limited.add_owned(tally.rate_limited);
+        self.counters.rate_allowed.add_owned(tally.rate_allowed);
         failed.add_owned(tally.failed);
         pushed.add_owned(tally.pushed);
         dropped.add_owned(tally.dropped);

@@ -68,6 +68,8 @@ pub(super) struct Pushed {
     pub(super) gone: bool,
     /// The frame was not taken: it is among the dropped.
     pub(super) refused: bool,
+    /// It took its tokens.
+    pub(super) metered: bool,
     /// A rate withheld it.
     pub(super) limited: bool,
     /// Results that were kept for a subscription that has ended since.
@@ -167,7 +169,7 @@ impl Reader {
         }
         if member.limited && !payload.is_lost() {
             match self.take_token(member, now) {
-                Some(true) => {}
+                Some(true) => pushed.metered = true,
                 Some(false) => return self.limit(member, &payload),
                 None => return Pushed { gone: true, ..pushed },
             }

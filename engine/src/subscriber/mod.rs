@@ -22,6 +22,7 @@ use crate::{
     limits::Limits,
     link::Link,
     loss::Loss,
+    metrics::{Module, Ruling},
     notifier::{self, Wake},
     overflow::Overflow,
     payload::Payload,
@@ -163,7 +164,7 @@ impl Subscriber {
 
     /// Ends what has expired and what the engine has ended, before anything of it is handed out.
     fn end(&mut self, take: &mut impl FnMut(Delivery<'_>)) {
-        let Self { subscriptions, link, messages, .. } = self;
+        let Self { plane, subscriptions, link, messages, .. } = self;
         let mut close = |active: &mut Active, end: &End| {
             messages.retain(|message| message.id != active.id);
             active.close(end, take);
@@ -174,9 +175,12 @@ impl Subscriber {
             }
         }
         if self.expires {
-            let now = self.plane.now();
+            let now = plane.now();
             let expired = |active: &&mut Active| active.expires.is_some_and(|expires| expires <= now);
-            subscriptions.iter_mut().filter(expired).for_each(|active| close(active, &End::Expired));
+            for active in subscriptions.iter_mut().filter(|active| !active.ended).filter(expired) {
+                plane.decided(Module::Authentication, Ruling::Denied);
+                close(active, &End::Expired);
+            }
         }
     }
 
