@@ -2,10 +2,12 @@
 //!
 //! Registrations, openings and closings take their shard's lock; an event takes none.
 
+mod catalogue;
 mod decisions;
 mod explain;
 mod live;
 
+pub(crate) use catalogue::Catalogue;
 pub use explain::Verdict;
 
 use std::{
@@ -20,7 +22,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     cursor::{Cursor, Epoch},
-    error::{GraphQlError, LimitExceeded},
+    error::LimitExceeded,
     event::Event,
     id::ShardId,
     limits::Limits,
@@ -28,12 +30,12 @@ use crate::{
     metrics::{Counters, Decisions, Metrics, Module, Ruling, SharedCounters},
     notifier::{self, Wake},
     payload::Payload,
-    plan::{Admission, OperationName, Plan, Plans, Schema},
+    plan::{Admission, Schema},
     ring::{self, Consumer},
     router::{self, Channel, Router},
     security::{
         DeliveryRates, Metered, Pace, Paced, RuleError, Rulebook, Rules, SecurityContext, TooOften,
-        access::Gate,
+        access::{Access, AccessError},
     },
     shard::{
         Directory, Index, Member, Parts, Shard, Subscribed, Terms,
@@ -114,6 +116,13 @@ pub(crate) struct Opened {
     pub(crate) link: crate::sync::Arc<Link>,
 }
 
+/// Why there is no control plane: a policy, or a rule of who may read which field.
+#[derive(Debug)]
+pub(crate) enum Unruly {
+    Policy(RuleError),
+    Access(AccessError),
+}
+
 /// Shards before they run, each with the sleeper of the thread to come.
 pub(crate) type Assembled = Vec<(Shard, Arc<Sleeper>)>;
 
@@ -141,7 +150,7 @@ pub(crate) struct Settings {
     pub(crate) schema: Option<Schema>,
     pub(crate) admission: Admission,
     pub(crate) rules: Rules,
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) access: Access,
     pub(crate) pace: Pace,
     pub(crate) delivery_rates: DeliveryRates,
     pub(crate) clock: Clock,
@@ -154,11 +163,12 @@ pub(crate) struct Settings {
 pub(crate) struct ControlPlane {
     limits: Limits,
     router: Router,
-    plans: Plans,
+    /// What documents are held against, and what it is made of beside the schema.
+    catalogue: ArcSwap<Catalogue>,
+    access: Access,
+    admission: Admission,
     shards: Vec<ShardHandle>,
     rulebook: ArcSwap<Rulebook>,
-    /// Who may read which field.
-    pub(crate) gate: Arc<Gate>,
     paced: Paced,
     metered: Arc<Metered>,
     /// What was asked for first with each selection, by its address, which the value keeps alive.
@@ -203,19 +213,22 @@ impl Drop for UnderWay<'_> {
 
 impl ControlPlane {
     /// A plane for `count` shards, and what their threads need: who has the shards steps them.
-    pub(crate) fn new(settings: Settings, count: u16) -> Result<(Self, Assembled), RuleError> {
-        let Settings { limits, schema, admission, rules, gate, pace, delivery_rates, clock, epoch } =
+    pub(crate) fn new(settings: Settings, count: u16) -> Result<(Self, Assembled), Unruly> {
+        let Settings { limits, schema, admission, rules, access, pace, delivery_rates, clock, epoch } =
             settings;
+        let catalogue = Catalogue::new(schema, access.clone(), admission.clone(), &limits);
+        let catalogue = catalogue.map_err(Unruly::Access)?;
         let epoch = epoch.unwrap_or_else(Epoch::random);
         let sleepers: Vec<_> = (0..count).map(|_| Arc::new(Sleeper::default())).collect();
         let inbox = |sleeper: &Arc<Sleeper>| inbox::inbox(limits.inbox_commands_max, sleeper.waker());
         let (inboxes, outlets): (Vec<_>, Vec<_>) = sleepers.iter().map(inbox).unzip();
         let plane = Self {
             router: Router::new(count, limits.channels_max),
-            plans: Plans::new(schema, &limits).admitting(admission),
+            catalogue: ArcSwap::from_pointee(catalogue),
+            access,
+            admission,
             shards: inboxes.iter().map(ShardHandle::new).collect(),
-            rulebook: ArcSwap::from_pointee(Rulebook::new(rules, &limits)?),
-            gate,
+            rulebook: ArcSwap::from_pointee(Rulebook::new(rules, &limits).map_err(Unruly::Policy)?),
             paced: Paced::new(pace, &limits),
             metered: Arc::new(Metered::new(delivery_rates, &limits)),
             terms: papaya::HashMap::new(),
@@ -439,14 +452,6 @@ impl ControlPlane {
 
     fn directory(&self, shard: ShardId) -> MutexGuard<'_, Directory> {
         self.shards[usize::from(shard.0)].directory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn plan(
-        &self,
-        document: &str,
-        operation: &OperationName,
-    ) -> Result<Arc<Plan>, Vec<GraphQlError>> {
-        self.plans.plan(document, operation)
     }
 
     /// Hands an event to its channel's home shard, once there is room; waits up to `wait` for that. Answers the home's

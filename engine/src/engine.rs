@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    control::{Assembled, Clock, ControlPlane, Locked, Settings},
+    control::{Assembled, Catalogue, Clock, ControlPlane, Locked, Settings, Unruly},
     cursor::Cursor,
     error::{GraphQlError, LimitExceeded},
     event::Event,
@@ -313,8 +313,11 @@ impl EngineBuilder {
         let frames = self.settings.limits.ring_frames_max;
         LimitExceeded::check("ring_frames_max", frames, RING_FRAMES_MAX).map_err(BuildError::Limit)?;
         let mut settings = self.settings;
-        settings.gate = self.access.compile(settings.schema.as_ref()).map_err(BuildError::Access)?.into();
-        let (plane, shards) = ControlPlane::new(settings, count as u16).map_err(BuildError::Policy)?;
+        settings.access = self.access;
+        let (plane, shards) = ControlPlane::new(settings, count as u16).map_err(|error| match error {
+            Unruly::Policy(error) => BuildError::Policy(error),
+            Unruly::Access(error) => BuildError::Access(error),
+        })?;
         let (plane, threads, left) = (Arc::new(plane), Locked::default(), OnceLock::new());
         let owner = Owner { plane, threads, left, variable_scope: self.variable_scope };
         Ok((Engine(Arc::new(owner)), shards))
@@ -360,11 +363,12 @@ impl Engine {
             TooOften::Empty(whose) => SubscribeError::RateLimited(whose),
             TooOften::Limit(limit) => SubscribeError::Limit(limit),
         })?;
-        let plan = plane.plan(&request.query, &request.operation_name);
+        let catalogue = plane.catalogue();
+        let plan = catalogue.plan(&request.query, &request.operation_name);
         plane.decided_document(&plan);
         let plan = plan.map_err(SubscribeError::InvalidQuery)?;
         let bound = plan.bind(&request.variables, plane.limits()).map_err(SubscribeError::InvalidQuery)?;
-        let projection = self.readable(&bound, &request.context)?;
+        let projection = self.readable(&catalogue, &bound, &request.context)?;
         let SubscribeRequest { resolver, resume, overflow, per_subscription, .. } = &request;
         let resolver = resolver.clone().map(|resolve| (resolve, bound.variables.clone()));
         let resume = resume.as_deref().map(|text| match text {
@@ -372,7 +376,8 @@ impl Engine {
             text => text.parse::<Cursor>().map_err(|_| Reload::Cursor),
         });
         let (overflow, per_subscription) = (overflow.clone(), *per_subscription);
-        let (book, recipe, predicates) = self.judge(request, &plan, bound, subscriber.context())?;
+        let (book, recipe, predicates) =
+            self.judge(request, &catalogue, &plan, bound, subscriber.context())?;
         let channels: Vec<_> = recipe.terms.channels.iter().map(|(channel, _)| Arc::clone(channel)).collect();
         let one_log = matches!(&*channels, [channel] if channel.id != ChannelId::ANY);
         let context = Arc::clone(&recipe.context);
@@ -395,7 +400,7 @@ impl Engine {
             recipe,
         };
         plane.register(subscriber.shard(), subscribed, &channels);
-        plane.judged_by(&book, subscriber.seat(), member.subscription);
+        plane.judged_by(&book, &catalogue, subscriber.seat(), member.subscription);
         let outcome = resume.map(|after| {
             let outcome = Outcome::default();
             match &*channels {
@@ -414,6 +419,7 @@ impl Engine {
     fn judge(
         &self,
         request: SubscribeRequest,
+        catalogue: &Catalogue,
         plan: &Plan,
         bound: Bound,
         last: Option<&Arc<SecurityContext>>,
@@ -427,13 +433,11 @@ impl Engine {
             variables: Constant::from(&bound.variables),
         };
         let (book, constant) = (plane.rulebook(), request.context.constant());
-        if !plane.gate.is_open() {
-            let paths = book.filters_read(&asked);
-            let paths = paths
-                .inspect_err(|_| plane.decided(Module::ClientFilter, Ruling::Error))
-                .map_err(SubscribeError::Policy)?;
-            self.check_filters(&paths, &asked, &request.context)
-                .inspect_err(|_| plane.decided(Module::ClientFilter, Ruling::Denied))?;
+        let hidden = catalogue.hidden_from(&book, &asked, &request.context);
+        let hidden = hidden.inspect_err(|_| plane.decided(Module::ClientFilter, Ruling::Error));
+        if let Some(field) = hidden.map_err(SubscribeError::Policy)? {
+            plane.decided(Module::ClientFilter, Ruling::Denied);
+            return Err(SubscribeError::Forbidden { field });
         }
         let names = names(request.channels, plan.root_field());
         let predicate = |name: &String| {
@@ -448,19 +452,31 @@ impl Engine {
             names.into_iter().map(channel).collect::<Result<_, _>>().map_err(SubscribeError::Limit)?;
         let events = request.events.into_iter().map(String::into_boxed_str).collect();
         let context = plane.share_context(request.context, last);
-        let terms = plane.share_terms(Terms { asked, channels, events, projection: bound.projection });
+        let Bound { variables, projection } = bound;
+        let operation = match plan.operation_name() {
+            Some(name) => OperationName::Named(name.into()),
+            None => OperationName::Only,
+        };
+        let document = Arc::clone(plan.document());
+        let terms = Terms { asked, channels, events, document, operation, variables, projection };
+        let terms = plane.share_terms(terms);
         let recipe = Recipe { context, terms };
         Ok((book, recipe, predicates))
     }
 
     /// What of a subscription its reader may read.
-    fn readable(&self, bound: &Bound, context: &SecurityContext) -> Result<Arc<Projection>, SubscribeError> {
+    fn readable(
+        &self,
+        catalogue: &Catalogue,
+        bound: &Bound,
+        context: &SecurityContext,
+    ) -> Result<Arc<Projection>, SubscribeError> {
         let Owner { plane, variable_scope, .. } = &*self.0;
         let checked = variable_scope.check(&bound.variables, context);
         plane.decided(Module::Variables, if checked.is_ok() { Ruling::Allowed } else { Ruling::Denied });
         checked.map_err(|variable| SubscribeError::ForbiddenVariable { variable })?;
-        let readable = plane.gate.project(&bound.projection, context);
-        if !plane.gate.is_open() {
+        let readable = catalogue.gate.project(&bound.projection, context);
+        if !catalogue.gate.is_open() {
             let outcome = match readable {
                 Ok(_) => Ruling::Allowed,
                 Err(Refused::Field(_)) => Ruling::Denied,
@@ -472,22 +488,6 @@ impl Engine {
             Refused::Field(field) => SubscribeError::Forbidden { field },
             Refused::Limit(error) => SubscribeError::InvalidQuery(vec![error]),
         })
-    }
-
-    /// Who filters by a field reads it: a filter names only what its reader may read.
-    fn check_filters(
-        &self,
-        paths: &[String],
-        asked: &Asked,
-        context: &SecurityContext,
-    ) -> Result<(), SubscribeError> {
-        for path in paths {
-            let field = [&*asked.field, path].join(".").trim_end_matches('.').to_owned();
-            if !self.0.plane.gate.may_read(&field, &context.roles, &context.scopes) {
-                return Err(SubscribeError::Forbidden { field });
-            }
-        }
-        Ok(())
     }
 
     /// Checks the names in a request and whether it fits its reader; answers its id.
@@ -530,6 +530,19 @@ impl Engine {
     /// A policy that does not compile; then the old ones stay.
     pub fn reload(&self, rules: Rules) -> Result<usize, RuleError> {
         self.0.plane.reload(rules)
+    }
+
+    /// Replaces the schema while subscriptions live, in one snapshot a shard. Every document is held against the new one:
+    /// where it means what it did nothing changes, where it selects or decides something else that holds from the next
+    /// event on, and nothing is lost by that. A subscription whose document is no longer valid ends with `SCHEMA_CHANGED`,
+    /// one that may not read what it selects with `FORBIDDEN_FIELD`. Answers how many end.
+    ///
+    /// New documents, introspection and the rules of [`Access`] are about the new schema at once; `None`: there is none.
+    ///
+    /// # Errors
+    /// Rules of [`Access`] that the new schema does not bear; then the old one stays.
+    pub fn reload_schema(&self, schema: Option<Schema>) -> Result<usize, AccessError> {
+        self.0.plane.reload_schema(schema)
     }
 
     /// What becomes of `event` for the subscription called `id`, and which step of its way decides that. The event is not
@@ -627,12 +640,12 @@ impl Engine {
     /// # Errors
     /// What is wrong with the document.
     pub fn plan(&self, document: &str, operation: &OperationName) -> Result<Arc<Plan>, Vec<GraphQlError>> {
-        self.0.plane.plan(document, operation)
+        self.0.plane.catalogue().plan(document, operation)
     }
 
-    /// The rules of who may read which field.
-    pub fn gate(&self) -> &Gate {
-        &self.0.plane.gate
+    /// The rules of who may read which field, held against the schema of this moment.
+    pub fn gate(&self) -> Arc<Gate> {
+        Arc::clone(&self.0.plane.catalogue().gate)
     }
 
     /// The ids of the subscriptions on a channel, in no particular order. O(subscriptions on the channel).

@@ -17,7 +17,7 @@ impl ControlPlane {
 
     /// Counts what became of a document: whether it is allowed, and may ask what it asks.
     pub(crate) fn decided_document<T>(&self, planned: &Result<T, Vec<GraphQlError>>) {
-        let admission = self.plans.admission();
+        let admission = &self.admission;
         let code = planned.as_ref().err().and_then(|errors| errors.first()).map(|error| error.code);
         let not_allowed = code == Some("OPERATION_NOT_ALLOWED");
         if admission.operations.is_some() {

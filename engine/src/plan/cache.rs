@@ -28,11 +28,6 @@ impl Plans {
         Self { admission, ..self }
     }
 
-    /// Which documents are let in.
-    pub fn admission(&self) -> &Admission {
-        &self.admission
-    }
-
     /// The plan of an operation, compiled at the first call.
     ///
     /// # Errors
