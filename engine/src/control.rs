@@ -6,9 +6,12 @@ mod catalogue;
 mod decisions;
 mod explain;
 mod live;
+mod quotas;
 
 pub(crate) use catalogue::Catalogue;
 pub use explain::Verdict;
+use quotas::Quotas;
+pub(crate) use quotas::User;
 
 use std::{
     collections::BTreeMap,
@@ -170,6 +173,7 @@ pub(crate) struct ControlPlane {
     shards: Vec<ShardHandle>,
     rulebook: ArcSwap<Rulebook>,
     paced: Paced,
+    quotas: Quotas,
     metered: Arc<Metered>,
     /// What was asked for first with each selection, by its address, which the value keeps alive.
     terms: papaya::HashMap<usize, Arc<Terms>>,
@@ -230,6 +234,7 @@ impl ControlPlane {
             shards: inboxes.iter().map(ShardHandle::new).collect(),
             rulebook: ArcSwap::from_pointee(Rulebook::new(rules, &limits).map_err(Unruly::Policy)?),
             paced: Paced::new(pace, &limits),
+            quotas: Quotas::new(&limits),
             metered: Arc::new(Metered::new(delivery_rates, &limits)),
             terms: papaya::HashMap::new(),
             nobody: Arc::default(),
@@ -557,8 +562,11 @@ impl ControlPlane {
         Seat { shard, serial, .. }: Seat,
         numbers: impl IntoIterator<Item = u32>,
     ) {
-        let keys = numbers.into_iter().map(|number| (serial, number));
-        let count = self.directory(shard).remove(shard, keys);
+        let keys: Vec<_> = numbers.into_iter().map(|number| (serial, number)).collect();
+        let mut directory = self.directory(shard);
+        self.give_quotas(&directory, keys.iter().copied());
+        let count = directory.remove(shard, keys);
+        drop(directory);
         self.counters.subscriptions.sub(count);
     }
 

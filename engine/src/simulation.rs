@@ -38,7 +38,7 @@ const READERS: u64 = 6;
 const JOBS_MAX: usize = 6;
 
 /// Deliveries a second, and of one subscription at once, where they have a rate.
-const RATE: f64 = 50.0;
+const RATE: u32 = 50;
 const BURST: u32 = 4;
 
 /// A resolver whose answers the scheduler gives, in any order.
@@ -121,7 +121,7 @@ impl World {
             resolver_pending_max: 4,
             ..Limits::default()
         };
-        let mut rate = |burst| (random.below(8) == 0).then(|| Rate::new(RATE, burst).unwrap());
+        let mut rate = |burst| (random.below(8) == 0).then(|| Rate::new(RATE.into(), burst).unwrap());
         let rates =
             DeliveryRates { user: None, tenant: rate(9), subscriber: rate(7), subscription: rate(BURST) };
         let builder = Engine::builder().shards(1 + (seed % 4) as usize).limits(limits.clone());
@@ -440,8 +440,8 @@ impl World {
             for_channel && (event.tenant.is_empty() || event.tenant == *tenant)
         };
         if self.rates.subscription.is_some() {
-            let most = f64::from(BURST) + self.now.0 as f64 / 1_000.0 * RATE;
-            assert!(got.len() as f64 <= most, "{id} got more than its rate gives: {expected:?}");
+            let most = u64::from(BURST) + self.now.0 * u64::from(RATE) / 1_000;
+            assert!(got.len() as u64 <= most, "{id} got more than its rate gives: {expected:?}");
         }
         assert!(got.iter().all(wanted), "{id} got what is not for it: {expected:?}");
         let mut last = HashMap::new();

@@ -51,7 +51,7 @@ pub(crate) fn limits(given: Option<&Bound<'_, PyAny>>) -> PyResult<Limits> {
             query_aliases_max query_directives_max variables_bytes_max plans_max resolver_pending_max body_bytes_max message_bytes_max
             message_depth_max replies_max ring_bytes_max latest_keys_max log_bytes_max logs_bytes_max
             replay_events_max policy_text_bytes_max policy_steps_max policy_bytes_max policies_max
-            subscription_errors_max
+            subscription_errors_max subscribers_per_user_max subscriptions_per_user_max plans_bytes_max
         );
     }
     for (name, depth) in

@@ -90,7 +90,9 @@ impl Catalogue {
 /// The new terms of each that there was, by its address: equal subscriptions share them again. The old ones are kept, so
 /// that an address means nothing else meanwhile.
 #[derive(Debug, Default)]
-pub(super) struct Renewed(HashMap<usize, (Arc<Terms>, Result<Arc<Terms>, End>)>);
+pub(super) struct Renewed(HashMap<usize, (Arc<Terms>, Outcome)>);
+
+type Outcome = Result<Arc<Terms>, End>;
 
 impl Renewed {
     pub(super) fn terms(

@@ -12,7 +12,7 @@ use crate::{
     plan::Projection,
     policy::{Constant, Predicate},
     security::{RuleError, Rulebook, Rules, SecurityContext},
-    shard::{Directory, Judged, Terms},
+    shard::{Directory, Judged, Key, Terms},
 };
 
 impl ControlPlane {
@@ -58,6 +58,7 @@ impl ControlPlane {
         let end = |shard| {
             let mut directory = self.directory(shard);
             let keys = directory.which(|_, recipe| which(&recipe.context));
+            self.give_quotas(&directory, keys.iter().copied());
             let count = directory.remove(shard, keys.iter().copied());
             self.counters.subscriptions.sub(count);
             for key in &keys {
@@ -83,6 +84,7 @@ impl ControlPlane {
         // Looked up under the lock: who comes last judges by what holds last.
         let (book, catalogue) = (self.rulebook(), self.catalogue());
         let keys = directory.which(|key, _| which(key));
+        let before = self.contexts_of(&directory, &keys);
         let ending = directory.rejudge(&keys, |recipe| {
             let own = || recipe.context.constant();
             let terms = &recipe.terms;
@@ -91,6 +93,11 @@ impl ControlPlane {
             let (context, projection) = (context.cloned(), projection.transpose()?);
             Ok(Judged { predicates, context, projection, terms: None })
         });
+        for (key, before) in before {
+            if let Some((_, now)) = directory.contexts([key].into_iter()).next() {
+                self.move_quota(&before, now, key.0);
+            }
+        }
         if let Some(context) = context {
             directory.members(&keys).for_each(|member| self.meter(shard, member, context));
         }
@@ -112,8 +119,15 @@ impl ControlPlane {
         self.end_all(shard, &mut directory, &ending)
     }
 
+    /// The contexts of subscriptions before they are judged, where their users' things are counted.
+    fn contexts_of(&self, directory: &Directory, keys: &[Key]) -> Vec<(Key, Arc<SecurityContext>)> {
+        let keys = keys.iter().copied().filter(|_| self.has_quotas());
+        directory.contexts(keys).map(|(key, context)| (key, Arc::clone(context))).collect()
+    }
+
     /// Takes subscriptions that may not be any more out of the index, and tells their readers. Answers how many.
     fn end_all(&self, shard: ShardId, directory: &mut Directory, ending: &[((u64, u32), End)]) -> usize {
+        self.give_quotas(directory, ending.iter().map(|(key, _)| *key));
         let count = directory.remove(shard, ending.iter().map(|(key, _)| *key));
         self.counters.subscriptions.sub(count);
         for (key, end) in ending {
@@ -130,7 +144,9 @@ fn readable(
     terms: &Terms,
     context: &SecurityContext,
 ) -> Result<Arc<Projection>, End> {
-    if let Some(field) = catalogue.hidden_from(book, &terms.asked, context).map_err(unjudged)? {
+    if let Some(field) =
+        catalogue.hidden_from(book, &terms.asked, context).map_err(|error| unjudged(&error))?
+    {
         return Err(catalogue::hidden(&field));
     }
     catalogue.gate.project(&terms.projection, context).map_err(catalogue::refused)
@@ -138,9 +154,12 @@ fn readable(
 
 fn predicates(book: &Rulebook, terms: &Terms, context: &Constant) -> Result<Vec<Predicate>, End> {
     let Terms { channels, asked, .. } = terms;
-    channels.iter().map(|(_, name)| book.predicate(name, asked, context).map_err(unjudged)).collect()
+    channels
+        .iter()
+        .map(|(_, name)| book.predicate(name, asked, context).map_err(|error| unjudged(&error)))
+        .collect()
 }
 
-fn unjudged(error: RuleError) -> End {
+fn unjudged(error: &RuleError) -> End {
     End::Refused("POLICY_REFUSED", error.to_string().into())
 }

@@ -265,6 +265,14 @@ impl Directory {
         self.entries.iter().filter(|(key, entry)| which(**key, &entry.recipe)).map(|(key, _)| *key).collect()
     }
 
+    /// The contexts of the subscriptions with these keys.
+    pub(crate) fn contexts(
+        &self,
+        keys: impl Iterator<Item = Key>,
+    ) -> impl Iterator<Item = (Key, &Arc<SecurityContext>)> {
+        keys.filter_map(|key| Some((key, &self.entries.get(&key)?.recipe.context)))
+    }
+
     /// The members of the subscriptions with these keys.
     pub(crate) fn members(&self, keys: &[Key]) -> impl Iterator<Item = Member> {
         keys.iter().filter_map(|key| Some(self.entries.get(key)?.member))

@@ -135,7 +135,9 @@ impl Groups {
                 Decision::Denied => {}
                 Decision::Error(_) => {
                     *errors += group.members.len() as u64;
-                    erring.iter_mut().for_each(|groups| groups.push(Arc::clone(group)));
+                    if let Some(erring) = erring {
+                        erring.push(Arc::clone(group));
+                    }
                 }
             }
         });

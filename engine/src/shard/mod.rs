@@ -31,7 +31,7 @@ pub(crate) mod room;
 pub(crate) mod undelivered;
 
 use breaker::Breaker;
-pub(crate) use directory::{Directory, Judged, Recipe, Subscribed, Terms};
+pub(crate) use directory::{Directory, Judged, Key, Recipe, Subscribed, Terms};
 use facts::Image;
 pub(crate) use facts::Old;
 pub(crate) use group::{Group, Member};
@@ -59,7 +59,7 @@ use crate::{
 };
 use inbox::{Control, Forward, Inbox, Outlet, Publish};
 use log::{Logs, Reload};
-use reader::{Pushed, Reader};
+use reader::{Pushed, Rated, Reader};
 use receipt::{Hold, Report};
 use render::Bodies;
 use resolve::{Answer, Asked, Made, Pending};
@@ -113,9 +113,10 @@ pub(crate) struct Shard {
 
 impl Tally {
     fn add(&mut self, pushed: &Pushed) {
-        self.pushed -= u64::from(pushed.refused) + u64::from(pushed.limited);
-        self.rate_limited += u64::from(pushed.limited);
-        self.rate_allowed += u64::from(pushed.metered);
+        let withheld = u64::from(pushed.rated == Rated::Withheld);
+        self.pushed -= u64::from(pushed.refused) + withheld;
+        self.rate_limited += withheld;
+        self.rate_allowed += u64::from(pushed.rated == Rated::Passed);
         self.dropped += pushed.dropped;
         self.coalesced += pushed.coalesced;
         self.discarded += pushed.discarded;

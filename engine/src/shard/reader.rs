@@ -61,6 +61,18 @@ struct Lane {
     replayed: Offset,
 }
 
+/// What the rates of a subscription say of a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Rated {
+    /// There are none.
+    #[default]
+    Free,
+    /// It took its tokens.
+    Passed,
+    /// There was no token for it.
+    Withheld,
+}
+
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pushed {
@@ -68,10 +80,8 @@ pub(super) struct Pushed {
     pub(super) gone: bool,
     /// The frame was not taken: it is among the dropped.
     pub(super) refused: bool,
-    /// It took its tokens.
-    pub(super) metered: bool,
-    /// A rate withheld it.
-    pub(super) limited: bool,
+    /// What its rates said.
+    pub(super) rated: Rated,
     /// Results that were kept for a subscription that has ended since.
     pub(super) discarded: u64,
     /// Results that were lost to a full ring.
@@ -169,7 +179,7 @@ impl Reader {
         }
         if member.limited && !payload.is_lost() {
             match self.take_token(member, now) {
-                Some(true) => pushed.metered = true,
+                Some(true) => pushed.rated = Rated::Passed,
                 Some(false) => return self.limit(member, &payload),
                 None => return Pushed { gone: true, ..pushed },
             }
@@ -220,7 +230,7 @@ impl Reader {
         if let Some((meters, _)) = self.meters.as_deref_mut() {
             meters.withhold(member.lane);
         }
-        Pushed { limited: true, ..Pushed::default() }
+        Pushed { rated: Rated::Withheld, ..Pushed::default() }
     }
 
     fn lane(&mut self, number: u16) -> &mut Lane {

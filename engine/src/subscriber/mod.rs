@@ -15,7 +15,7 @@ use std::{
 pub use delivery::{Content, Delivery, Gap, GapReason, Message, OwnedContent};
 
 use crate::{
-    control::{ControlPlane, Opened, Seat},
+    control::{ControlPlane, Opened, Seat, User},
     error::LimitExceeded,
     frame::{self, Address},
     id::ShardId,
@@ -67,6 +67,8 @@ pub struct Subscriber {
     expires: bool,
     /// The context of the last registration.
     context: Option<Arc<SecurityContext>>,
+    /// Whose this is, where that is counted.
+    owner: Option<User>,
     /// What [`Subscriber::try_next`] has not handed out yet.
     messages: VecDeque<Message>,
 }
@@ -97,6 +99,7 @@ impl Subscriber {
             coalesces: false,
             expires: false,
             context: None,
+            owner: None,
             messages: VecDeque::new(),
         }
     }
@@ -334,6 +337,22 @@ impl Subscriber {
         self.subscriptions.push(Active::new(kept));
     }
 
+    /// Counts this reader among those of the context's user from now on, with or without subscriptions.
+    ///
+    /// # Errors
+    /// `subscribers_per_user_max`; then it is counted for nobody.
+    pub fn belong_to(&mut self, context: &SecurityContext) -> Result<(), LimitExceeded> {
+        self.disown();
+        self.owner = self.plane.own(context, self.seat.serial)?;
+        Ok(())
+    }
+
+    fn disown(&mut self) {
+        if let Some(user) = self.owner.take() {
+            self.plane.disown(user, self.seat.serial);
+        }
+    }
+
     /// Has all subscriptions of this reader judged anew for `context`, as after a new token: what it may not see any more
     /// does not come from the next event on, and a subscription that it may not have ends. Their number of groups and
     /// their order stay. Answers how many end.
@@ -357,6 +376,7 @@ impl Drop for Subscriber {
         let mut unread = 0;
         while self.ring.take(usize::MAX, |payload, _| unread += u64::from(!payload.is_lost())) > 0 {}
         self.plane.count_drained(0, unread);
+        self.disown();
         self.plane.close_reader(self.seat);
     }
 }
