@@ -1,9 +1,14 @@
 //! What an executor owns, shared with the sessions and loops that use it.
 
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use coulis::{
-    engine::{Engine, OpenError, PublishError, PublishManyError, SubscribeError, SubscribeRequest},
+    engine::{
+        Engine, OpenError, PublishError, PublishManyError, SubscribeError, SubscribeRequest, Undelivered,
+    },
     event::{Event, EventError, Federation},
     overflow::Overflow,
     security::SecurityContext,
@@ -43,7 +48,7 @@ static LIVING: Lock<Vec<Weak<Core>>> = Lock::new(Vec::new());
 #[pyfunction]
 pub(crate) fn close_all(py: Python<'_>) -> PyResult<()> {
     let living = std::mem::take(&mut *LIVING.lock());
-    living.iter().filter_map(Weak::upgrade).try_for_each(|core| core.close(py))
+    living.iter().filter_map(Weak::upgrade).try_for_each(|core| core.close(py, None).map(drop))
 }
 
 /// Called by `os.register_at_fork` in the child: the parent's executors are not the child's.
@@ -86,19 +91,26 @@ impl Core {
     }
 
     /// Ends all subscriptions of the direct API, stops the threads and lets go of all Python objects, which may know
-    /// the executor. Safe to repeat.
-    pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
-        detached(py, || {
-            self.engine.close();
+    /// the executor. Safe to repeat. Answers what was not delivered within `patience`.
+    pub(crate) fn close(&self, py: Python<'_>, patience: Option<Duration>) -> PyResult<Vec<Undelivered>> {
+        let undelivered = detached(py, || {
+            let undelivered = match patience {
+                Some(patience) => self.engine.close_within(patience),
+                None => {
+                    self.engine.close();
+                    Vec::new()
+                }
+            };
             self.resolvers.close();
             for place in self.direct.clear() {
                 let reading = place.lock().take();
                 drop(reading);
             }
+            undelivered
         })?;
         self.resolvers.let_go();
         self.declarations.let_go();
-        Ok(())
+        Ok(undelivered)
     }
 
     /// The event that the arguments of a publish describe.

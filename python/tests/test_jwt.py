@@ -82,7 +82,7 @@ def test_a_token_becomes_a_security_context():
 def test_a_context_ends_with_its_token():
     assert verifier().verify(token()).expires == NOW + 600
     assert verifier().verify(token(exp=NOW + 600.9)).expires == NOW + 600
-    assert verifier(leeway=60).verify(token(exp=NOW - 30)).expires == NOW - 30
+    assert verifier(leeway=60).verify(token(exp=NOW - 30)).expires == NOW + 30
     header = {"alg": "HS256"}
     signed = f"{part(header)}.{part({'sub': '7'})}"
     endless = f"{signed}.{part(hmac.new(SECRET, signed.encode(), hashlib.sha256).digest())}"
