@@ -39,16 +39,25 @@ pub(super) struct Reader {
     read: u64,
     bytes_max: u64,
     /// Frames that wait at most, with those of a replay.
-    frames_max: usize,
-    keys_max: usize,
+    frames_max: u32,
+    keys_max: u32,
     /// What subscriptions that coalesce have waiting for room.
     kept: BTreeMap<u32, Kept>,
     /// Bytes of all that is kept, with the keys.
     kept_bytes: u64,
+    /// Made where it is needed.
+    aside: Option<Box<Aside>>,
+}
+
+// Three cache lines, and all of them are fetched ahead.
+const _: () = assert!(size_of::<Option<Reader>>() <= 192);
+
+/// What few readers need.
+#[derive(Debug, Default)]
+struct Aside {
     /// Buckets of subscriptions whose deliveries have a rate, and what they share with others.
-    meters: Option<Box<(Meters, Shared<Metered>)>>,
-    /// Made at the first error that is counted.
-    breaker: Option<Box<Breaker>>,
+    meters: Option<(Meters, Shared<Metered>)>,
+    breaker: Breaker,
 }
 
 /// One subscription of a reader.
@@ -114,12 +123,11 @@ impl Reader {
             bytes: 0,
             read: 0,
             bytes_max: limits.ring_bytes_max as u64,
-            frames_max: limits.ring_frames_max.saturating_add(limits.replay_events_max),
-            keys_max: limits.latest_keys_max,
+            frames_max: narrow(limits.ring_frames_max.saturating_add(limits.replay_events_max)),
+            keys_max: narrow(limits.latest_keys_max),
             kept: BTreeMap::new(),
             kept_bytes: 0,
-            meters: None,
-            breaker: None,
+            aside: None,
         }
     }
 
@@ -201,8 +209,8 @@ impl Reader {
         member: &Member,
         context: Shared<SecurityContext>,
     ) {
-        let new = || Box::new((Meters::new(metered), Shared::clone(metered)));
-        let (meters, metered) = &mut **self.meters.get_or_insert_with(new);
+        let new = || (Meters::new(metered), Shared::clone(metered));
+        let (meters, metered) = self.aside.get_or_insert_default().meters.get_or_insert_with(new);
         meters.put(metered, member.lane, member.subscription, context);
     }
 
@@ -211,7 +219,7 @@ impl Reader {
         if !self.is_live(member, Offset(u64::MAX)) {
             return false;
         }
-        let end = self.breaker.get_or_insert_default().strike(member, now, limits);
+        let end = self.aside.get_or_insert_default().breaker.strike(member, now, limits);
         let Some(end) = end else { return false };
         self.link.end_one(member.subscription, end);
         true
@@ -219,15 +227,19 @@ impl Reader {
 
     /// Whether the rates let a frame pass. `None`: the subscription is not known yet, so the event is an earlier one.
     fn take_token(&self, member: &Member, now: Millis) -> Option<bool> {
-        let (meters, metered) = self.meters.as_deref()?;
+        let (meters, metered) = self.aside.as_ref()?.meters.as_ref()?;
         meters.take(metered, member.lane, member.subscription, now)
+    }
+
+    fn meters(&mut self) -> Option<&mut Meters> {
+        Some(&mut self.aside.as_mut()?.meters.as_mut()?.0)
     }
 
     /// A frame that a rate withholds: its reader is told as it is of one that found no room.
     fn limit(&mut self, member: &Member, payload: &Payload) -> Pushed {
         let address = Address { limited: true, ..self.next_address(member) };
         self.link.losses.note(Loss::Refused, usize::from(member.lane), address, payload.offset());
-        if let Some((meters, _)) = self.meters.as_deref_mut() {
+        if let Some(meters) = self.meters() {
             meters.withhold(member.lane);
         }
         Pushed { rated: Rated::Withheld, ..Pushed::default() }
@@ -271,7 +283,7 @@ impl Reader {
         let frames = frames + self.kept.values().map(|kept| kept.results.len()).sum::<usize>();
         self.read = self.link.read();
         let fits = self.bytes - self.read + bytes + self.kept_bytes <= self.bytes_max
-            && self.ring.len() + frames <= self.frames_max;
+            && self.ring.len() + frames <= self.frames_max as usize;
         if fits {
             self.ring.reserve(frames);
         }
@@ -341,7 +353,7 @@ impl Reader {
     fn kept_beyond_bounds(&mut self, subscription: u32) -> Option<(Key, Payload)> {
         let kept = self.kept.get_mut(&subscription)?;
         let bytes = self.kept_bytes > self.bytes_max && kept.results.len() > 1;
-        (bytes || kept.results.len() > self.keys_max).then(|| kept.pop()).flatten()
+        (bytes || kept.results.len() > self.keys_max as usize).then(|| kept.pop()).flatten()
     }
 
     /// Pushes what was kept, while there is room; the reader tells when there is more.
@@ -400,8 +412,7 @@ impl Reader {
     }
 
     fn next_address(&mut self, member: &Member) -> Address {
-        let meters = self.meters.as_deref_mut();
-        let limited = meters.is_some_and(|(meters, _)| meters.take_withheld(member.lane));
+        let limited = self.meters().is_some_and(|meters| meters.take_withheld(member.lane));
         let lane = self.lane(member.lane);
         lane.sequence = lane.sequence.wrapping_add(1);
         Address { subscription: lane.subscription, sequence: lane.sequence, limited }
@@ -474,4 +485,9 @@ impl Kept {
 
 fn size(key: &Key, payload: &Payload) -> u64 {
     (key.1.len() + payload.body().len()) as u64
+}
+
+/// A bound of what lies in memory: 2³² would not.
+fn narrow(max: usize) -> u32 {
+    u32::try_from(max).unwrap_or(u32::MAX)
 }
