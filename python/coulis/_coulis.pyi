@@ -372,12 +372,12 @@ class SubscriptionExecutor:
     def reload_schema(self, sdl: str | None) -> int:
         """Replace the schema, in the schema definition language; `None`: there is none from now on.
 
-        Documents of live subscriptions are held against it: where they mean what they did nothing changes, and
-        nothing is lost by that; one that is no longer valid ends with the code `SCHEMA_CHANGED`. Answer how many
-        end.
+        Documents of live subscriptions are held against it: where they mean what they did nothing changes,
+        and nothing is lost by that; one that is no longer valid ends with the code `SCHEMA_CHANGED`. Answer
+        how many end.
 
-        Raises `ValueError` for what is no schema, or one that the rules of `access` do not fit; then the old one
-        stays.
+        Raises `ValueError` for what is no schema, or one that the rules of `access` do not fit; then the old
+        one stays.
         """
     def refresh(
         self,
@@ -506,8 +506,8 @@ class SubscriptionExecutor:
     def close(self, timeout: float | None = None) -> list[Undelivered]:
         """Deliver what was accepted, end all subscriptions and stop the threads. Safe to repeat.
 
-        With `timeout` also async resolvers are waited for, up to so many seconds; then the rest is lost, and its
-        readers are told. Answer the events that were not delivered to all.
+        With `timeout` also async resolvers are waited for, up to so many seconds; then the rest is lost, and
+        its readers are told. Answer the events that were not delivered to all.
         """
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -614,7 +614,7 @@ class Session:
     def accept(self, context: SecurityContext) -> Asked:
         """Let the client subscribe as `context`."""
     def refuse(self, *, failed: bool = False) -> Asked:
-        """Tell the client that it may not subscribe, or not go on; `failed`: nobody could tell whether it may."""
+        """Tell the client that it may not subscribe, or not go on; `failed`: nobody could tell."""
     def expire(self) -> Asked:
         """Note that who the client is does not hold any more."""
     def init_timed_out(self) -> Asked:

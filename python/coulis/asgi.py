@@ -67,9 +67,10 @@ _logger = logging.getLogger("coulis.asgi")
 class SubscriptionApp:
     """An ASGI application that serves GraphQL subscriptions over WebSocket.
 
-    A client brings a new token without a new connection by a ping with the payload `{"coulis": {"token": …}}`:
-    `auth_handler` is asked again, with that object, and the pong says `{"coulis": {"token": "accepted"}}`; a token that
-    is refused closes 4403. So does one that expires (`SecurityContext.expires`), at that second.
+    A client brings a new token without a new connection by a ping with the payload
+    `{"coulis": {"token": …}}`: `auth_handler` is asked again, with that object, and the pong says
+    `{"coulis": {"token": "accepted"}}`; a token that is refused closes 4403. So does one that expires
+    (`SecurityContext.expires`), at that second.
 
     `init_timeout` is how many seconds a client has for `connection_init`; `keep_alive` is the seconds between
     two pings of the server, or `None` for no pings. Without `auth_handler` every client is the user

@@ -259,8 +259,8 @@ class SubscriptionManager:
     ) -> int:
         """Have the subscriptions of a connection judged for another context; answer how many end.
 
-        The arguments are those of `SubscriptionExecutor.refresh`. Connections of a `SubscriptionApp` bring their
-        new token themselves.
+        The arguments are those of `SubscriptionExecutor.refresh`. Connections of a `SubscriptionApp` bring
+        their new token themselves.
         """
         ended = self.executor.refresh(connection_id, user_id, tenant_id, context=context)
         found = context if context is not None else SecurityContext(user_id, tenant_id)

@@ -31,7 +31,7 @@ def by_token(**tokens):
 
     async def handler(payload):
         await asyncio.sleep(0)
-        return tokens[payload["token"]] if payload["token"] in tokens else None
+        return tokens.get(payload["token"])
 
     return handler
 
@@ -108,7 +108,9 @@ async def test_an_idle_connection_closes_when_its_token_expires(manager, connect
     clock = types.SimpleNamespace(time=lambda: time.time() + ahead[0])
     monkeypatch.setattr(coulis.asgi, "time", clock)
     monkeypatch.setattr(coulis.asgi, "_WAIT_MAX", 0.01)
-    handler = by_token(short={"user_id": 1, "expires": expires}, long={"user_id": 1, "expires": expires + 3600})
+    handler = by_token(
+        short={"user_id": 1, "expires": expires}, long={"user_id": 1, "expires": expires + 3600}
+    )
     async with served(SubscriptionApp(manager, auth_handler=handler)) as address:
         idle, renewed, endless = [await connect(address) for _ in range(3)]
         await idle.init({"token": "short"})
