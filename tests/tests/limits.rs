@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test: what cannot be is a failure")]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use coulis::{
     engine::{Engine, Resolve, Verdict},
@@ -14,7 +14,7 @@ use coulis::{
         rate::{Buckets, Rate},
         token::{Algorithm, Key, Keys, TokenError, Verifier},
     },
-    subscriber::{Content, SubscriberOptions},
+    subscriber::{Content, OwnedContent, SubscriberOptions},
     value::Value,
 };
 use coulis_tests::{Kept, build, event, publish, read, reader, request, request_for};
@@ -80,13 +80,10 @@ fn resume(limits: &Limits, n: usize, name: &str) -> Attempt {
         ..request("s", "subscription { c }")
     };
     let start = |engine: &Engine, cursor: &str| {
-        let mut resumed = None;
-        reader(engine, [resuming(cursor)]).drain(usize::MAX, |delivery| {
-            if let Content::Resumed(told) = delivery.content {
-                resumed = Some(told);
-            }
-        });
-        resumed.unwrap()
+        let mut reader = reader(engine, [resuming(cursor)]);
+        let first = reader.next_timeout(Duration::from_secs(60)).unwrap();
+        let OwnedContent::Resumed(resumed) = first.content else { panic!("{first:?}") };
+        resumed
     };
     let cursor = start(&engine, "").cursor.unwrap().to_string();
     (0..n).for_each(|_| _ = engine.publish_blocking(event("c", "1")).unwrap());
