@@ -94,19 +94,14 @@ impl Core {
     /// the executor. Safe to repeat. Answers what was not delivered within `patience`.
     pub(crate) fn close(&self, py: Python<'_>, patience: Option<Duration>) -> PyResult<Vec<Undelivered>> {
         let undelivered = detached(py, || {
-            let undelivered = match patience {
-                Some(patience) => self.engine.close_within(patience),
-                None => {
-                    self.engine.close();
-                    Vec::new()
-                }
-            };
+            let undelivered = patience.map(|patience| self.engine.close_within(patience));
+            self.engine.close();
             self.resolvers.close();
             for place in self.direct.clear() {
                 let reading = place.lock().take();
                 drop(reading);
             }
-            undelivered
+            undelivered.unwrap_or_default()
         })?;
         self.resolvers.let_go();
         self.declarations.let_go();
