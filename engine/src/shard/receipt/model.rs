@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Hold, Latch, Receipt};
+use super::{Hold, Latch, Receipt, Report};
 use crate::{
     notifier,
     sync::{
