@@ -175,7 +175,7 @@ mod tests {
     use coulis::{
         id::{ChannelId, Offset},
         payload::Payload,
-        subscriber::{Gap, Reload, Resumed},
+        subscriber::{Gap, GapReason, Reload, Resumed},
     };
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn notices_say_what_they_say_as_json() {
-        let gap = Gap { from: Offset(3), to: None, count: 2 };
+        let gap = Gap { from: Offset(3), to: None, count: 2, reason: GapReason::Rate };
         let resumed = Resumed { result: Err(Reload::Trimmed), cursor: "1.5eed.2.1f".parse().ok() };
         for content in [Content::Gap(gap), Content::Ended(gap), Content::Resumed(resumed)] {
             let delivery = Delivery { id: "a\"", id_json: r#""a\"""#, content };

@@ -9,7 +9,7 @@ use coulis::{
     engine::{Engine, SubscribeRequest},
     event::Event,
     id::Offset,
-    subscriber::{Gap, OwnedContent, Reload, Subscriber, SubscriberOptions},
+    subscriber::{Gap, GapReason, OwnedContent, Reload, Subscriber, SubscriberOptions},
 };
 
 fn open(engine: &Engine, options: SubscriberOptions, resume: &str) -> Result<Subscriber, Box<dyn Error>> {
@@ -70,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     publish(&engine, 6..=16)?;
     let notice = slow.try_next().map(|message| message.content);
     let Some(OwnedContent::Gap(gap)) = notice else { return Err(format!("{notice:?}").into()) };
-    assert_eq!(gap, Gap { from: Offset(6), to: Some(Offset(8)), count: 3 });
+    assert_eq!(gap, Gap { from: Offset(6), to: Some(Offset(8)), count: 3, reason: GapReason::Overflow });
     assert_eq!(offset(&mut slow)?, Offset(9));
     println!("resumed after {cursor}; {gap:?}");
     Ok(())

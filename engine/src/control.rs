@@ -2,10 +2,16 @@
 //!
 //! Registrations, openings and closings take their shard's lock; an event takes none.
 
+mod catalogue;
+mod decisions;
 mod explain;
 mod live;
+mod quotas;
 
+pub(crate) use catalogue::Catalogue;
 pub use explain::Verdict;
+use quotas::Quotas;
+pub(crate) use quotas::User;
 
 use std::{
     collections::BTreeMap,
@@ -19,18 +25,21 @@ use arc_swap::ArcSwap;
 
 use crate::{
     cursor::{Cursor, Epoch},
-    error::{GraphQlError, LimitExceeded},
+    error::LimitExceeded,
     event::Event,
     id::{Offset, ShardId},
     limits::Limits,
     link::Link,
-    metrics::{Counters, Metrics, SharedCounters},
+    metrics::{Counters, Decisions, Metrics, Module, Ruling, SharedCounters},
     notifier::{self, Wake},
     payload::Payload,
-    plan::{Admission, OperationName, Plan, Plans, Schema},
+    plan::{Admission, Schema},
     ring::{self, Consumer},
     router::{self, Channel, Router},
-    security::{Pace, Paced, RuleError, Rulebook, Rules, SecurityContext, TooOften, access::Gate},
+    security::{
+        DeliveryRates, Metered, Pace, Paced, RuleError, Rulebook, Rules, SecurityContext, TooOften,
+        access::{Access, AccessError},
+    },
     shard::{
         Directory, Index, Member, Parts, Shard, Subscribed, Terms,
         carried::{Follow, Missed},
@@ -116,6 +125,13 @@ pub(crate) struct Opened {
     pub(crate) link: crate::sync::Arc<Link>,
 }
 
+/// Why there is no control plane: a policy, or a rule of who may read which field.
+#[derive(Debug)]
+pub(crate) enum Unruly {
+    Policy(RuleError),
+    Access(AccessError),
+}
+
 /// Shards before they run, each with the sleeper of the thread to come.
 pub(crate) type Assembled = Vec<(Shard, Arc<Sleeper>)>;
 
@@ -143,8 +159,9 @@ pub(crate) struct Settings {
     pub(crate) schema: Option<Schema>,
     pub(crate) admission: Admission,
     pub(crate) rules: Rules,
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) access: Access,
     pub(crate) pace: Pace,
+    pub(crate) delivery_rates: DeliveryRates,
     pub(crate) clock: Clock,
     /// The incarnation of the logs; `None`: a random one.
     pub(crate) epoch: Option<Epoch>,
@@ -155,12 +172,15 @@ pub(crate) struct Settings {
 pub(crate) struct ControlPlane {
     limits: Limits,
     router: Router,
-    plans: Plans,
+    /// What documents are held against, and what it is made of beside the schema.
+    catalogue: ArcSwap<Catalogue>,
+    access: Access,
+    admission: Admission,
     shards: Vec<ShardHandle>,
     rulebook: ArcSwap<Rulebook>,
-    /// Who may read which field.
-    pub(crate) gate: Arc<Gate>,
     paced: Paced,
+    quotas: Quotas,
+    metered: Arc<Metered>,
     /// What was asked for first with each selection, by its address, which the value keeps alive.
     terms: papaya::HashMap<usize, Arc<Terms>>,
     /// The context of nobody.
@@ -168,6 +188,7 @@ pub(crate) struct ControlPlane {
     started: Instant,
     clock: Clock,
     counters: SharedCounters,
+    decisions: Decisions,
     next_reader: AtomicU64,
     closed: AtomicBool,
     /// Events come from a carrier, and from nowhere else.
@@ -206,24 +227,31 @@ impl Drop for UnderWay<'_> {
 
 impl ControlPlane {
     /// A plane for `count` shards, and what their threads need: who has the shards steps them.
-    pub(crate) fn new(settings: Settings, count: u16) -> Result<(Self, Assembled), RuleError> {
-        let Settings { limits, schema, admission, rules, gate, pace, clock, epoch } = settings;
+    pub(crate) fn new(settings: Settings, count: u16) -> Result<(Self, Assembled), Unruly> {
+        let Settings { limits, schema, admission, rules, access, pace, delivery_rates, clock, epoch } =
+            settings;
+        let catalogue = Catalogue::new(schema, access.clone(), admission.clone(), &limits);
+        let catalogue = catalogue.map_err(Unruly::Access)?;
         let epoch = epoch.unwrap_or_else(Epoch::random);
         let sleepers: Vec<_> = (0..count).map(|_| Arc::new(Sleeper::default())).collect();
         let inbox = |sleeper: &Arc<Sleeper>| inbox::inbox(limits.inbox_commands_max, sleeper.waker());
         let (inboxes, outlets): (Vec<_>, Vec<_>) = sleepers.iter().map(inbox).unzip();
         let plane = Self {
             router: Router::new(count, limits.channels_max),
-            plans: Plans::new(schema, &limits).admitting(admission),
+            catalogue: ArcSwap::from_pointee(catalogue),
+            access,
+            admission,
             shards: inboxes.iter().map(ShardHandle::new).collect(),
-            rulebook: ArcSwap::from_pointee(Rulebook::new(rules, &limits)?),
-            gate,
+            rulebook: ArcSwap::from_pointee(Rulebook::new(rules, &limits).map_err(Unruly::Policy)?),
             paced: Paced::new(pace, &limits),
+            quotas: Quotas::new(&limits),
+            metered: Arc::new(Metered::new(delivery_rates, &limits)),
             terms: papaya::HashMap::new(),
             nobody: Arc::default(),
             started: Instant::now(),
             clock,
             counters: SharedCounters::default(),
+            decisions: Decisions::default(),
             next_reader: AtomicU64::new(1),
             closed: AtomicBool::new(false),
             follows: AtomicBool::new(false),
@@ -242,6 +270,7 @@ impl ControlPlane {
                 peers: Arc::clone(&peers),
                 any: Arc::clone(plane.router.any()),
                 epoch,
+                metered: Arc::clone(&plane.metered),
                 counters: Arc::clone(counters),
                 undelivered: Arc::clone(&plane.undelivered),
                 limits: plane.limits.clone(),
@@ -334,6 +363,7 @@ impl ControlPlane {
 
     /// Adds a subscription to the index of its reader's shard.
     pub(crate) fn register(&self, shard: ShardId, subscribed: Subscribed, channels: &[Arc<Channel>]) {
+        self.meter(shard, subscribed.member, &subscribed.recipe.context);
         let mut directory = self.directory(shard);
         directory.add(subscribed);
         for channel in channels {
@@ -394,7 +424,30 @@ impl ControlPlane {
     /// Whether a reader with this context may register one more subscription now.
     pub(crate) fn pace(&self, context: &SecurityContext, seat: Seat) -> Result<(), TooOften> {
         let now = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.paced.take(context, seat.serial, now)
+        let taken = self.paced.take(context, seat.serial, now);
+        if self.paced.is_on() {
+            self.decided(
+                Module::Rates,
+                match taken {
+                    Ok(()) => Ruling::Allowed,
+                    Err(TooOften::Empty(_)) => Ruling::Denied,
+                    Err(TooOften::Limit(_)) => Ruling::Error,
+                },
+            );
+        }
+        taken
+    }
+
+    /// Whether deliveries have a rate.
+    pub(crate) fn is_metered(&self) -> bool {
+        self.metered.is_on()
+    }
+
+    /// Tells the shard whose deliveries those of `member` are, before the member is in its index.
+    fn meter(&self, shard: ShardId, member: Member, context: &Arc<SecurityContext>) {
+        if member.limited {
+            self.inbox(shard).control(Control::Meter { member, context: Arc::clone(context) });
+        }
     }
 
     /// Counts a registration, or its refusal.
@@ -417,14 +470,6 @@ impl ControlPlane {
 
     fn directory(&self, shard: ShardId) -> MutexGuard<'_, Directory> {
         self.shards[usize::from(shard.0)].directory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn plan(
-        &self,
-        document: &str,
-        operation: &OperationName,
-    ) -> Result<Arc<Plan>, Vec<GraphQlError>> {
-        self.plans.plan(document, operation)
     }
 
     /// Hands an event to its channel's home shard, once there is room; waits up to `wait` for that. Answers the home's
@@ -594,8 +639,11 @@ impl ControlPlane {
         Seat { shard, serial, .. }: Seat,
         numbers: impl IntoIterator<Item = u32>,
     ) {
-        let keys = numbers.into_iter().map(|number| (serial, number));
-        let count = self.directory(shard).remove(shard, keys);
+        let keys: Vec<_> = numbers.into_iter().map(|number| (serial, number)).collect();
+        let mut directory = self.directory(shard);
+        self.give_quotas(&directory, keys.iter().copied());
+        let count = directory.remove(shard, keys);
+        drop(directory);
         self.counters.subscriptions.sub(count);
     }
 
@@ -611,6 +659,7 @@ impl ControlPlane {
         let mut metrics = Metrics::default();
         metrics.add(&self.counters);
         self.shards.iter().for_each(|shard| metrics.add(&shard.counters));
+        metrics.add_decisions(&self.decisions);
         metrics
     }
 

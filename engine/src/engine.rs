@@ -1,5 +1,7 @@
 //! The running whole: shards, router, plans, and the verbs `open`, `subscribe`, `publish`, `close`.
 
+mod live;
+
 use std::{
     convert::Infallible,
     fmt,
@@ -10,20 +12,20 @@ use std::{
 };
 
 use crate::{
-    control::{Assembled, Clock, ControlPlane, Locked, Settings},
+    control::{Assembled, Catalogue, Clock, ControlPlane, Locked, Settings, Unruly},
     cursor::{Cursor, Epoch},
     error::{GraphQlError, LimitExceeded},
     event::Event,
     id::{ChannelId, Offset},
     limits::Limits,
-    metrics::Metrics,
+    metrics::{Metrics, Module, Ruling},
     overflow::Overflow,
     plan::{Bound, DocumentDigest, Introspection, OperationName, Plan, Projection, Refused, Schema},
     policy::{Constant, Predicate, standard::Isolation},
     router,
     security::{
-        Asked, ChannelRules, Condition, Pace, RuleError, Rulebook, Rules, SecurityContext, TooOften,
-        VariableScope,
+        Asked, ChannelRules, Condition, DeliveryRates, Pace, RuleError, Rulebook, Rules, SecurityContext,
+        TooOften, VariableScope,
         access::{Access, AccessError, Gate},
     },
     shard::{Member, Recipe, Resolver, Subscribed, Terms, drive::Driver, resume::Outcome},
@@ -243,6 +245,14 @@ impl EngineBuilder {
         self
     }
 
+    /// How often results may be delivered. What a rate withholds is counted as `rate_limited`, and its reader is told
+    /// in-band, as of a full ring, with the reason `rate`. Default: as often as there are results.
+    #[must_use]
+    pub fn delivery_rates(mut self, rates: DeliveryRates) -> Self {
+        self.settings.delivery_rates = rates;
+        self
+    }
+
     /// What time it is, in seconds since 1970, for contexts that expire. Default: the system's clock.
     #[must_use]
     pub fn clock(mut self, seconds: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
@@ -306,8 +316,11 @@ impl EngineBuilder {
         let frames = self.settings.limits.ring_frames_max;
         LimitExceeded::check("ring_frames_max", frames, RING_FRAMES_MAX).map_err(BuildError::Limit)?;
         let mut settings = self.settings;
-        settings.gate = self.access.compile(settings.schema.as_ref()).map_err(BuildError::Access)?.into();
-        let (plane, shards) = ControlPlane::new(settings, count as u16).map_err(BuildError::Policy)?;
+        settings.access = self.access;
+        let (plane, shards) = ControlPlane::new(settings, count as u16).map_err(|error| match error {
+            Unruly::Policy(error) => BuildError::Policy(error),
+            Unruly::Access(error) => BuildError::Access(error),
+        })?;
         let (plane, threads, left) = (Arc::new(plane), Locked::default(), OnceLock::new());
         let owner = Owner { plane, threads, left, variable_scope: self.variable_scope };
         Ok((Engine(Arc::new(owner)), shards))
@@ -353,10 +366,12 @@ impl Engine {
             TooOften::Empty(whose) => SubscribeError::RateLimited(whose),
             TooOften::Limit(limit) => SubscribeError::Limit(limit),
         })?;
-        let plan =
-            plane.plan(&request.query, &request.operation_name).map_err(SubscribeError::InvalidQuery)?;
+        let catalogue = plane.catalogue();
+        let plan = catalogue.plan(&request.query, &request.operation_name);
+        plane.decided_document(&plan);
+        let plan = plan.map_err(SubscribeError::InvalidQuery)?;
         let bound = plan.bind(&request.variables, plane.limits()).map_err(SubscribeError::InvalidQuery)?;
-        let projection = self.readable(&bound, &request.context)?;
+        let projection = self.readable(&catalogue, &bound, &request.context)?;
         let SubscribeRequest { resolver, resume, overflow, per_subscription, .. } = &request;
         let resolver = resolver.clone().map(|resolve| (resolve, bound.variables.clone()));
         let resume = resume.as_deref().map(|text| match text {
@@ -364,11 +379,16 @@ impl Engine {
             text => text.parse::<Cursor>().map_err(|_| Reload::Cursor),
         });
         let (overflow, per_subscription) = (overflow.clone(), *per_subscription);
-        let (book, recipe, predicates) = self.judge(request, &plan, bound, subscriber.context())?;
+        let (book, recipe, predicates) =
+            self.judge(request, &catalogue, &plan, bound, subscriber.context())?;
         let channels: Vec<_> = recipe.terms.channels.iter().map(|(channel, _)| Arc::clone(channel)).collect();
         let one_log = matches!(&*channels, [channel] if channel.id != ChannelId::ANY);
         let context = Arc::clone(&recipe.context);
-        let member = subscriber.reserve(plane.limits()).map_err(SubscribeError::Limit)?;
+        let reader = subscriber.seat().serial;
+        plane.take_quota(&context, reader).map_err(SubscribeError::Limit)?;
+        let member = subscriber.reserve(plane.limits());
+        let member =
+            member.inspect_err(|_| plane.give_quota(&context, reader)).map_err(SubscribeError::Limit)?;
         let member = Member { resumed: resume.is_some() && one_log, ..member };
         let resolved = resolver.is_some();
         let resolver = resolver.map(|(resolve, variables)| Resolver {
@@ -387,7 +407,7 @@ impl Engine {
             recipe,
         };
         plane.register(subscriber.shard(), subscribed, &channels);
-        plane.judged_by(&book, subscriber.seat(), member.subscription);
+        plane.judged_by(&book, &catalogue, subscriber.seat(), member.subscription);
         let outcome = resume.map(|after| {
             let outcome = Outcome::default();
             match &*channels {
@@ -406,6 +426,7 @@ impl Engine {
     fn judge(
         &self,
         request: SubscribeRequest,
+        catalogue: &Catalogue,
         plan: &Plan,
         bound: Bound,
         last: Option<&Arc<SecurityContext>>,
@@ -419,12 +440,18 @@ impl Engine {
             variables: Constant::from(&bound.variables),
         };
         let (book, constant) = (plane.rulebook(), request.context.constant());
-        if !plane.gate.is_open() {
-            let paths = book.filters_read(&asked).map_err(SubscribeError::Policy)?;
-            self.check_filters(&paths, &asked, &request.context)?;
+        let hidden = catalogue.hidden_from(&book, &asked, &request.context);
+        let hidden = hidden.inspect_err(|_| plane.decided(Module::ClientFilter, Ruling::Error));
+        if let Some(field) = hidden.map_err(SubscribeError::Policy)? {
+            plane.decided(Module::ClientFilter, Ruling::Denied);
+            return Err(SubscribeError::Forbidden { field });
         }
         let names = names(request.channels, plan.root_field());
-        let predicate = |name: &String| book.predicate(name, &asked, &constant);
+        let predicate = |name: &String| {
+            let judged = book.predicate(name, &asked, &constant);
+            plane.decided_channel(&book, name, &asked, &request.context, &judged);
+            judged
+        };
         let predicates =
             names.iter().map(predicate).collect::<Result<_, _>>().map_err(SubscribeError::Policy)?;
         let channel = |name: String| Ok((plane.channel(&name)?, name.into()));
@@ -432,37 +459,42 @@ impl Engine {
             names.into_iter().map(channel).collect::<Result<_, _>>().map_err(SubscribeError::Limit)?;
         let events = request.events.into_iter().map(String::into_boxed_str).collect();
         let context = plane.share_context(request.context, last);
-        let terms = plane.share_terms(Terms { asked, channels, events, projection: bound.projection });
+        let Bound { variables, projection } = bound;
+        let operation = match plan.operation_name() {
+            Some(name) => OperationName::Named(name.into()),
+            None => OperationName::Only,
+        };
+        let document = Arc::clone(plan.document());
+        let terms = Terms { asked, channels, events, document, operation, variables, projection };
+        let terms = plane.share_terms(terms);
         let recipe = Recipe { context, terms };
         Ok((book, recipe, predicates))
     }
 
     /// What of a subscription its reader may read.
-    fn readable(&self, bound: &Bound, context: &SecurityContext) -> Result<Arc<Projection>, SubscribeError> {
+    fn readable(
+        &self,
+        catalogue: &Catalogue,
+        bound: &Bound,
+        context: &SecurityContext,
+    ) -> Result<Arc<Projection>, SubscribeError> {
         let Owner { plane, variable_scope, .. } = &*self.0;
-        variable_scope
-            .check(&bound.variables, context)
-            .map_err(|variable| SubscribeError::ForbiddenVariable { variable })?;
-        plane.gate.project(&bound.projection, context).map_err(|refused| match refused {
+        let checked = variable_scope.check(&bound.variables, context);
+        plane.decided(Module::Variables, if checked.is_ok() { Ruling::Allowed } else { Ruling::Denied });
+        checked.map_err(|variable| SubscribeError::ForbiddenVariable { variable })?;
+        let readable = catalogue.gate.project(&bound.projection, context);
+        if !catalogue.gate.is_open() {
+            let outcome = match readable {
+                Ok(_) => Ruling::Allowed,
+                Err(Refused::Field(_)) => Ruling::Denied,
+                Err(Refused::Limit(_)) => Ruling::Error,
+            };
+            plane.decided(Module::FieldAccess, outcome);
+        }
+        readable.map_err(|refused| match refused {
             Refused::Field(field) => SubscribeError::Forbidden { field },
             Refused::Limit(error) => SubscribeError::InvalidQuery(vec![error]),
         })
-    }
-
-    /// Who filters by a field reads it: a filter names only what its reader may read.
-    fn check_filters(
-        &self,
-        paths: &[String],
-        asked: &Asked,
-        context: &SecurityContext,
-    ) -> Result<(), SubscribeError> {
-        for path in paths {
-            let field = [&*asked.field, path].join(".").trim_end_matches('.').to_owned();
-            if !self.0.plane.gate.may_read(&field, &context.roles, &context.scopes) {
-                return Err(SubscribeError::Forbidden { field });
-            }
-        }
-        Ok(())
     }
 
     /// Checks the names in a request and whether it fits its reader; answers its id.
@@ -495,28 +527,6 @@ impl Engine {
         } else {
             Ok(id.as_str().into())
         }
-    }
-
-    /// Replaces the row policies while subscriptions live: each is judged by the new ones from the next event on, in one
-    /// snapshot a shard, and loses nothing by that. One that cannot be any more ends with `POLICY_REFUSED`. Answers how many
-    /// end.
-    ///
-    /// # Errors
-    /// A policy that does not compile; then the old ones stay.
-    pub fn reload(&self, rules: Rules) -> Result<usize, RuleError> {
-        self.0.plane.reload(rules)
-    }
-
-    /// What becomes of `event` for the subscription called `id`, and which step of its way decides that. The event is not
-    /// published. `reader`: whose subscription, where several have one of this id.
-    pub fn explain(&self, id: &str, reader: Option<&Subscriber>, event: &Event) -> Verdict {
-        self.0.plane.explain(id, reader.map(|reader| reader.seat().serial), event)
-    }
-
-    /// Ends the subscriptions whose context `which` holds for, at once: no frame of them is handed out after this
-    /// returned. Their readers are told. Answers how many there were.
-    pub fn revoke(&self, which: impl Fn(&SecurityContext) -> bool) -> usize {
-        self.0.plane.revoke(&which)
     }
 
     /// Hands an event to its channel's home shard; waits up to `publish_wait_max` for room in its inbox.
@@ -628,12 +638,12 @@ impl Engine {
     /// # Errors
     /// What is wrong with the document.
     pub fn plan(&self, document: &str, operation: &OperationName) -> Result<Arc<Plan>, Vec<GraphQlError>> {
-        self.0.plane.plan(document, operation)
+        self.0.plane.catalogue().plan(document, operation)
     }
 
-    /// The rules of who may read which field.
-    pub fn gate(&self) -> &Gate {
-        &self.0.plane.gate
+    /// The rules of who may read which field, held against the schema of this moment.
+    pub fn gate(&self) -> Arc<Gate> {
+        Arc::clone(&self.0.plane.catalogue().gate)
     }
 
     /// The ids of the subscriptions on a channel, in no particular order. O(subscriptions on the channel).

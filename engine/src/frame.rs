@@ -12,15 +12,21 @@ pub struct Address {
     pub subscription: u32,
     /// The frame's number in its subscription, from 1, wrapping.
     pub sequence: u32,
+    /// A rate withheld the frames that are missing directly before this one, or some of them.
+    pub limited: bool,
 }
+
+/// The highest number of a subscription: the bit above it says `limited`.
+pub(crate) const SUBSCRIPTION_MAX: u32 = u32::MAX >> 1;
 
 impl Address {
     pub(crate) fn to_bits(self) -> u64 {
-        u64::from(self.subscription) << 32 | u64::from(self.sequence)
+        u64::from(self.limited) << 63 | u64::from(self.subscription) << 32 | u64::from(self.sequence)
     }
 
     pub(crate) fn from_bits(bits: u64) -> Self {
-        Self { subscription: (bits >> 32) as u32, sequence: bits as u32 }
+        let subscription = (bits >> 32) as u32 & SUBSCRIPTION_MAX;
+        Self { subscription, sequence: bits as u32, limited: bits >> 63 == 1 }
     }
 }
 
@@ -35,7 +41,9 @@ mod tests {
 
     #[test]
     fn an_address_survives_its_bits() {
-        let address = Address { subscription: u32::MAX - 1, sequence: 7 };
-        assert_eq!(Address::from_bits(address.to_bits()), address);
+        for limited in [false, true] {
+            let address = Address { subscription: SUBSCRIPTION_MAX, sequence: u32::MAX, limited };
+            assert_eq!(Address::from_bits(address.to_bits()), address);
+        }
     }
 }

@@ -5,6 +5,28 @@
 
 use std::time::Duration;
 
+/// Bytes of a policy's text, whatever `policy_text_bytes_max` is: positions in it are narrow.
+pub const POLICY_TEXT_BYTES_MAX: usize = 1 << 16;
+
+/// Nesting of a policy's brackets, and of its tree where it is given as one.
+pub const POLICY_DEPTH_MAX: u16 = 96;
+
+/// Nesting of what is made of a policy's text, where a macro is several levels and so is `a.b.c`: the passes behind the
+/// parser recurse.
+pub const POLICY_LEVELS_MAX: usize = 200;
+
+/// Tokens of one chain in a policy (`a + b + …`), with those of the chains that it stands in: its tree is as deep.
+pub const POLICY_CHAIN_TOKENS_MAX: usize = 128;
+
+/// Programs that one policy keeps, one for each combination of kinds of known values; more share a general one.
+pub const POLICY_VARIANTS_MAX: usize = 64;
+
+/// Bytes that one compiled regular expression of a policy may take.
+pub const PATTERN_BYTES_MAX: usize = 1 << 20;
+
+/// Projections that the rules of who may read which field keep for reuse: as many as documents and sets of rights.
+pub const GUARDED_PROJECTIONS_MAX: usize = 10_000;
+
 /// The bounds of one engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -28,6 +50,11 @@ pub struct Limits {
     pub publish_many_max: usize,
     /// Subscribers (connections) of one engine.
     pub subscribers_max: usize,
+    /// Subscribers of one user of a tenant: those that have subscriptions of it, or that said whose they are. Not bounded by
+    /// default: where nobody signs in, all are one user.
+    pub subscribers_per_user_max: usize,
+    /// Subscriptions of one user of a tenant, on all its subscribers. Not bounded by default, either.
+    pub subscriptions_per_user_max: usize,
     /// Subscriptions of one subscriber.
     pub subscriptions_per_subscriber_max: usize,
     /// Channels, and event types, of one subscription.
@@ -76,8 +103,15 @@ pub struct Limits {
     pub policies_max: usize,
     /// Compiled documents kept for reuse.
     pub plans_max: usize,
+    /// Bytes of compiled documents kept for reuse, estimated as 16 for each byte of the text.
+    pub plans_bytes_max: usize,
     /// Events of one group that wait for its resolver.
     pub resolver_pending_max: usize,
+    /// Errors that a subscription's policy or resolver may have within `subscription_errors_window`; one more ends it.
+    /// A policy errs where it asks for what an event does not have, which may be usual: any number by default.
+    pub subscription_errors_max: usize,
+    /// How long errors of a subscription are counted together: from the first one on, then from the next one.
+    pub subscription_errors_window: Duration,
     /// Bytes of one rendered body.
     pub body_bytes_max: usize,
     /// Bytes of one message of a client.
@@ -114,6 +148,8 @@ impl Default for Limits {
             event_depth_max: 128,
             publish_many_max: 65_536,
             subscribers_max: 4_000_000,
+            subscribers_per_user_max: usize::MAX,
+            subscriptions_per_user_max: usize::MAX,
             subscriptions_per_subscriber_max: 100,
             channels_per_subscription_max: 64,
             ring_frames_max: 1_024,
@@ -137,7 +173,10 @@ impl Default for Limits {
             policy_bytes_max: 1 << 20,
             policies_max: 10_000,
             plans_max: 10_000,
+            plans_bytes_max: 256 << 20,
             resolver_pending_max: 1_024,
+            subscription_errors_max: usize::MAX,
+            subscription_errors_window: Duration::from_secs(60),
             body_bytes_max: 4 << 20,
             message_bytes_max: 1 << 20,
             message_depth_max: 128,

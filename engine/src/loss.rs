@@ -94,14 +94,15 @@ mod tests {
         let (losses, mut seen) = (Losses::new(2), Vec::new());
         losses.look(|_, _, _| panic!("no news"));
         let note = |loss, lane, subscription, sequence, offset| {
-            losses.note(loss, lane, Address { subscription, sequence }, Offset(offset));
+            let address = Address { subscription, sequence, limited: false };
+            losses.note(loss, lane, address, Offset(offset));
         };
         note(Loss::Evicted, 0, 1, 1, 9);
         note(Loss::Evicted, 0, 1, 2, 4);
         note(Loss::Evicted, 1, 2, 1, 7);
         note(Loss::Evicted, 1, 3, 1, 5);
         note(Loss::Refused, 1, 3, 8, 8);
-        losses.look(|loss, Address { subscription, sequence }, offset| {
+        losses.look(|loss, Address { subscription, sequence, .. }, offset| {
             seen.push((loss as usize, subscription, sequence, offset.0));
         });
         assert_eq!(seen, [(0, 1, 2, 9), (0, 3, 1, 5), (1, 3, 8, 8)]);

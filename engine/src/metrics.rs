@@ -1,8 +1,13 @@
 //! What the engine counts, and the one equation that all of it obeys at rest:
-//! `matched = delivered + coalesced + dropped + discarded + denied + failed + pending`.
+//! `matched = delivered + coalesced + dropped + discarded + denied + rate_limited + failed + pending`.
 //!
 //! A shard writes its own counters (no atomic read-modify-write on its way); readers and publishers add to theirs
 //! once a batch. A snapshot adds them up.
+
+mod decisions;
+
+pub(crate) use decisions::Decisions;
+pub use decisions::{Module, Ruling, Rulings};
 
 use std::fmt::Write as _;
 
@@ -22,6 +27,7 @@ macro_rules! counters {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Metrics {
             $($(#[doc = $doc])+ pub $name: u64,)+
+            decisions: [Rulings; Module::ALL.len()],
         }
 
         impl Metrics {
@@ -39,6 +45,7 @@ macro_rules! counters {
                 let mut out = String::new();
                 $(row(&mut out, stringify!($name), $kind, concat!($($doc),+), self.$name);)+
                 row(&mut out, "pending", "gauge", " Matched deliveries that wait for a resolver or a reader.", self.pending());
+                self.write_decisions(&mut out);
                 out
             }
         }
@@ -55,6 +62,10 @@ counters! {
     /// Of those: the policy had no answer, which is a no. Only policies that were asked are counted: what the index
     /// rules out is not.
     policy_errors: "counter",
+    /// Matched, admitted by the policy, and withheld by a rate of deliveries; their readers are told.
+    rate_limited: "counter",
+    /// Results that took their tokens where deliveries have a rate.
+    rate_allowed: "counter",
     /// Matched, and lost because a result could not be made and its reader could not be told.
     failed: "counter",
     /// Frames put into rings.
@@ -77,6 +88,8 @@ counters! {
     resumed: "counter",
     /// Subscriptions that could not be resumed, and were told to load anew.
     reloaded: "counter",
+    /// Subscriptions that ended because their policy or their resolver failed too often.
+    broken: "counter",
     /// Readers woken.
     wakes: "counter",
     /// Publishes refused because an inbox was full.
@@ -96,8 +109,8 @@ counters! {
 impl Metrics {
     /// Matched deliveries that wait for a resolver or a reader; 0 when everything has come to rest.
     pub fn pending(&self) -> u64 {
-        let done =
-            self.delivered + self.coalesced + self.dropped + self.discarded + self.denied + self.failed;
+        let withheld = self.denied + self.rate_limited;
+        let done = self.delivered + self.coalesced + self.dropped + self.discarded + withheld + self.failed;
         self.matched.saturating_sub(done)
     }
 }

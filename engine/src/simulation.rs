@@ -26,9 +26,9 @@ use crate::{
     notifier::Wake,
     overflow::Overflow,
     random::{Random, number},
-    security::SecurityContext,
+    security::{DeliveryRates, SecurityContext, rate::Rate},
     shard::Shard,
-    subscriber::{Content, Delivery, Gap, Reload, Resumed, Subscriber, SubscriberOptions},
+    subscriber::{Content, Delivery, Gap, GapReason, Reload, Resumed, Subscriber, SubscriberOptions},
 };
 
 const CHANNELS: [&str; 3] = ["a", "b", "c"];
@@ -36,6 +36,10 @@ const TENANTS: [&str; 3] = ["", "t1", "t2"];
 const READERS: u64 = 6;
 /// Jobs that wait in the resolver; more are refused.
 const JOBS_MAX: usize = 6;
+
+/// Deliveries a second, and of one subscription at once, where they have a rate.
+const RATE: u32 = 50;
+const BURST: u32 = 4;
 
 /// A resolver whose answers the scheduler gives, in any order.
 #[derive(Debug, Default)]
@@ -88,6 +92,7 @@ struct Reader {
 struct World {
     random: Random,
     limits: Limits,
+    rates: DeliveryRates,
     epoch: Epoch,
     /// A carrier gives the offsets.
     carried: bool,
@@ -118,7 +123,11 @@ impl World {
             resolver_pending_max: 4,
             ..Limits::default()
         };
+        let mut rate = |burst| (random.below(8) == 0).then(|| Rate::new(RATE.into(), burst).unwrap());
+        let rates =
+            DeliveryRates { user: None, tenant: rate(9), subscriber: rate(7), subscription: rate(BURST) };
         let builder = Engine::builder().shards(1 + (seed % 4) as usize).limits(limits.clone());
+        let builder = builder.delivery_rates(rates);
         let (engine, shards) = builder.epoch(epoch).assemble().unwrap();
         let mut shards: Vec<_> = shards.into_iter().map(|(shard, _)| shard).collect();
         let carried = seed.is_multiple_of(3);
@@ -132,6 +141,7 @@ impl World {
         Self {
             random,
             limits,
+            rates,
             epoch,
             carried,
             engine,
@@ -323,7 +333,10 @@ impl World {
                 expected.got.push(number);
                 self.cursors.extend(cursor(payload.body(), self.limits.log_events_max > 0));
             }
-            Content::Gap(gap) | Content::Ended(gap) => expected.gaps.push(gap),
+            Content::Gap(gap) | Content::Ended(gap) => {
+                assert!(gap.reason == GapReason::Overflow || self.rates != DeliveryRates::default());
+                expected.gaps.push(gap);
+            }
             Content::Closed(end) => panic!("{end:?}"),
             Content::Resumed(_) => panic!("{} was told twice whether it was resumed", delivery.id),
         }
@@ -439,7 +452,9 @@ impl World {
         }
         let metrics = self.engine.metrics();
         assert_eq!(metrics.pending(), 0, "{metrics:?}");
-        let lost = metrics.coalesced + metrics.dropped + metrics.discarded + metrics.denied + metrics.failed;
+        let withheld = metrics.denied + metrics.rate_limited;
+        assert!(metrics.rate_limited == 0 || self.rates != DeliveryRates::default());
+        let lost = metrics.coalesced + metrics.dropped + metrics.discarded + withheld + metrics.failed;
         assert_eq!(metrics.matched, metrics.delivered + lost, "{metrics:?}");
         assert_eq!(metrics.published as usize, self.published.len());
         self.frames.finish()
@@ -452,6 +467,10 @@ impl World {
             let for_channel = *channel == "*" || *channel == event.channel;
             for_channel && (event.tenant.is_empty() || event.tenant == *tenant)
         };
+        if self.rates.subscription.is_some() {
+            let most = u64::from(BURST) + self.now.0 * u64::from(RATE) / 1_000;
+            assert!(got.len() as u64 <= most, "{id} got more than its rate gives: {expected:?}");
+        }
         assert!(got.iter().all(wanted), "{id} got what is not for it: {expected:?}");
         let mut last = HashMap::new();
         for &number in got {

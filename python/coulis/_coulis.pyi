@@ -10,7 +10,16 @@ from typing_extensions import Self
 
 from coulis.registry import Declaration
 from coulis.resolvers import Resolver
-from coulis.types import AccessRules, Asked, ChannelRules, Condition, EventData, Federation, Identity
+from coulis.types import (
+    AccessRules,
+    Asked,
+    ChannelRules,
+    Condition,
+    EventData,
+    Federation,
+    Identity,
+    Undelivered,
+)
 
 __all__ = [
     "AlreadyExists",
@@ -303,6 +312,7 @@ class SubscriptionExecutor:
         allowed_operations: Iterable[str] | None = None,
         access: AccessRules | None = None,
         rates: Mapping[str, tuple[float, int]] | None = None,
+        delivery_rates: Mapping[str, tuple[float, int]] | None = None,
         declarations: Mapping[str, Declaration] | None = None,
     ) -> Self: ...
     @property
@@ -365,6 +375,31 @@ class SubscriptionExecutor:
         next event on; one that cannot be any more ends with the code `POLICY_REFUSED`. Answer how many end.
 
         Raises `PolicyError` for what does not compile; then the old ones stay.
+        """
+    def reload_schema(self, sdl: str | None) -> int:
+        """Replace the schema, in the schema definition language; `None`: there is none from now on.
+
+        Documents of live subscriptions are held against it: where they mean what they did nothing changes,
+        and nothing is lost by that; one that is no longer valid ends with the code `SCHEMA_CHANGED`. Answer
+        how many end.
+
+        Raises `ValueError` for what is no schema, or one that the rules of `access` do not fit; then the old
+        one stays.
+        """
+    def refresh(
+        self,
+        connection_id: str,
+        user_id: Identity = None,
+        tenant_id: Identity = None,
+        *,
+        context: SecurityContext | None = None,
+    ) -> int:
+        """Have the subscriptions of a connection judged for another context, as after a new token.
+
+        What it may not see any more does not come from the next event on, and a subscription that it may not
+        have ends. Answer how many end. O(subscriptions).
+
+        Raises `SubscriptionNotFound` if the connection has none.
         """
     def revoke(self, user_id: Identity = None, tenant_id: Identity = None) -> int:
         """End the subscriptions of a user, a tenant, or of a user in a tenant, at once.
@@ -474,13 +509,21 @@ class SubscriptionExecutor:
         Raises `InvalidQuery`.
         """
     def get_metrics(self) -> dict[str, Any]:
-        """Answer the engine's counters by name."""
+        """Answer the engine's counters by name.
+
+        `modules` holds what each mechanism of security decided: `allowed`, `denied` and `error` by its name.
+        Isolation, policies and filters count registrations; what they make of events together is `policy`.
+        """
     def health(self) -> dict[str, Any] | None:
         """Answer how the bus is, by name; `None` where events stay in this process."""
     def prometheus(self) -> str:
         """Answer the engine's counters in the text format of Prometheus."""
-    def close(self) -> None:
-        """Deliver what was accepted, end all subscriptions and stop the threads. Safe to repeat."""
+    def close(self, timeout: float | None = None) -> list[Undelivered]:
+        """Deliver what was accepted, end all subscriptions and stop the threads. Safe to repeat.
+
+        With `timeout` also async resolvers are waited for, up to so many seconds; then the rest is lost, and
+        its readers are told. Answer the events that were not delivered to all.
+        """
     def __enter__(self) -> Self: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -589,8 +632,10 @@ class Session:
         """
     def accept(self, context: SecurityContext) -> Asked:
         """Let the client subscribe as `context`."""
-    def refuse(self) -> Asked:
-        """Tell the client that it may not subscribe."""
+    def refuse(self, *, failed: bool = False) -> Asked:
+        """Tell the client that it may not subscribe, or not go on; `failed`: nobody could tell."""
+    def expire(self) -> Asked:
+        """Note that who the client is does not hold any more."""
     def init_timed_out(self) -> Asked:
         """Note that the time to wait for `connection_init` is over."""
     def keep_alive(self) -> Asked:

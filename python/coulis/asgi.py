@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -56,6 +57,8 @@ SUBPROTOCOL = "graphql-transport-ws"
 _ORIGIN = re.compile(r"(https?)://([^\s/:@?#\[\]\\]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.ASCII)
 _PORTS = {"http": 80, "https": 443}
 _TEXTS_AT_ONCE = 128
+_WAIT_MAX = 86_400.0
+"""Seconds that one timer waits: a clock may be set meanwhile."""
 _INTERNAL_ERROR = (4500, "Internal server error")
 _ANONYMOUS = SecurityContext("anonymous")
 _logger = logging.getLogger("coulis.asgi")
@@ -63,6 +66,11 @@ _logger = logging.getLogger("coulis.asgi")
 
 class SubscriptionApp:
     """An ASGI application that serves GraphQL subscriptions over WebSocket.
+
+    A client brings a new token without a new connection by a ping with the payload
+    `{"coulis": {"token": …}}`: `auth_handler` is asked again, with that object, and the pong says
+    `{"coulis": {"token": "accepted"}}`; a token that is refused closes 4403. So does one that expires
+    (`SecurityContext.expires`), at that second.
 
     `init_timeout` is how many seconds a client has for `connection_init`; `keep_alive` is the seconds between
     two pings of the server, or `None` for no pings. Without `auth_handler` every client is the user
@@ -119,7 +127,7 @@ class SubscriptionApp:
     async def identify(self, payload: dict[str, Any], scope: Scope) -> SecurityContext | None:
         """Answer who a client is, or `None` for nobody who may come in.
 
-        Never raises: what fails is nobody.
+        Raises whatever `auth_handler` raises, unless that says that the client may not come in.
         """
         handler = self.auth_handler
         if handler is None:
@@ -130,9 +138,6 @@ class SubscriptionApp:
                 found = await found
             return _context(found)
         except (AuthenticationFailed, AuthorizationFailed):
-            return None
-        except Exception:
-            _logger.exception("auth_handler failed: the connection is refused")
             return None
 
 
@@ -301,8 +306,31 @@ class _Connection:
             self._close.set_result(close)
 
     async def _authenticate(self, payload: dict[str, Any]) -> None:
-        context = await self._app.identify(payload, self._scope)
-        self._do(self._session.refuse() if context is None else self._session.accept(context))
+        """Decide on `connection_init`, or on a new token that a ping brought."""
+        try:
+            context = await self._app.identify(payload, self._scope)
+        except Exception:
+            _logger.exception("auth_handler failed: the connection is refused")
+            self._do(self._session.refuse(failed=True))
+            return
+        if context is None:
+            self._do(self._session.refuse())
+            return
+        self._do(self._session.accept(context))
+        self._watch(context.expires)
+
+    def _watch(self, expires: int | None) -> None:
+        """Close when the time comes, whether there is anything to send or not."""
+        if (timer := self._timers.pop("expiry", None)) is not None:
+            timer.cancel()
+        if expires is None or self._close.done():
+            return
+        left = expires - time.time()
+        if left > 0:
+            when = self._loop.time() + min(left, _WAIT_MAX)
+            self._timers["expiry"] = self._loop.call_at(when, self._watch, expires)
+        else:
+            self._do(self._session.expire())
 
     def _schedule_ping(self) -> None:
         if self._app.keep_alive is not None:

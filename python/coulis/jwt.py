@@ -29,8 +29,9 @@ class JWTVerifier:
     or none. Where no key has the name, `jwks_file` is read again, at most once in `reload_interval` seconds.
 
     `issuer` and `audience` are one name or several. A token that is for some audience is refused where none
-    is set, unless `any_audience=True`. `leeway` is how many whole seconds clocks may be off. Tokens must have
-    `exp`, unless `require_expiry=False`, and the claims named in `require`.
+    is set, unless `any_audience=True`. `leeway` is how many whole seconds clocks may be off; `expires` of the
+    `SecurityContext` is `exp` and that. Tokens must have `exp`, unless `require_expiry=False`, and the claims
+    named in `require`.
 
     `user_claim` must be there, unless it is `None`; `tenant_claim`, `roles_claim` and the first of
     `scopes_claims` that is there may be. All claims are in the `claims` of the `SecurityContext`.

@@ -9,16 +9,15 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from coulis._coulis import EventBusConfig, SubscriptionExecutor, SubscriptionNotFound
+from coulis._coulis import EventBusConfig, SecurityContext, SubscriptionExecutor, SubscriptionNotFound
 from coulis.loops import LoopBridge, running_bridge
 from coulis.registry import Declaration, Registry, default_registry
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from coulis._coulis import SecurityContext
     from coulis.resolvers import Resolver
-    from coulis.types import AccessRules, ChannelRules, Condition, EventData, Identity
+    from coulis.types import AccessRules, ChannelRules, Condition, EventData, Identity, Undelivered
 
 __all__ = ["SubscriptionData", "SubscriptionManager"]
 
@@ -69,6 +68,7 @@ class SubscriptionManager:
         allowed_operations: Iterable[str] | None = None,
         access: AccessRules | None = None,
         rates: Mapping[str, tuple[float, int]] | None = None,
+        delivery_rates: Mapping[str, tuple[float, int]] | None = None,
         registry: Registry | None = None,
     ) -> None:
         self.event_bus_config = event_bus_config if event_bus_config is not None else EventBusConfig.memory()
@@ -86,6 +86,7 @@ class SubscriptionManager:
             allowed_operations=allowed_operations,
             access=access,
             rates=rates,
+            delivery_rates=delivery_rates,
             declarations=self.registry.fields,
         )
         self.subscriptions: dict[str, SubscriptionData] = {}
@@ -250,11 +251,41 @@ class SubscriptionManager:
         """Answer the engine's counters by name."""
         return self.executor.get_metrics()
 
-    async def close(self) -> None:
-        """End all subscriptions and stop the engine. Safe to repeat."""
+    async def reload_schema(self, sdl: str | None) -> int:
+        """Replace the schema while subscriptions live; see `SubscriptionExecutor.reload_schema`."""
+        return await asyncio.get_running_loop().run_in_executor(None, self.executor.reload_schema, sdl)
+
+    async def refresh(
+        self,
+        connection_id: str,
+        user_id: Identity = None,
+        tenant_id: Identity = None,
+        *,
+        context: SecurityContext | None = None,
+    ) -> int:
+        """Have the subscriptions of a connection judged for another context; answer how many end.
+
+        The arguments are those of `SubscriptionExecutor.refresh`. Connections of a `SubscriptionApp` bring
+        their new token themselves.
+        """
+        ended = self.executor.refresh(connection_id, user_id, tenant_id, context=context)
+        found = context if context is not None else SecurityContext(user_id, tenant_id)
+        for data in self._by_connection.get(connection_id, {}).values():
+            data.user_id, data.tenant_id = found.user_id, found.tenant_id
+        return ended
+
+    async def close(self, timeout: float | None = None) -> list[Undelivered]:
+        """End all subscriptions and stop the engine; answer as `SubscriptionExecutor.close`. Safe to repeat.
+
+        With `timeout` what was accepted is delivered first, and async resolvers are waited for.
+        """
+        if timeout is None:
+            for data in list(self.subscriptions.values()):
+                self._complete(data)
+        undelivered = await asyncio.get_running_loop().run_in_executor(None, self.executor.close, timeout)
         for data in list(self.subscriptions.values()):
             self._complete(data)
-        await asyncio.get_running_loop().run_in_executor(None, self.executor.close)
+        return undelivered
 
     async def __aenter__(self) -> Self:
         return self

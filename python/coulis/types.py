@@ -15,6 +15,7 @@ __all__ = [
     "Federation",
     "Identity",
     "Scope",
+    "Undelivered",
 ]
 
 Identity: TypeAlias = str | int | UUID | None
@@ -60,3 +61,16 @@ class ChannelRules(TypedDict, total=False):
     """`"permissive"` or `"strict"`."""
     policy: Condition
     """Must hold for every event of the channel that is delivered."""
+
+
+class Undelivered(TypedDict):
+    """An event that was accepted and not delivered to all, because the engine closed."""
+
+    event_type: str
+    channel: str
+    data: bytes
+    """JSON text."""
+    offset: int
+    """Its position in its channel."""
+    deliveries: int
+    """How many subscriptions did not get it."""

@@ -6,7 +6,9 @@ use std::{
 };
 
 use coulis::{
-    engine::{Engine, OpenError, PublishError, PublishManyError, SubscribeError, SubscribeRequest},
+    engine::{
+        Engine, OpenError, PublishError, PublishManyError, SubscribeError, SubscribeRequest, Undelivered,
+    },
     event::{Event, EventError, Federation},
     overflow::Overflow,
     security::SecurityContext,
@@ -55,7 +57,7 @@ static LIVING: Lock<Vec<Weak<Core>>> = Lock::new(Vec::new());
 #[pyfunction]
 pub(crate) fn close_all(py: Python<'_>) -> PyResult<()> {
     let living = std::mem::take(&mut *LIVING.lock());
-    living.iter().filter_map(Weak::upgrade).try_for_each(|core| core.close(py))
+    living.iter().filter_map(Weak::upgrade).try_for_each(|core| core.close(py, None).map(drop))
 }
 
 /// Called by `os.register_at_fork` in the child: the parent's executors are not the child's.
@@ -102,22 +104,24 @@ impl Core {
     }
 
     /// Ends all subscriptions of the direct API, stops the threads and lets go of all Python objects, which may know
-    /// the executor. Safe to repeat.
-    pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
-        detached(py, || {
+    /// the executor. Safe to repeat. Answers what was not delivered within `patience`.
+    pub(crate) fn close(&self, py: Python<'_>, patience: Option<Duration>) -> PyResult<Vec<Undelivered>> {
+        let undelivered = detached(py, || {
             if let Some(node) = &self.node {
-                node.bus().close(BUS_CLOSE_MAX);
+                node.bus().close(patience.unwrap_or(BUS_CLOSE_MAX));
             }
+            let undelivered = patience.map(|patience| self.engine.close_within(patience));
             self.engine.close();
             self.resolvers.close();
             for place in self.direct.clear() {
                 let reading = place.lock().take();
                 drop(reading);
             }
+            undelivered.unwrap_or_default()
         })?;
         self.resolvers.let_go();
         self.declarations.let_go();
-        Ok(())
+        Ok(undelivered)
     }
 
     /// The event that the arguments of a publish describe.

@@ -50,6 +50,21 @@ impl Direct {
         found.map(|(_, place)| Arc::clone(place)).ok_or_else(|| not_found(subscription))
     }
 
+    /// All subscriptions of a connection, O(subscriptions).
+    ///
+    /// # Errors
+    /// `SubscriptionNotFound`.
+    pub(crate) fn of(&self, connection: &str) -> PyResult<Vec<Place>> {
+        let table = self.0.lock();
+        let of = table.values().flatten().filter(|(of, _)| of == connection);
+        let places: Vec<_> = of.map(|(_, place)| Arc::clone(place)).collect();
+        if places.is_empty() {
+            let id: String = connection.chars().take(64).collect();
+            return Err(SubscriptionNotFound::new_err(format!("`{id}` has no active subscription")));
+        }
+        Ok(places)
+    }
+
     /// Frees the ids and answers what they stood for.
     ///
     /// # Errors

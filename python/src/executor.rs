@@ -6,8 +6,9 @@ use std::{
 };
 
 use coulis::{
-    engine::{BuildError, Engine, SubscribeRequest, Verdict},
+    engine::{BuildError, Engine, SubscribeRequest, Undelivered, Verdict},
     id::Identity,
+    metrics::Module,
     notifier::Wake,
     overflow::Overflow,
     plan::{OperationName, Schema},
@@ -18,7 +19,7 @@ use coulis::{
 use pyo3::{
     intern,
     prelude::*,
-    types::{PyBytes, PyDict, PyTuple},
+    types::{IntoPyDict as _, PyBytes, PyDict, PyTuple},
 };
 
 use crate::{
@@ -80,15 +81,17 @@ impl SubscriptionExecutor {
     ///
     /// `rates` bounds how often subscriptions may be registered, so many a second and so many at once, as in
     /// `{"user": (5, 20), "tenant": (100, 500), "connection": (2, 100)}`; who comes too often gets `RateLimited`.
+    /// `delivery_rates` bounds in the same way how often messages may be delivered, for a `subscription`, too; what a rate
+    /// withholds is told as a gap with the reason `rate`, and counted as `rate_limited`.
     ///
     /// `access` says who may read which field, as in `{"rules": {"users.email": {"roles": ["admin"]}}}`.
     #[new]
     #[pyo3(signature = (event_bus=None, *, schema=None, limits=None, shards=None, tenancy="permissive",
         owner=Some("user_id"), channels=None, policies=None, introspection=true, allowed_operations=None, access=None,
-        rates=None, declarations=None),
+        rates=None, delivery_rates=None, declarations=None),
         text_signature = "(event_bus=None, *, schema=None, limits=None, shards=None, tenancy='permissive', \
         owner='user_id', channels=None, policies=None, introspection=True, allowed_operations=None, access=None, \
-        rates=None, declarations=None)")]
+        rates=None, delivery_rates=None, declarations=None)")]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         py: Python<'_>,
@@ -104,6 +107,7 @@ impl SubscriptionExecutor {
         allowed_operations: Option<&Bound<'_, PyAny>>,
         access: Option<&Bound<'_, PyAny>>,
         rates: Option<&Bound<'_, PyAny>>,
+        delivery_rates: Option<&Bound<'_, PyAny>>,
         declarations: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let event_bus = event_bus.map_or_else(|| Py::new(py, EventBusConfig::memory()), Ok)?;
@@ -117,6 +121,9 @@ impl SubscriptionExecutor {
         builder = builder.rules(rules(tenancy, owner, channels, policies)?);
         if let Some(rates) = rates {
             builder = builder.pace(settings::pace(rates)?);
+        }
+        if let Some(rates) = delivery_rates {
+            builder = builder.delivery_rates(settings::delivery_rates(rates)?);
         }
         if let Some(access) = access {
             let (rules, scope) = access::access(py, access)?;
@@ -381,6 +388,42 @@ impl SubscriptionExecutor {
         detached(py, || core.engine.reload(rules))?.map_err(|error| rule_error(py, &error))
     }
 
+    /// Replaces the schema, in the schema definition language; `None`: there is none from now on. Documents of live
+    /// subscriptions are held against it: where they mean what they did nothing changes, and nothing is lost by that; one
+    /// that is no longer valid ends with the code `SCHEMA_CHANGED`. Answers how many end.
+    ///
+    /// Raises `ValueError` for what is no schema, or one that the rules of `access` do not fit; then the old one stays.
+    #[pyo3(signature = (sdl))]
+    fn reload_schema(&self, py: Python<'_>, sdl: Option<&str>) -> PyResult<usize> {
+        let (core, schema) = (self.core.get()?, self::schema(py, sdl)?);
+        detached(py, || core.engine.reload_schema(schema))?.map_err(|error| access::refused(&error))
+    }
+
+    /// Has the subscriptions of a connection judged for another context, as after a new token: what it may not see any
+    /// more does not come from the next event on, and a subscription that it may not have ends. Answers how many end.
+    ///
+    /// O(subscriptions). Raises `SubscriptionNotFound` if the connection has none.
+    #[pyo3(signature = (connection_id, user_id=None, tenant_id=None, *, context=None),
+        text_signature = "($self, connection_id, user_id=None, tenant_id=None, *, context=None)")]
+    fn refresh(
+        &self,
+        py: Python<'_>,
+        connection_id: &str,
+        user_id: Option<&Bound<'_, PyAny>>,
+        tenant_id: Option<&Bound<'_, PyAny>>,
+        context: Option<&Bound<'_, SecurityContext>>,
+    ) -> PyResult<usize> {
+        let (core, context) = (self.core.get()?, security(context, user_id, tenant_id)?);
+        let places = core.direct.of(connection_id)?;
+        detached(py, || {
+            let refresh = |place: &direct::Place| {
+                let mut reading = place.lock();
+                reading.as_mut().map_or(0, |reading| reading.subscriber.refresh(context.clone()))
+            };
+            places.iter().map(refresh).sum()
+        })
+    }
+
     /// Ends the subscriptions of a user, a tenant, or of a user in a tenant, at once: nothing is delivered to them any
     /// more. Answers how many there were. Raises `ValueError` if neither is given.
     #[pyo3(signature = (user_id=None, tenant_id=None))]
@@ -455,9 +498,15 @@ impl SubscriptionExecutor {
     /// The engine's counters by name.
     fn get_metrics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let metrics = PyDict::new(py);
-        for (name, value) in self.core.get()?.engine.metrics().rows() {
+        let found = self.core.get()?.engine.metrics();
+        for (name, value) in found.rows() {
             metrics.set_item(name, value)?;
         }
+        let modules = PyDict::new(py);
+        for module in Module::ALL {
+            modules.set_item(module.name(), found.decided(module).rows().into_py_dict(py)?)?;
+        }
+        metrics.set_item("modules", modules)?;
         Ok(metrics)
     }
 
@@ -481,9 +530,20 @@ impl SubscriptionExecutor {
     }
 
     /// Delivers what was accepted, ends all subscriptions and stops the threads. Safe to repeat.
-    fn close(&self, py: Python<'_>) -> PyResult<()> {
+    ///
+    /// With `timeout` also async resolvers are waited for, up to so many seconds; then the rest is lost, and its readers
+    /// are told. Answers the events that were not delivered to all: a list of dicts with `event_type`, `channel`, `data`
+    /// as JSON text, `offset` and the number of `deliveries` that are lost.
+    #[pyo3(signature = (timeout=None))]
+    fn close<'py>(
+        &self,
+        py: Python<'py>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let patience = timeout.map(|timeout| settings::seconds("timeout", timeout)).transpose()?;
         // A forked child has nothing to stop.
-        self.core.get().map_or(Ok(()), |core| core.close(py))
+        let Ok(core) = self.core.get() else { return Ok(Vec::new()) };
+        core.close(py, patience)?.iter().map(|one| undelivered(py, one)).collect()
     }
 
     fn __enter__(this: Py<Self>) -> Py<Self> {
@@ -492,7 +552,7 @@ impl SubscriptionExecutor {
 
     #[pyo3(signature = (*_raised))]
     fn __exit__(&self, py: Python<'_>, _raised: &Bound<'_, PyTuple>) -> PyResult<()> {
-        self.close(py)
+        self.close(py, None).map(drop)
     }
 }
 
@@ -511,6 +571,16 @@ impl SubscriptionExecutor {
         }
         guarded(|| reading.take(max))
     }
+}
+
+fn undelivered<'py>(py: Python<'py>, one: &Undelivered) -> PyResult<Bound<'py, PyDict>> {
+    let (told, event) = (PyDict::new(py), one.event());
+    told.set_item("event_type", event.event_type())?;
+    told.set_item("channel", event.channel())?;
+    told.set_item("data", PyBytes::new(py, event.document().text().as_bytes()))?;
+    told.set_item("offset", one.offset().0)?;
+    told.set_item("deliveries", one.deliveries())?;
+    Ok(told)
 }
 
 fn register(py: Python<'_>, core: &Core, wish: Wish, wake: Option<(Arc<Lane>, u64)>) -> PyResult<Subscriber> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use coulis::{
     engine::SubscribeRequest,
     error::GraphQlError,
+    metrics::Ruling,
     notifier::Wake,
     plan::OperationName,
     protocol::{Action, Close, CloseCode, Machine, Message, Subscribe},
@@ -95,14 +96,30 @@ impl Session {
     /// The client may subscribe as `context`.
     fn accept<'py>(&self, py: Python<'py>, context: &SecurityContext) -> PyResult<Asked<'py>> {
         self.with(|connection| {
-            connection.context = context.security().clone();
-            close(py, connection.machine.accepted(None))
+            let found = connection.accept(py, context.security().clone())?;
+            close(py, found)
         })
     }
 
-    /// The client may not subscribe.
-    fn refuse<'py>(&self, py: Python<'py>) -> PyResult<Asked<'py>> {
-        self.with(|connection| close(py, connection.machine.refused(CloseCode::Forbidden.reason())))
+    /// The client may not subscribe, or may not go on; `failed`: nobody could tell whether it may.
+    #[pyo3(signature = (*, failed=false))]
+    fn refuse<'py>(&self, py: Python<'py>, failed: bool) -> PyResult<Asked<'py>> {
+        self.with(|connection| {
+            let ruling = if failed { Ruling::Error } else { Ruling::Denied };
+            connection.core.engine.count_authentication(ruling);
+            close(py, connection.machine.refused(CloseCode::Forbidden.reason()))
+        })
+    }
+
+    /// Who the client is does not hold any more.
+    fn expire<'py>(&self, py: Python<'py>) -> PyResult<Asked<'py>> {
+        self.with(|connection| {
+            let found = connection.machine.close(Close::new(CloseCode::Forbidden, "Token expired"));
+            if found.is_some() {
+                connection.core.engine.count_authentication(Ruling::Denied);
+            }
+            close(py, found)
+        })
     }
 
     /// The time to wait for `connection_init` is over.
@@ -148,6 +165,20 @@ impl Session {
 }
 
 impl Connection {
+    /// The client is this one from now on; its subscriptions are judged anew if it was another.
+    fn accept(&mut self, py: Python<'_>, context: security::SecurityContext) -> PyResult<Option<Close>> {
+        let renewing = self.machine.is_renewing();
+        self.core.engine.count_authentication(Ruling::Allowed);
+        if let Err(limit) = self.subscriber.belong_to(&context) {
+            return Ok(self.machine.refused(&limit.to_string()));
+        }
+        if renewing {
+            detached(py, || self.subscriber.refresh(context.clone()))?;
+        }
+        self.context = context;
+        Ok(self.machine.accepted(None))
+    }
+
     fn receive<'py>(&mut self, py: Python<'py>, message: Message) -> PyResult<Asked<'py>> {
         let bytes = match &message {
             Message::Text(text) => text.len(),

@@ -7,7 +7,7 @@ use coulis::{
     overflow::Overflow,
     plan::DocumentDigest,
     policy::{Budget, Part, Policy},
-    security::{Condition, Pace, RuleError, rate::Rate},
+    security::{Condition, DeliveryRates, Pace, RuleError, rate::Rate},
 };
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
@@ -30,6 +30,7 @@ macro_rules! named_limits {
         match $name {
             $(stringify!($field) => $limits.$field = count($name, $value)?,)+
             "publish_wait_max" => $limits.publish_wait_max = seconds($name, $value)?,
+            "subscription_errors_window" => $limits.subscription_errors_window = seconds($name, $value)?,
             "log_age_max" => $limits.log_age_max = seconds($name, $value)?,
             // None at all turns the logs off.
             "log_events_max" => $limits.log_events_max = or_zero($name, $value)?,
@@ -50,6 +51,7 @@ pub(crate) fn limits(given: Option<&Bound<'_, PyAny>>) -> PyResult<Limits> {
             query_aliases_max query_directives_max variables_bytes_max plans_max resolver_pending_max body_bytes_max message_bytes_max
             message_depth_max replies_max ring_bytes_max latest_keys_max log_bytes_max logs_bytes_max
             replay_events_max policy_text_bytes_max policy_steps_max policy_bytes_max policies_max
+            subscription_errors_max subscribers_per_user_max subscriptions_per_user_max plans_bytes_max
         );
     }
     for (name, depth) in
@@ -93,24 +95,36 @@ pub(crate) fn conditions(argument: &str, given: Option<&Bound<'_, PyAny>>) -> Py
 
 /// How often subscriptions may be registered, as in `{"user": (5, 20)}`: so many a second, and so many at once.
 pub(crate) fn pace(given: &Bound<'_, PyAny>) -> PyResult<Pace> {
-    let mut pace = Pace::default();
-    for (name, value) in pairs("rates", Some(given))? {
+    let [user, tenant, subscriber] = rates("rates", given, ["user", "tenant", "connection"])?;
+    Ok(Pace { user, tenant, subscriber })
+}
+
+/// How often messages may be delivered, in the same form.
+pub(crate) fn delivery_rates(given: &Bound<'_, PyAny>) -> PyResult<DeliveryRates> {
+    let names = ["user", "tenant", "connection", "subscription"];
+    let [user, tenant, subscriber, subscription] = rates("delivery_rates", given, names)?;
+    Ok(DeliveryRates { user, tenant, subscriber, subscription })
+}
+
+/// The rates that have `names`.
+fn rates<const N: usize>(
+    argument: &str,
+    given: &Bound<'_, PyAny>,
+    names: [&str; N],
+) -> PyResult<[Option<Rate>; N]> {
+    let mut rates = [None; N];
+    for (name, value) in pairs(argument, Some(given))? {
         let (per_second, burst): (f64, u32) =
-            value.extract().map_err(|_| not("rates", "pairs of a number a second and a burst", &value))?;
-        let rate = Rate::new(per_second, burst).map_err(|error| value_error(format!("`rates`: {error}")))?;
-        *match name.as_str() {
-            "user" => &mut pace.user,
-            "tenant" => &mut pace.tenant,
-            "connection" => &mut pace.subscriber,
-            _ => {
-                return Err(value_error(format!(
-                    "`rates` has `{}`: pass `user`, `tenant` or `connection`",
-                    short(&name)
-                )));
-            }
-        } = Some(rate);
+            value.extract().map_err(|_| not(argument, "pairs of a number a second and a burst", &value))?;
+        let rate =
+            Rate::new(per_second, burst).map_err(|error| value_error(format!("`{argument}`: {error}")))?;
+        let Some(at) = names.iter().position(|known| *known == name) else {
+            let known = names.map(|name| format!("`{name}`")).join(", ");
+            return Err(value_error(format!("`{argument}` has `{}`: pass some of {known}", short(&name))));
+        };
+        rates[at] = Some(rate);
     }
-    Ok(pace)
+    Ok(rates)
 }
 
 /// Refuses what is no policy.

@@ -179,6 +179,25 @@ def test_who_registers_too_often_is_refused():
         register(executor, "c", user_id=2)
 
 
+def test_what_a_delivery_rate_withholds_is_counted_and_told():
+    with coulis.SubscriptionExecutor(delivery_rates={"subscription": (0.000001, 1)}) as executor:
+        executor.register_subscription("c", "s", "subscription { x { n } }")
+        for n in range(3):
+            executor.publish_event("test", "x", {"n": n})
+        messages = [json.loads(message) for message in executor.next_events("s")]
+        assert [message["payload"]["data"] for message in messages] == [{"x": {"n": 0}}, None]
+        gap = {"from": 2, "to": 3, "count": 2, "reason": "rate"}
+        assert messages[1]["payload"]["extensions"]["coulis"]["gap"] == gap
+        metrics = executor.get_metrics()
+        assert (metrics["delivered"], metrics["rate_limited"], metrics["pending"]) == (1, 2, 0)
+
+
+@pytest.mark.parametrize("rates", [{"user": 1}, {"subscription": (0, 1)}, {"shard": (1, 1)}, 5])
+def test_what_is_no_delivery_rate_is_refused(rates):
+    with pytest.raises((TypeError, ValueError), match="delivery_rates"):
+        coulis.SubscriptionExecutor(delivery_rates=rates)
+
+
 @pytest.mark.parametrize(
     "rates", [{"user": 1}, {"user": (0, 1)}, {"user": (1, 0)}, {"user": ("1", 1)}, {"shard": (1, 1)}, 5]
 )

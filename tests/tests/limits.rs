@@ -2,22 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a test: what cannot be is a failure")]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use coulis::{
     engine::{Engine, Resolve, Verdict},
     event::Event,
-    limits::Limits,
+    limits::{self, Limits},
     overflow::Overflow,
     protocol::{Action, Machine},
     security::{
         rate::{Buckets, Rate},
         token::{Algorithm, Key, Keys, TokenError, Verifier},
     },
-    subscriber::{Content, SubscriberOptions},
+    subscriber::{Content, OwnedContent, SubscriberOptions},
     value::Value,
 };
-use coulis_tests::{Kept, build, event, publish, read, reader, request};
+use coulis_tests::{Kept, build, event, publish, read, reader, request, request_for};
 
 /// What came of an attempt of some size: accepted, or why not.
 type Attempt = Result<(), String>;
@@ -80,13 +80,10 @@ fn resume(limits: &Limits, n: usize, name: &str) -> Attempt {
         ..request("s", "subscription { c }")
     };
     let start = |engine: &Engine, cursor: &str| {
-        let mut resumed = None;
-        reader(engine, [resuming(cursor)]).drain(usize::MAX, |delivery| {
-            if let Content::Resumed(told) = delivery.content {
-                resumed = Some(told);
-            }
-        });
-        resumed.unwrap()
+        let mut reader = reader(engine, [resuming(cursor)]);
+        let first = reader.next_timeout(Duration::from_secs(60)).unwrap();
+        let OwnedContent::Resumed(resumed) = first.content else { panic!("{first:?}") };
+        resumed
     };
     let cursor = start(&engine, "").cursor.unwrap().to_string();
     (0..n).for_each(|_| _ = engine.publish_blocking(event("c", "1")).unwrap());
@@ -137,6 +134,37 @@ const ROWS: &[Row] = &[
         let engine = engine(limits);
         let open = |_| engine.open(SubscriberOptions::default()).map_err(text);
         (0..n).map(open).collect::<Result<Vec<_>, _>>().map(drop)
+    }),
+    row!(subscribers_per_user_max = 3, |limits, n| {
+        let engine = engine(limits);
+        let open = |_| {
+            let mut reader = engine.open(SubscriberOptions::default()).map_err(text)?;
+            engine.subscribe(&mut reader, request_for("s", "subscription { c }", "t", "u")).map_err(text)?;
+            // A second one on the same reader is not one reader more.
+            engine.subscribe(&mut reader, request_for("r", "subscription { c }", "t", "u")).map_err(text)?;
+            Ok(reader)
+        };
+        let others = [("", "u"), ("s", "u"), ("t", "v"), ("t", "")];
+        let _others = others
+            .map(|(tenant, user)| reader(&engine, [request_for("s", "subscription { c }", tenant, user)]));
+        (0..n).map(open).collect::<Result<Vec<_>, _>>().map(drop)
+    }),
+    row!(subscriptions_per_user_max = 3, |limits, n| {
+        let engine = engine(limits);
+        let mut readers = [reader(&engine, []), reader(&engine, [])];
+        (0..n).try_for_each(|id| {
+            let request = request_for(&id.to_string(), "subscription { c }", "t", "u");
+            engine.subscribe(&mut readers[id % 2], request).map_err(text)
+        })
+    }),
+    row!(subscription_errors_max = 3, |limits, n| {
+        let engine = engine(limits);
+        let policies = vec!["event.gone".into()];
+        let asked = coulis::engine::SubscribeRequest { policies, ..request("s", "subscription { c }") };
+        let mut reader = reader(&engine, [asked]);
+        (0..n).for_each(|_| _ = publish(&engine, event("c", "{}")));
+        read(&mut reader);
+        if reader.has("s") { Ok(()) } else { Err("subscription_errors_max".into()) }
     }),
     row!(subscriptions_per_subscriber_max = 3, |limits, n| {
         let engine = engine(limits);
@@ -298,6 +326,8 @@ const PACES: &[&str] = &[
     "batch_commands_max",
     "publish_wait_max",
     "plans_max",
+    "plans_bytes_max",
+    "subscription_errors_window",
     "policies_max",
     // In whole pieces of memory, and beside what stands in the event itself: engine/src/policy/tests.rs.
     "policy_bytes_max",
@@ -324,6 +354,63 @@ fn every_bound_lets_its_size_through_and_nothing_above() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// How long the longest text of its kind is that a policy may be.
+fn longest(of: impl Fn(usize) -> String, up_to: usize) -> usize {
+    let limits = Limits { policy_text_bytes_max: usize::MAX, ..Limits::default() };
+    let fits = |len: &usize| {
+        let policies = vec![of(*len).as_str().into()];
+        let asked = coulis::engine::SubscribeRequest { policies, ..request("s", "subscription { c }") };
+        subscribe(&limits, asked).is_ok()
+    };
+    (1..=up_to).rev().find(fits).unwrap_or(0)
+}
+
+#[test]
+fn bounds_that_no_setting_changes_hold() {
+    let padding = longest(|len| "true".to_owned() + &" ".repeat(len), limits::POLICY_TEXT_BYTES_MAX);
+    assert_eq!("true".len() + padding, limits::POLICY_TEXT_BYTES_MAX);
+    let chain = |len: usize| format!("event.n == 1{}", " + 1".repeat(len));
+    let chained = longest(chain, limits::POLICY_CHAIN_TOKENS_MAX);
+    assert!(chained > 0 && 2 * chained <= limits::POLICY_CHAIN_TOKENS_MAX, "{chained}");
+    let brackets = |len: usize| format!("{}true{}", "(".repeat(len), ")".repeat(len));
+    let nested = longest(brackets, 2 * limits::POLICY_LEVELS_MAX);
+    assert!(nested > 8 && nested <= usize::from(limits::POLICY_DEPTH_MAX), "{nested}");
+    let pattern = |len: usize| format!("'a'.matches('(a{{{len}}}){{{len}}}')");
+    let matched = longest(pattern, 1_000);
+    assert!(matched > 10 && matched * matched <= limits::PATTERN_BYTES_MAX, "{matched}");
+}
+
+#[test]
+fn what_a_user_gave_back_is_free_again() {
+    let bounds = Limits { subscribers_per_user_max: 1, subscriptions_per_user_max: 2, ..Limits::default() };
+    let engine = engine(&bounds);
+    let ask = |id: &str, user: &str| request_for(id, "subscription { c }", "t", user);
+    let context = |user: &str| ask("", user).context;
+    let (mut one, mut two) = (reader(&engine, [ask("a", "u"), ask("b", "u")]), reader(&engine, []));
+    let refused = |reader: &mut coulis::subscriber::Subscriber, id: &str| {
+        engine.subscribe(reader, ask(id, "u")).err().map(text)
+    };
+    assert!(refused(&mut one, "c").unwrap().contains("subscriptions_per_user_max"));
+    assert!(refused(&mut two, "c").unwrap().contains("subscribers_per_user_max"));
+    // Completed; then revoked; then another's by a new context.
+    one.cancel("a");
+    assert_eq!(refused(&mut one, "c"), None);
+    assert_eq!(engine.revoke(|context| context.user.is_some()), 2);
+    assert_eq!(refused(&mut two, "c"), None);
+    assert!(refused(&mut one, "d").is_some());
+    assert_eq!(two.refresh(context("v")), 0);
+    read(&mut one);
+    assert_eq!(refused(&mut one, "d"), None);
+    // A reader may say whose it is before it subscribes.
+    assert!(two.belong_to(&context("u")).is_err());
+    drop(one);
+    assert!(two.belong_to(&context("u")).is_ok());
+    let mut three = reader(&engine, []);
+    assert!(refused(&mut three, "e").is_some() && three.belong_to(&context("u")).is_err());
+    drop(two);
+    assert_eq!(refused(&mut three, "e"), None);
 }
 
 #[test]

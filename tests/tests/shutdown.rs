@@ -401,7 +401,12 @@ fn run(seed: u64) -> String {
     let metrics = engine.metrics();
     assert_eq!(metrics.published as usize, books.accepted.len(), "accepted and never stamped");
     assert_eq!(metrics.pending(), 0, "{metrics:?}");
-    let lost = metrics.coalesced + metrics.dropped + metrics.discarded + metrics.denied + metrics.failed;
+    let lost = metrics.coalesced
+        + metrics.dropped
+        + metrics.discarded
+        + metrics.denied
+        + metrics.rate_limited
+        + metrics.failed;
     assert_eq!(metrics.matched, metrics.delivered + lost, "{metrics:?}");
     to_slow.send(None).expect("somebody answers");
     answering.join().expect("who answers");

@@ -72,7 +72,7 @@ use std::{
 };
 
 use coulis::{
-    bus::{Bus, BusError, Health},
+    bus::{Accepted, Bus, BusError, Health},
     event::Event,
     limits::Limits,
 };
@@ -166,15 +166,15 @@ impl RedisBus {
 }
 
 impl Bus for RedisBus {
-    fn publish(&self, event: &Event) -> Result<(), BusError> {
-        self.publish_many(slice::from_ref(event)).pop().unwrap_or(Ok(()))
+    fn publish(&self, event: &Event) -> Result<Accepted, BusError> {
+        self.publish_many(slice::from_ref(event)).pop().unwrap_or(Ok(Accepted::default()))
     }
 
-    fn publish_many(&self, events: &[Event]) -> Vec<Result<(), BusError>> {
+    fn publish_many(&self, events: &[Event]) -> Vec<Result<Accepted, BusError>> {
         let call = self.numbers.fetch_add(1, Relaxed);
         let wait = self.settings.config.publish_wait_max;
         let (sender, answers) = flume::bounded(events.len().max(1));
-        let mut results: Vec<Option<Result<(), BusError>>> = vec![None; events.len()];
+        let mut results: Vec<Option<Result<Accepted, BusError>>> = vec![None; events.len()];
         let mut items = Vec::with_capacity(events.len());
         for (index, event) in events.iter().enumerate() {
             match self.item(event, Some(Waiting { call, index, answers: sender.clone() })) {

@@ -65,7 +65,7 @@ pub(super) fn publish(settings: &Settings, producer: &str, first: u64, items: &[
 /// What the answer to `PUBLISH` says: to how many it went, or an error.
 pub(super) fn verdict(answer: &Value) -> Result<Verdict, Trouble> {
     match answer {
-        Value::Int(_) => Ok(Verdict::Taken(Standing::default())),
+        Value::Int(_) => Ok(Verdict::Taken(Standing::default(), String::new())),
         Value::ServerError(error) => Ok(Verdict::Failed(shown(error))),
         _ => Err(Trouble::Broken("it answers PUBLISH with what is no number".into())),
     }

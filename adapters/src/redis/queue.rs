@@ -11,10 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use coulis::bus::BusError;
+use coulis::bus::{Accepted, BusError};
 
 /// The answer to the event at a place in its call.
-pub(super) type Answer = (usize, Result<(), BusError>);
+pub(super) type Answer = (usize, Result<Accepted, BusError>);
 
 /// An event as it is sent.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 //! A script is atomic, so what it looks at is what it changes. It is not undone when it fails half-way, so each does
 //! first what may be refused.
 
+use coulis::id::Offset;
 use redis::{Cmd, Value, cmd};
 
 use super::{
@@ -39,8 +40,8 @@ pub(super) struct Standing {
 /// What became of a batch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Everything is in the history.
-    Taken(Standing),
+    /// Everything is in the history; a mark for each entry says whether it was added now.
+    Taken(Standing, String),
     /// Nothing is: an event that the batch follows is missing.
     Gap,
     /// What comes after `Standing::taken` is not.
@@ -95,8 +96,7 @@ impl Scripts {
         command.arg(base).arg(first).arg(known).arg(settings.config.stream_events_max);
         command.arg(PRODUCER_MS).arg(settings.id_age_ms());
         let mut keys = 2;
-        // An event that may have been taken under its id before is an entry of its own.
-        for entry in items.chunk_by(|one, next| one.id.is_none() && next.id.is_none()) {
+        for entry in entries(items) {
             let named = entry.iter().filter(|item| item.id.is_some()).count();
             keys += named;
             command.arg(if named > 0 { keys } else { 0 }).arg(entry.len()).arg(batch::pack(entry));
@@ -140,6 +140,23 @@ impl Settings {
     }
 }
 
+/// Events by entry: one that may have been taken under its id before has an entry of its own.
+fn entries(items: &[Item]) -> impl Iterator<Item = &[Item]> {
+    items.chunk_by(|one, next| one.id.is_none() && next.id.is_none())
+}
+
+/// The offset of each event of a batch that was taken up to `last`; `None` for those that were there before.
+pub(super) fn offsets(items: &[Item], last: u64, marks: &str) -> Vec<Option<Offset>> {
+    let added = |mark: &u8| *mark == b'+';
+    let marked = || entries(items).zip(marks.as_bytes());
+    let count: usize = marked().filter(|(_, mark)| added(mark)).map(|(entry, _)| entry.len()).sum();
+    let mut next = (last + 1).saturating_sub(count as u64)..;
+    let offset = |(entry, mark): (&[Item], &u8)| -> Vec<_> {
+        entry.iter().map(|_| if added(mark) { next.next().map(Offset) } else { None }).collect()
+    };
+    marked().flat_map(offset).collect()
+}
+
 /// What the answer to a batch says.
 pub(super) fn verdict(answer: &Value) -> Result<Verdict, Trouble> {
     if let Value::ServerError(error) = answer {
@@ -153,7 +170,7 @@ pub(super) fn verdict(answer: &Value) -> Result<Verdict, Trouble> {
     let stands = standing(answer).ok_or_else(|| odd(answer))?;
     let Value::Array(fields) = answer else { return Err(odd(answer)) };
     match (text(fields.first()), text(fields.get(4))) {
-        (Some("ok"), _) => Ok(Verdict::Taken(stands)),
+        (Some("ok"), Some(marks)) => Ok(Verdict::Taken(stands, marks.into())),
         (Some("gap"), _) => Ok(Verdict::Gap),
         (Some("refused"), Some(reason)) => Ok(Verdict::Refused(stands, reason.into())),
         _ => Err(odd(answer)),

@@ -7,11 +7,15 @@
 
 use std::{
     collections::VecDeque,
+    iter,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use coulis::bus::BusError;
+use coulis::{
+    bus::{Accepted, BusError},
+    id::Offset,
+};
 use redis::Cmd;
 
 use super::{
@@ -19,7 +23,7 @@ use super::{
     link::{Link, Trouble},
     pubsub,
     queue::{Item, Queue, Taken},
-    script::{Scripts, Standing, Verdict, verdict},
+    script::{Scripts, Standing, Verdict, offsets, verdict},
     shared::{Shared, Side},
 };
 use crate::retry::Backoff;
@@ -92,9 +96,10 @@ impl Writer {
         }
         let unsent = self.queue.drain();
         for batch in std::mem::take(&mut self.batches) {
-            self.answer(batch.items, &Err(self.shared.unanswered(true)));
+            self.answer(batch.items, &self.shared.unanswered(true));
         }
-        respond(unsent, &Err(self.shared.unanswered(false)));
+        let unanswered = self.shared.unanswered(false);
+        unsent.into_iter().for_each(|item| respond(item, Err(unanswered.clone())));
     }
 
     /// One connection's time; returns at the end of the bus.
@@ -184,18 +189,17 @@ impl Writer {
             None => pubsub::verdict(&answer)?,
         };
         match verdict {
-            Verdict::Taken(stands) => {
+            Verdict::Taken(stands, marks) => {
                 let batch = self.pop();
-                self.shared.accepted.fetch_add(batch.items.len() as u64, Relaxed);
-                self.answer(batch.items, &Ok(()));
+                let offsets = offsets(&batch.items, stands.offset, &marks);
+                self.accept(batch.items, offsets);
                 self.known = stands;
             }
             Verdict::Refused(stands, reason) => {
                 let mut batch = self.pop();
                 let taken = (stands.taken.unwrap_or(0) + 1).saturating_sub(batch.first) as usize;
                 let rest = batch.items.split_off(taken.min(batch.items.len()));
-                self.shared.accepted.fetch_add(batch.items.len() as u64, Relaxed);
-                self.answer(batch.items, &Ok(()));
+                self.accept(batch.items, Vec::new());
                 self.known = stands;
                 self.refuse(rest, &reason, batch.again)?;
             }
@@ -228,25 +232,36 @@ impl Writer {
         let count = items.len();
         self.shared.complain(format_args!("{count} events refused: {reason}"));
         let error = BusError { reason: reason.into(), transient: is_transient(reason), unknown };
-        self.answer(items, &Err(error));
+        self.answer(items, &error);
         if STALE.iter().any(|code| reason.starts_with(code)) {
             return Err(Trouble::Broken(reason.into()));
         }
         Ok(())
     }
 
-    /// Answers for events that were under way.
-    fn answer(&self, items: Vec<Item>, result: &Result<(), BusError>) {
+    /// Tells the publishers of `items` that the server has taken them, and where they stand as far as that is known.
+    fn accept(&self, items: Vec<Item>, offsets: Vec<Option<Offset>>) {
         let count = items.len();
-        respond(items, result);
+        self.shared.accepted.fetch_add(count as u64, Relaxed);
+        let offsets = offsets.into_iter().chain(iter::repeat(None));
+        for (item, offset) in items.into_iter().zip(offsets) {
+            respond(item, Ok(Accepted { offset }));
+        }
+        self.queue.settled(count);
+    }
+
+    /// Answers with an error for events that were under way.
+    fn answer(&self, items: Vec<Item>, error: &BusError) {
+        let count = items.len();
+        items.into_iter().for_each(|item| respond(item, Err(error.clone())));
         self.queue.settled(count);
     }
 }
 
-fn respond(items: Vec<Item>, result: &Result<(), BusError>) {
-    for waiting in items.into_iter().filter_map(|item| item.waiting) {
+fn respond(item: Item, result: Result<Accepted, BusError>) {
+    if let Some(waiting) = item.waiting {
         // Who does not wait any more is not told.
-        _ = waiting.answers.try_send((waiting.index, result.clone()));
+        _ = waiting.answers.try_send((waiting.index, result));
     }
 }
 

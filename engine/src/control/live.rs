@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{ControlPlane, Seat};
+use super::{
+    ControlPlane, Seat,
+    catalogue::{self, Catalogue, Renewed},
+};
 use crate::{
     id::ShardId,
     link::End,
-    plan::{Projection, Refused},
+    plan::Projection,
     policy::{Constant, Predicate},
     security::{RuleError, Rulebook, Rules, SecurityContext},
-    shard::{Judged, Recipe, Terms},
+    shard::{Directory, Judged, Key, Terms},
 };
 
 impl ControlPlane {
@@ -35,9 +38,17 @@ impl ControlPlane {
         self.rejudge(shard, |(reader, _)| reader == serial, Some(&Arc::new(context)))
     }
 
-    /// A subscription that was judged by other rules than those that hold now is judged again.
-    pub(crate) fn judged_by(&self, book: &Arc<Rulebook>, Seat { shard, serial, .. }: Seat, number: u32) {
-        if !Arc::ptr_eq(book, &self.rulebook.load()) {
+    /// A subscription that was judged by others than those rules and that schema that hold now is judged again.
+    pub(crate) fn judged_by(
+        &self,
+        book: &Arc<Rulebook>,
+        catalogue: &Arc<Catalogue>,
+        Seat { shard, serial, .. }: Seat,
+        number: u32,
+    ) {
+        if !Arc::ptr_eq(catalogue, &self.catalogue.load()) {
+            self.renew(shard, |key| key == (serial, number));
+        } else if !Arc::ptr_eq(book, &self.rulebook.load()) {
             self.rejudge(shard, |key| key == (serial, number), None);
         }
     }
@@ -47,6 +58,7 @@ impl ControlPlane {
         let end = |shard| {
             let mut directory = self.directory(shard);
             let keys = directory.which(|_, recipe| which(&recipe.context));
+            self.give_quotas(&directory, keys.iter().copied());
             let count = directory.remove(shard, keys.iter().copied());
             self.counters.subscriptions.sub(count);
             for key in &keys {
@@ -67,38 +79,87 @@ impl ControlPlane {
         which: impl Fn((u64, u32)) -> bool,
         context: Option<&Arc<SecurityContext>>,
     ) -> usize {
-        let book = self.rulebook();
         let constant = context.map(|context| context.constant());
         let mut directory = self.directory(shard);
+        // Looked up under the lock: who comes last judges by what holds last.
+        let (book, catalogue) = (self.rulebook(), self.catalogue());
         let keys = directory.which(|key, _| which(key));
-        let ending: Vec<(_, End)> = directory.rejudge(&keys, |recipe| {
+        let before = self.contexts_of(&directory, &keys);
+        let ending = directory.rejudge(&keys, |recipe| {
             let own = || recipe.context.constant();
-            let predicates = predicates(&book, recipe, &constant.clone().unwrap_or_else(own))?;
-            let readable = context.map(|context| Ok((Arc::clone(context), self.readable(recipe, context)?)));
-            Ok(Judged { predicates, context: readable.transpose()? })
+            let terms = &recipe.terms;
+            let predicates = predicates(&book, terms, &constant.clone().unwrap_or_else(own))?;
+            let projection = context.map(|context| readable(&catalogue, &book, terms, context));
+            let (context, projection) = (context.cloned(), projection.transpose()?);
+            Ok(Judged { predicates, context, projection, terms: None })
         });
+        for (key, before) in before {
+            if let Some((_, now)) = directory.contexts([key].into_iter()).next() {
+                self.move_quota(&before, now, key.0);
+            }
+        }
+        if let Some(context) = context {
+            directory.members(&keys).for_each(|member| self.meter(shard, member, context));
+        }
+        self.end_all(shard, &mut directory, &ending)
+    }
+
+    /// Has subscriptions judged under another schema than that of their registration.
+    pub(super) fn renew(&self, shard: ShardId, which: impl Fn((u64, u32)) -> bool) -> usize {
+        let mut directory = self.directory(shard);
+        let (book, catalogue) = (self.rulebook(), self.catalogue());
+        let keys = directory.which(|key, _| which(key));
+        let mut renewed = Renewed::default();
+        let ending = directory.rejudge(&keys, |recipe| {
+            let terms = renewed.terms(&catalogue, recipe, &self.limits)?;
+            let predicates = predicates(&book, &terms, &recipe.context.constant())?;
+            let projection = Some(readable(&catalogue, &book, &terms, &recipe.context)?);
+            Ok(Judged { predicates, context: None, projection, terms: Some(terms) })
+        });
+        self.end_all(shard, &mut directory, &ending)
+    }
+
+    /// The contexts of subscriptions before they are judged, where their users' things are counted.
+    fn contexts_of(&self, directory: &Directory, keys: &[Key]) -> Vec<(Key, Arc<SecurityContext>)> {
+        let keys = keys.iter().copied().filter(|_| self.has_quotas());
+        directory.contexts(keys).map(|(key, context)| (key, Arc::clone(context))).collect()
+    }
+
+    /// Takes subscriptions that may not be any more out of the index, and tells their readers. Answers how many.
+    fn end_all(&self, shard: ShardId, directory: &mut Directory, ending: &[((u64, u32), End)]) -> usize {
+        self.give_quotas(directory, ending.iter().map(|(key, _)| *key));
         let count = directory.remove(shard, ending.iter().map(|(key, _)| *key));
         self.counters.subscriptions.sub(count);
-        for (key, end) in &ending {
+        for (key, end) in ending {
             directory.tell(*key, end.clone());
         }
         ending.len()
     }
-
-    /// What a reader with a new context may read of what it selected.
-    fn readable(&self, recipe: &Recipe, context: &SecurityContext) -> Result<Arc<Projection>, End> {
-        let refused = |refused| match refused {
-            Refused::Field(field) => {
-                End::Refused("FORBIDDEN_FIELD", format!("`{field}` may not be read any more").into())
-            }
-            Refused::Limit(error) => End::Refused(error.code, error.message.into()),
-        };
-        self.gate.project(&recipe.terms.projection, context).map_err(refused)
-    }
 }
 
-fn predicates(book: &Rulebook, recipe: &Recipe, context: &Constant) -> Result<Vec<Predicate>, End> {
-    let Terms { channels, asked, .. } = &*recipe.terms;
-    let refused = |error: RuleError| End::Refused("POLICY_REFUSED", error.to_string().into());
-    channels.iter().map(|(_, name)| book.predicate(name, asked, context).map_err(refused)).collect()
+/// What a reader may read of what it selected, if it may ask for it at all.
+fn readable(
+    catalogue: &Catalogue,
+    book: &Rulebook,
+    terms: &Terms,
+    context: &SecurityContext,
+) -> Result<Arc<Projection>, End> {
+    if let Some(field) =
+        catalogue.hidden_from(book, &terms.asked, context).map_err(|error| unjudged(&error))?
+    {
+        return Err(catalogue::hidden(&field));
+    }
+    catalogue.gate.project(&terms.projection, context).map_err(catalogue::refused)
+}
+
+fn predicates(book: &Rulebook, terms: &Terms, context: &Constant) -> Result<Vec<Predicate>, End> {
+    let Terms { channels, asked, .. } = terms;
+    channels
+        .iter()
+        .map(|(_, name)| book.predicate(name, asked, context).map_err(|error| unjudged(&error)))
+        .collect()
+}
+
+fn unjudged(error: &RuleError) -> End {
+    End::Refused("POLICY_REFUSED", error.to_string().into())
 }

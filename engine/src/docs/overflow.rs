@@ -25,7 +25,7 @@
 //! use coulis::engine::{Engine, SubscribeRequest};
 //! use coulis::event::Event;
 //! use coulis::id::Offset;
-//! use coulis::subscriber::{Gap, OwnedContent, SubscriberOptions};
+//! use coulis::subscriber::{Gap, GapReason, OwnedContent, SubscriberOptions};
 //!
 //! let engine = Engine::builder().shards(1).build()?;
 //! let mut reader = engine.open(SubscriberOptions { ring_frames_max: Some(8), ..Default::default() })?;
@@ -35,7 +35,7 @@
 //!     engine.publish(Event::new("tick", "ticks", tick.to_string().into(), engine.limits())?)?.wait();
 //! }
 //! let Some(OwnedContent::Gap(gap)) = reader.try_next().map(|message| message.content) else { panic!() };
-//! assert_eq!(gap, Gap { from: Offset(1), to: Some(Offset(3)), count: 3 });
+//! assert_eq!(gap, Gap { from: Offset(1), to: Some(Offset(3)), count: 3, reason: GapReason::Overflow });
 //! assert_eq!(std::iter::from_fn(|| reader.try_next()).count(), 8);
 //! assert_eq!(engine.metrics().dropped, 3);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -47,6 +47,9 @@
 //! ```json
 //! {"data": null, "extensions": {"coulis": {"gap": {"from": 1, "to": 3, "count": 3, "reason": "overflow"}}}}
 //! ```
+//!
+//! The `reason` is `rate` where a rate of deliveries withheld frames
+//! ([`DeliveryRates`](crate::security::DeliveryRates)), else `overflow`. Where both took part the notice names one.
 //!
 //! What `LatestPerKey` replaced is not lost in this sense: a newer frame of its key came in its stead. It is counted as
 //! `coalesced` and makes no gap.

@@ -70,6 +70,8 @@
 //! - [`Engine::reload`](crate::engine::Engine::reload) replaces all rules. Every subscription is judged by the new ones from
 //!   the next event on, in one snapshot a shard; the numbers of its frames go on, so nothing is missed by it. One that
 //!   cannot be any more ends with `POLICY_REFUSED`.
+//! - [`Engine::reload_schema`](crate::engine::Engine::reload_schema) replaces the schema. A document that is still valid goes
+//!   on without a gap, as what it means now; one that is not ends with `SCHEMA_CHANGED`.
 //! - [`Subscriber::refresh`](crate::subscriber::Subscriber::refresh) gives a reader's subscriptions a new context, as
 //!   after a new token; what may be read of each event changes with it.
 //! - [`Engine::revoke`](crate::engine::Engine::revoke) ends subscriptions at once: what waits in their rings is not handed

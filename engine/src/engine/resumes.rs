@@ -344,7 +344,7 @@ impl Round {
                     cursor.offset = payload.offset();
                 }
             }
-            OwnedContent::Gap(Gap { from, to, count }) => {
+            OwnedContent::Gap(Gap { from, to, count, .. }) => {
                 // Jobs without an answer when the engine closed.
                 let unanswered = sub.resolved && self.engine.is_closed();
                 assert!(sub.told && (!self.ample || unanswered), "{id}: {content:?} {sub:?}");

@@ -18,7 +18,8 @@ const OFFSETS: [u64; 4] = [0, 5, 3, 9];
 
 /// `Losses::note`, or what a twin makes of it.
 fn note(losses: &Losses, sequence: u32, bug: Option<Bug>) {
-    let (address, offset) = (Address { subscription: 1, sequence }, OFFSETS[sequence as usize]);
+    let (address, offset) =
+        (Address { subscription: 1, sequence, limited: false }, OFFSETS[sequence as usize]);
     let cell = || &losses.cells.get().expect("made by the first note")[0][Loss::Evicted as usize];
     match bug {
         None => losses.note(Loss::Evicted, 0, address, Offset(offset)),

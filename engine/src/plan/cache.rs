@@ -3,13 +3,22 @@
 use std::sync::Arc;
 
 use super::{Admission, OperationName, Plan, schema::Schema};
-use crate::{error::GraphQlError, limits::Limits};
+use crate::{
+    error::GraphQlError,
+    limits::Limits,
+    sync::{AtomicUsize, Ordering},
+};
 
-/// Plans by document and operation name. At `plans_max` all are forgotten and the cache starts anew: a client that
+/// What a plan takes for each byte of its document, roughly: its tree and its projection.
+const PLAN_BYTES_PER_TEXT_BYTE: usize = 16;
+
+/// Plans by document and operation name. At `plans_max` or `plans_bytes_max` all are forgotten and the cache starts anew: a client that
 /// sends ever new documents slows its own registrations, not the engine (running subscriptions keep their plans).
 #[derive(Debug)]
 pub struct Plans {
     plans: papaya::HashMap<(Box<str>, OperationName), Arc<Plan>>,
+    /// An estimate of what they take, in bytes.
+    bytes: AtomicUsize,
     schema: Option<Schema>,
     limits: Limits,
     admission: Admission,
@@ -19,7 +28,13 @@ impl Plans {
     /// An empty cache of plans held against `schema`.
     pub fn new(schema: Option<Schema>, limits: &Limits) -> Self {
         let admission = Admission::default();
-        Self { plans: papaya::HashMap::new(), schema, limits: limits.clone(), admission }
+        Self {
+            plans: papaya::HashMap::new(),
+            bytes: AtomicUsize::new(0),
+            schema,
+            limits: limits.clone(),
+            admission,
+        }
     }
 
     /// The same, for the documents that `admission` lets in. Default: all.
@@ -42,16 +57,47 @@ impl Plans {
         self.admission.text(document, &self.limits)?;
         let (schema, introspection) = (self.schema.as_ref(), self.admission.introspection);
         let plan = Arc::new(Plan::admitted(document, operation, schema, &self.limits, introspection)?);
-        if plans.len() >= self.limits.plans_max {
+        let bytes = PLAN_BYTES_PER_TEXT_BYTE * document.len();
+        if plans.len() >= self.limits.plans_max || self.bytes() + bytes > self.limits.plans_bytes_max {
             plans.clear();
+            self.bytes.store(0, Ordering::Relaxed);
         }
+        if bytes > self.limits.plans_bytes_max {
+            return Ok(plan);
+        }
+        // Of two that make the same plan at once both are counted: too much, until the cache starts anew.
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(Arc::clone(plans.get_or_insert(key, plan)))
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn large_documents_do_not_grow_the_cache_beyond_its_bytes() {
+        let padded = |number: usize| format!("{:1$}", format!("subscription {{ a{number} }}"), 1_000);
+        let limits = Limits { plans_bytes_max: 16 * 10 * 1_000, ..Limits::default() };
+        let plans = Plans::new(None, &limits);
+        let mut most = 0;
+        for number in 0..100 {
+            plans.plan(&padded(number), &OperationName::Only).unwrap();
+            assert!(plans.bytes() <= limits.plans_bytes_max);
+            most = most.max(plans.plans.len());
+        }
+        assert_eq!(most, 10);
+        // One that is larger than all of the cache is made, and not kept.
+        let large = format!("{:1$}", "subscription { a }", 10_001);
+        let [one, two] = [0, 1].map(|_| plans.plan(&large, &OperationName::Only).unwrap());
+        assert!(!Arc::ptr_eq(&one, &two));
+        let [one, two] = [0, 1].map(|_| plans.plan(&padded(1), &OperationName::Only).unwrap());
+        assert!(Arc::ptr_eq(&one, &two));
+    }
 
     /// One client sends 100,000 documents, half of them refused; what is running keeps its plan.
     #[test]

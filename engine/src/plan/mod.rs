@@ -53,7 +53,7 @@ pub enum OperationName {
 /// One subscription operation that keeps every rule.
 #[derive(Debug)]
 pub struct Plan {
-    document: Box<str>,
+    document: Arc<str>,
     operation_name: Option<Box<str>>,
     root_field: Box<str>,
     response_key: Box<str>,
@@ -162,7 +162,7 @@ impl Plan {
     }
 
     /// The document as given.
-    pub fn document(&self) -> &str {
+    pub fn document(&self) -> &Arc<str> {
         &self.document
     }
 }

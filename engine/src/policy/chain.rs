@@ -8,9 +8,7 @@
 //! text, and then for tokens, is refused here. So the count may be too high, but never too low.
 
 use super::{PolicyError, ir::Position};
-
-/// Tokens of one chain, with those of the chains that it stands in.
-const TOKENS_MAX: usize = 128;
+use crate::limits::POLICY_CHAIN_TOKENS_MAX as TOKENS_MAX;
 
 /// Refuses a text with a chain that is too long.
 pub(super) fn check(text: &str, part: u16) -> Result<(), PolicyError> {

@@ -13,10 +13,7 @@ use super::{
     val::{DEPTH_MAX, Problem, Val},
     work::Work,
 };
-use crate::value::Value;
-
-/// Bytes that one compiled regular expression may take.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
+use crate::{limits::PATTERN_BYTES_MAX, value::Value};
 
 /// A regular expression that was compiled once; equal if its text is. Matching takes time linear in the text.
 #[derive(Clone, Debug)]

@@ -64,9 +64,7 @@ use self::{
     split::{Class, Known},
     work::Work,
 };
-
-/// Programs that one policy keeps, one for each combination of kinds of known values; more share a general one.
-const VARIANTS_MAX: usize = 64;
+use crate::limits::POLICY_VARIANTS_MAX;
 
 /// Why a policy is refused: what is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -301,7 +299,7 @@ impl Policy {
     fn variant(&self, classes: Box<[Class]>) -> Result<Arc<Variant>, PolicyError> {
         let variants = self.variants.pin();
         // Too many: what the values are is then asked when an event comes.
-        let is_general = variants.len() >= VARIANTS_MAX && !variants.contains_key(&classes);
+        let is_general = variants.len() >= POLICY_VARIANTS_MAX && !variants.contains_key(&classes);
         let classes = if is_general { vec![Class::Other; classes.len()].into() } else { classes };
         if let Some(variant) = variants.get(&classes) {
             return Ok(Arc::clone(variant));

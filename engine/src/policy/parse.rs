@@ -20,24 +20,16 @@ use super::{
     scope::Scope,
     val::Problem,
 };
-
-/// Nesting of a policy's brackets.
-const DEPTH_MAX: u16 = 96;
-
-/// Nesting of what is made of it, where a macro is several levels and so is `a.b.c`: the passes behind this recurse.
-const LEVELS_MAX: usize = 200;
-
-/// Bytes of a policy's text.
-const TEXT_MAX: usize = 1 << 16;
+use crate::limits::{POLICY_DEPTH_MAX, POLICY_LEVELS_MAX, POLICY_TEXT_BYTES_MAX};
 
 /// Reads `text`, the part with this number; names mean what `scope` says.
 pub(super) fn parse(text: &str, part: u16, scope: &Scope) -> Result<Expr, PolicyError> {
     let refuse = |why: &str| PolicyError::new(Position { part, line: 1, column: 1 }, why);
-    if text.len() > TEXT_MAX {
-        return Err(refuse(&format!("longer than {TEXT_MAX} bytes")));
+    if text.len() > POLICY_TEXT_BYTES_MAX {
+        return Err(refuse(&format!("longer than {POLICY_TEXT_BYTES_MAX} bytes")));
     }
     chain::check(text, part)?;
-    let parser = Parser::new().max_recursion_depth(DEPTH_MAX).enable_ident_escape_syntax(true);
+    let parser = Parser::new().max_recursion_depth(POLICY_DEPTH_MAX).enable_ident_escape_syntax(true);
     let (tree, source) = parser.parse_with_source_info(text).map_err(|errors| {
         errors.errors.first().map_or_else(
             || PolicyError::new(Position { part, ..Position::default() }, "cannot be read"),
@@ -81,8 +73,8 @@ impl Reader<'_> {
 
     fn expr_here(&mut self, tree: IdedExpr) -> Result<Expr, PolicyError> {
         let at = self.position(tree.id);
-        if self.level > LEVELS_MAX {
-            return Err(PolicyError::new(at, format!("nested deeper than {LEVELS_MAX} levels")));
+        if self.level > POLICY_LEVELS_MAX {
+            return Err(PolicyError::new(at, format!("nested deeper than {POLICY_LEVELS_MAX} levels")));
         }
         let kind = match tree.expr {
             Ast::Literal(literal) => Kind::Literal(constant(&literal)),
@@ -90,8 +82,11 @@ impl Reader<'_> {
             Ast::Select(select) if !select.test => {
                 let whole = IdedExpr { id: tree.id, expr: Ast::Select(select) };
                 if let Some((id, segments)) = segments(&whole) {
-                    if segments.len() > LEVELS_MAX {
-                        return Err(PolicyError::new(at, format!("nested deeper than {LEVELS_MAX} levels")));
+                    if segments.len() > POLICY_LEVELS_MAX {
+                        return Err(PolicyError::new(
+                            at,
+                            format!("nested deeper than {POLICY_LEVELS_MAX} levels"),
+                        ));
                     }
                     return self.name(&segments, self.position(id));
                 }

@@ -11,10 +11,9 @@ use super::{
     parse::logic,
     scope::Scope,
 };
-use crate::value::Value;
+use crate::{limits::POLICY_DEPTH_MAX, value::Value};
 
-/// Nesting of a tree.
-const DEPTH_MAX: usize = 96;
+const DEPTH_MAX: usize = POLICY_DEPTH_MAX as usize;
 
 /// The operations on two values, and those on one.
 const OPERATIONS: [(&str, Function); 21] = [

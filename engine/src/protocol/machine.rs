@@ -19,9 +19,10 @@ use crate::{
 pub enum Action {
     /// Nothing.
     None,
-    /// Decide on this connection; answer with [`Machine::accepted`] or [`Machine::refused`], now or later.
+    /// Decide on this connection; answer with [`Machine::accepted`] or [`Machine::refused`], now or later. A connection
+    /// that is acknowledged already has brought a new token: its operations go on as who the host finds then.
     Authenticate {
-        /// The object that the client sent along; `null` is none.
+        /// The object that the client sent along, with a new token `coulis` of a ping's payload; `null` is none.
         payload: Option<Value>,
     },
     /// Start an operation; its id is taken from now on.
@@ -84,6 +85,9 @@ impl Operation {
     }
 }
 
+/// The payload of the pong that tells a client that its new token was accepted.
+const RENEWED: &str = r#"{"coulis":{"token":"accepted"}}"#;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// No `connection_init` yet.
@@ -116,6 +120,8 @@ pub struct Machine {
     replies: Replies,
     /// A ping went out and nothing came since.
     pinged: bool,
+    /// The host decides on a new token.
+    renewing: bool,
 }
 
 impl Machine {
@@ -128,6 +134,7 @@ impl Machine {
             numbered: 0,
             replies: Replies::default(),
             pinged: false,
+            renewing: false,
         }
     }
 
@@ -145,11 +152,15 @@ impl Machine {
         })
     }
 
-    /// The host accepts the connection: queues the acknowledgement. Ignored unless the host was asked.
+    /// The host accepts the connection, or its new token: queues the acknowledgement, or the pong that tells. Ignored unless the host was asked.
     ///
     /// Closes 4500 if `payload` is not an object, which the protocol does not allow.
     #[must_use = "the connection may have to be closed"]
     pub fn accepted(&mut self, payload: Option<&Value>) -> Option<Close> {
+        if std::mem::take(&mut self.renewing) {
+            self.replies.push(write::pong(Some(RENEWED)));
+            return None;
+        }
         if self.state != State::Authenticating {
             return None;
         }
@@ -162,12 +173,17 @@ impl Machine {
         None
     }
 
-    /// The host refuses the connection: closes 4403 with `reason`, by custom `Forbidden`. Ignored unless the host
+    /// The host refuses the connection or its new token: closes 4403 with `reason`, by custom `Forbidden`. Ignored unless the host
     /// was asked.
     #[must_use = "the connection has to be closed"]
     pub fn refused(&mut self, reason: &str) -> Option<Close> {
-        let asked = self.state == State::Authenticating;
+        let asked = self.state == State::Authenticating || self.renewing;
         asked.then(|| self.close(Close::new(CloseCode::Forbidden, reason))).flatten()
+    }
+
+    /// Whether the host decides on a new token of a connection that is acknowledged.
+    pub fn is_renewing(&self) -> bool {
+        self.renewing
     }
 
     /// Whether the operation is neither ended by the server nor by the client. A host asks when it has set one up.
@@ -251,6 +267,7 @@ impl Machine {
     /// The connection is gone: frees everything. The host stops all its operations.
     pub fn disconnected(&mut self) {
         self.state = State::Closed;
+        self.renewing = false;
         self.operations = HashMap::new();
         self.replies = Replies::default();
     }
@@ -258,7 +275,8 @@ impl Machine {
     fn apply(&mut self, message: ClientMessage) -> Result<Action, Close> {
         match message {
             ClientMessage::Init { payload } => self.init(payload),
-            ClientMessage::Ping { payload } => self.ping(payload.as_deref()),
+            ClientMessage::Ping { payload, renewal: None } => self.ping(payload.as_deref()),
+            ClientMessage::Ping { renewal, .. } => self.renew(renewal),
             ClientMessage::Pong => Ok(Action::None),
             ClientMessage::Subscribe { id, request } => self.subscribe(id, request),
             ClientMessage::Complete { id } => Ok(self.complete(&id)),
@@ -277,6 +295,18 @@ impl Machine {
         self.check_client_reads()?;
         self.replies.push(write::pong(payload));
         Ok(Action::None)
+    }
+
+    /// A ping that brings a new token: a second `connection_init` is what the protocol forbids.
+    fn renew(&mut self, payload: Option<Value>) -> Result<Action, Close> {
+        if self.state != State::Ready {
+            return Err(CloseCode::Unauthorized.into());
+        }
+        self.check_client_reads()?;
+        if std::mem::replace(&mut self.renewing, true) {
+            return Err(CloseCode::TooManyInits.into());
+        }
+        Ok(Action::Authenticate { payload })
     }
 
     fn subscribe(&mut self, id: String, request: Request) -> Result<Action, Close> {

@@ -33,9 +33,10 @@ pub(super) enum ClientMessage {
     Init {
         payload: Option<Value>,
     },
-    /// The payload is the JSON text to echo.
+    /// The payload is the JSON text to echo; `renewal` is what it says of a new token.
     Ping {
         payload: Option<String>,
+        renewal: Option<Value>,
     },
     Pong,
     Subscribe {
@@ -86,9 +87,12 @@ fn typed(message: Node<'_>, limits: &Limits) -> Result<ClientMessage, Malformed>
         "connection_init" => {
             Ok(ClientMessage::Init { payload: tree(object(message, "payload", "payload")?)? })
         }
-        "ping" => Ok(ClientMessage::Ping {
-            payload: object(message, "payload", "payload")?.map(|payload| payload.raw().into()),
-        }),
+        "ping" => {
+            let payload = object(message, "payload", "payload")?;
+            let renewal = payload.and_then(|payload| payload.get("coulis"));
+            let renewal = tree(renewal.filter(|renewal| renewal.get("token").is_some()))?;
+            Ok(ClientMessage::Ping { payload: payload.map(|payload| payload.raw().into()), renewal })
+        }
         "pong" => object(message, "payload", "payload").map(|_| ClientMessage::Pong),
         "subscribe" => Ok(ClientMessage::Subscribe { id: id(message, limits)?, request: request(message)? }),
         "complete" => Ok(ClientMessage::Complete { id: id(message, limits)? }),

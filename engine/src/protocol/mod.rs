@@ -22,6 +22,13 @@
 //!   clients reconnect.
 //! - After a close nothing is handed out, also not what was queued before it.
 //!
+//! A client renews its token without a new connection: `{"type":"ping","payload":{"coulis":{"token":"…"}}}`. The host is
+//! asked as for `connection_init`, with the object `coulis` as the payload. The answer is
+//! `{"type":"pong","payload":{"coulis":{"token":"accepted"}}}`; what the client subscribed to goes on as who it is now. A
+//! token that is refused closes 4403, one before the acknowledgement 4401, one that comes while another is decided on 4429.
+//! A server that does not know this echoes the ping, so a client sees whether it was understood. A second
+//! `connection_init` would be the natural form, and the protocol forbids it.
+//!
 //! Memory: at most `replies_max` messages wait because of what a client sent, and no more than
 //! `message_bytes_max` of their bytes plus the one that went beyond; a client that goes on closes 1008. To these
 //! comes one terminal message for each operation that was open then.

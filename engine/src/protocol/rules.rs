@@ -383,3 +383,59 @@ fn subscribe_and_complete_in_turns_leave_nothing_behind() {
     }
     assert_eq!(machine.next_reply(), None);
 }
+
+const RENEW: &str = r#"> {"type":"ping","payload":{"coulis":{"token":"t"}}}"#;
+const ASKED: &str = r#"* authenticate {"token":"t"}"#;
+
+#[test]
+fn a_new_token_is_decided_on_and_answered_by_a_pong() {
+    let accepted = r#"< {"type":"pong","payload":{"coulis":{"token":"accepted"}}}"#;
+    play_ready(&[RENEW, ASKED, "! accept", accepted, RENEW, ASKED, "! accept", accepted]);
+    // Meanwhile the connection goes on, as it was.
+    let ping = r#"> {"type":"ping"}"#;
+    play_ready(&[
+        RENEW,
+        ASKED,
+        ping,
+        r#"< {"type":"pong"}"#,
+        "> SUB a",
+        "* subscribe a",
+        "! accept",
+        accepted,
+    ]);
+}
+
+#[test]
+fn a_new_token_that_is_refused_closes_4403() {
+    play_ready(&[RENEW, ASKED, "! refuse no", "x 4403 no", "! accept", RENEW]);
+}
+
+#[test]
+fn a_new_token_out_of_turn_closes() {
+    play(&[RENEW, "x 4401 Unauthorized"]);
+    play(&["> INIT", "* authenticate", RENEW, "x 4401 Unauthorized"]);
+    play_ready(&[RENEW, ASKED, RENEW, "x 4429 Too many initialisation requests"]);
+}
+
+#[test]
+fn a_ping_without_a_token_is_echoed() {
+    for payload in [r#"{"coulis":{}}"#, r#"{"coulis":null}"#, r#"{"coulis":"token"}"#, r#"{"token":"t"}"#] {
+        let (ping, pong) = (
+            format!(r#"> {{"type":"ping","payload":{payload}}}"#),
+            format!(r#"< {{"type":"pong","payload":{payload}}}"#),
+        );
+        play_ready(&[&ping, &pong]);
+    }
+}
+
+#[test]
+fn a_flood_of_new_tokens_that_is_not_read_closes_1008() {
+    let limits = limits(|limits| limits.replies_max = 3);
+    let mut rig = ready(&limits);
+    let mut renew = || {
+        let action = rig.machine.receive(&RENEW[2..]);
+        assert_eq!(rig.machine.accepted(None), None);
+        matches!(action, Action::Authenticate { .. })
+    };
+    assert_eq!((0..100).take_while(|_| renew()).count(), 3);
+}

@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock};
 use crate::{event::Federation, id::Identity, policy::Constant, value::Value};
 
 pub mod access;
+mod meter;
 mod pace;
 pub mod rate;
 mod rules;
@@ -17,6 +18,8 @@ mod variables;
 
 pub use variables::VariableScope;
 
+pub use meter::DeliveryRates;
+pub(crate) use meter::{Metered, Meters};
 pub(crate) use pace::Paced;
 pub use pace::{Pace, TooOften};
 pub(crate) use rules::{Asked, Rulebook};

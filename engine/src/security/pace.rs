@@ -41,6 +41,11 @@ impl Paced {
         Self { users: identities(user), tenants: identities(tenant), subscribers }
     }
 
+    /// Whether registrations are limited at all.
+    pub(crate) fn is_on(&self) -> bool {
+        self.users.is_some() || self.tenants.is_some() || self.subscribers.is_some()
+    }
+
     /// Takes a token of each bucket; those before one that is empty are spent.
     pub(crate) fn take(
         &self,

@@ -96,6 +96,14 @@ pub(crate) struct Asked {
     pub(crate) variables: Constant,
 }
 
+/// What guards a channel for a subscription, beside its own filters.
+#[derive(Debug)]
+pub(crate) struct Guards<'a> {
+    pub(crate) isolation: &'a Isolation,
+    /// Some policy does: the channel's, the root field's or the subscription's own.
+    pub(crate) has_policy: bool,
+}
+
 /// The name of the part that is no condition.
 const ISOLATION: &str = "isolation";
 
@@ -186,6 +194,15 @@ impl Rulebook {
             paths.extend(policy.map_err(named)?.reads());
         }
         Ok(paths)
+    }
+
+    /// What guards `channel` for a subscription.
+    pub(crate) fn guards(&self, channel: &str, asked: &Asked) -> Guards<'_> {
+        let ChannelRules { isolation, policy } =
+            self.rules.channels.get(channel).unwrap_or(&self.rules.default);
+        let has_policy =
+            policy.is_some() || !asked.policies.is_empty() || self.rules.fields.contains_key(&*asked.field);
+        Guards { isolation, has_policy }
     }
 
     fn channel(&self, key: &Key) -> &ChannelRules {

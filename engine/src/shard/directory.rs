@@ -16,11 +16,12 @@ use crate::{
     id::{ChannelId, ShardId},
     link::{End, Link},
     overflow::Overflow,
-    plan::Projection,
+    plan::{OperationName, Projection},
     policy::Predicate,
     router,
     security::{Asked, SecurityContext},
     sync,
+    value::Value,
 };
 
 /// What decides a subscription's bytes, once the event is admitted.
@@ -69,6 +70,10 @@ pub(crate) struct Terms {
     pub(crate) channels: Box<[(Arc<router::Channel>, Box<str>)]>,
     /// Event types that are wanted; empty: all.
     pub(crate) events: Arc<[Box<str>]>,
+    /// The document, its operation and the coerced variables.
+    pub(crate) document: Arc<str>,
+    pub(crate) operation: OperationName,
+    pub(crate) variables: Value,
     /// What was selected, before it was decided what the reader may read of it.
     pub(crate) projection: Arc<Projection>,
 }
@@ -84,11 +89,14 @@ impl Terms {
     }
 }
 
-/// How a subscription is judged: its predicates by channel, and where its context is a new one that and what it may read.
+/// How a subscription is judged: its predicates by channel, and what is new of the rest.
 #[derive(Debug)]
 pub(crate) struct Judged {
     pub(crate) predicates: Vec<Predicate>,
-    pub(crate) context: Option<(Arc<SecurityContext>, Arc<Projection>)>,
+    pub(crate) context: Option<Arc<SecurityContext>>,
+    /// What its reader may read.
+    pub(crate) projection: Option<Arc<Projection>>,
+    pub(crate) terms: Option<Arc<Terms>>,
 }
 
 /// A subscription as it stands in the index.
@@ -257,6 +265,19 @@ impl Directory {
         self.entries.iter().filter(|(key, entry)| which(**key, &entry.recipe)).map(|(key, _)| *key).collect()
     }
 
+    /// The contexts of the subscriptions with these keys.
+    pub(crate) fn contexts(
+        &self,
+        keys: impl Iterator<Item = Key>,
+    ) -> impl Iterator<Item = (Key, &Arc<SecurityContext>)> {
+        keys.filter_map(|key| Some((key, &self.entries.get(&key)?.recipe.context)))
+    }
+
+    /// The members of the subscriptions with these keys.
+    pub(crate) fn members(&self, keys: &[Key]) -> impl Iterator<Item = Member> {
+        keys.iter().filter_map(|key| Some(self.entries.get(key)?.member))
+    }
+
     /// Has subscriptions judged anew, all with one snapshot. Answers those that `judge` ends, and why.
     pub(crate) fn rejudge<E>(
         &mut self,
@@ -278,14 +299,22 @@ impl Directory {
     }
 
     /// Moves a subscription to the groups that it belongs to now; where that is the old one, nothing changes.
-    fn apply(&mut self, index: &mut Index, entry: &mut Entry, Judged { predicates, context }: Judged) {
+    fn apply(&mut self, index: &mut Index, entry: &mut Entry, judged: Judged) {
+        let Judged { predicates, context, projection, terms } = judged;
         let before = Arc::clone(&entry.render);
-        if let Some((context, projection)) = context {
-            entry.recipe.context = context;
-            if before.projection != projection {
-                entry.render = self.take_render(projection, before.resolver.clone(), entry.per_subscription);
+        let resolver = before.resolver.clone().map(|resolver| match &terms {
+            Some(terms) if terms.variables != *resolver.variables => {
+                Resolver { variables: Arc::new(terms.variables.clone()), ..resolver }
             }
+            _ => resolver,
+        });
+        let variables = |resolver: &Option<Resolver>| resolver.as_ref().map(|of| Arc::as_ptr(&of.variables));
+        let projection = projection.unwrap_or_else(|| Arc::clone(&before.projection));
+        if before.projection != projection || variables(&before.resolver) != variables(&resolver) {
+            entry.render = self.take_render(projection, resolver, entry.per_subscription);
         }
+        entry.recipe.context = context.unwrap_or_else(|| Arc::clone(&entry.recipe.context));
+        entry.recipe.terms = terms.unwrap_or_else(|| Arc::clone(&entry.recipe.terms));
         let (member, render) = (entry.member, &entry.render);
         for ((channel, number), predicate) in entry.groups.iter_mut().zip(predicates) {
             let group = self.channels.get(channel).and_then(|here| here.groups.get(*number));

@@ -18,6 +18,8 @@ pub(crate) struct Member {
     pub(crate) lane: u16,
     /// It is live only from the event on that its replay ended with.
     pub(crate) resumed: bool,
+    /// A rate is asked before each of its frames.
+    pub(crate) limited: bool,
 }
 
 /// The members of a group, of which most have one.

@@ -11,6 +11,7 @@ use crossbeam::queue::SegQueue;
 use super::{
     berth::Berth,
     carried::Follow,
+    group::Member,
     receipt::Hold,
     resolve::Answer,
     resume::{Replay, Resume},
@@ -24,6 +25,7 @@ use crate::{
     payload::Payload,
     ring::Producer,
     router::Channel,
+    security::SecurityContext,
 };
 
 /// An event on its way to its channel's home shard.
@@ -49,6 +51,8 @@ pub(crate) enum Forward {
 pub(crate) enum Control {
     /// A subscriber begins.
     Open { slot: u32, serial: u64, ring: Producer<Payload>, link: crate::sync::Arc<Link> },
+    /// A subscription whose deliveries have a rate begins, or has another context.
+    Meter { member: Member, context: Arc<SecurityContext> },
     /// A subscriber ends.
     Close { slot: u32, serial: u64 },
     /// A resolver answers.

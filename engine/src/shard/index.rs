@@ -91,6 +91,15 @@ pub(crate) struct Judge {
     scratch: Scratch,
     /// Members for which there was no answer.
     pub(crate) errors: u64,
+    /// Their groups, where somebody asks for them.
+    pub(crate) erring: Option<Vec<Arc<Group>>>,
+}
+
+impl Judge {
+    /// A judge who keeps the groups whose predicate had no answer, if `keeps` says so.
+    pub(crate) fn new(keeps: bool) -> Self {
+        Self { erring: keeps.then(Vec::new), ..Self::default() }
+    }
 }
 
 /// Whether `event_type` is among those that are wanted; an empty list wants all.
@@ -119,7 +128,7 @@ impl Groups {
         judge: &mut Judge,
         each: &mut impl FnMut(&Arc<Group>),
     ) {
-        let Judge { facts, scratch, errors } = judge;
+        let Judge { facts, scratch, errors, erring } = judge;
         let mut reading = Reading::new(cluster.program(), event, facts);
         let Some((postings, keys_hold)) = cluster.candidates(&mut reading, facts) else { return };
         let sure = keys_hold && cluster.program().is_keys_only();
@@ -129,7 +138,12 @@ impl Groups {
             match if sure { Decision::Admitted } else { decide() } {
                 Decision::Admitted => each(group),
                 Decision::Denied => {}
-                Decision::Error(_) => *errors += group.members.len() as u64,
+                Decision::Error(_) => {
+                    *errors += group.members.len() as u64;
+                    if let Some(erring) = erring {
+                        erring.push(Arc::clone(group));
+                    }
+                }
             }
         });
     }

@@ -8,6 +8,7 @@
 //! Why not an async task: a batch is nanoseconds a delivery, a task switch alone costs more.
 
 pub(crate) mod berth;
+mod breaker;
 pub(crate) mod carried;
 mod cluster;
 mod directory;
@@ -30,7 +31,8 @@ pub(crate) mod resume;
 pub(crate) mod room;
 pub(crate) mod undelivered;
 
-pub(crate) use directory::{Directory, Judged, Recipe, Subscribed, Terms};
+use breaker::Breaker;
+pub(crate) use directory::{Directory, Judged, Key, Recipe, Subscribed, Terms};
 use facts::Image;
 pub(crate) use facts::Old;
 pub(crate) use group::{Group, Member};
@@ -54,11 +56,12 @@ use crate::{
     payload::Payload,
     ring,
     router::Channel,
+    security::{Metered, SecurityContext},
 };
 use inbox::{Control, Forward, Inbox, Outlet, Publish};
 use log::{Logs, Reload};
-use reader::{Pushed, Reader};
-use receipt::Hold;
+use reader::{Pushed, Rated, Reader};
+use receipt::{Hold, Report};
 use render::Bodies;
 use resolve::{Answer, Asked, Made, Pending};
 use resume::{Replay, Resume};
@@ -69,6 +72,8 @@ use undelivered::{AllLost, Lost, Names, Undelivered};
 struct Tally {
     matched: u64,
     denied: u64,
+    rate_limited: u64,
+    rate_allowed: u64,
     failed: u64,
     pushed: u64,
     dropped: u64,
@@ -88,6 +93,7 @@ pub(crate) struct Shard {
     /// The channel `"*"`.
     any: Arc<Channel>,
     logs: Logs,
+    metered: Arc<Metered>,
     now: Millis,
     readers: Vec<Option<Reader>>,
     touched: Vec<u32>,
@@ -107,7 +113,10 @@ pub(crate) struct Shard {
 
 impl Tally {
     fn add(&mut self, pushed: &Pushed) {
-        self.pushed -= u64::from(pushed.refused);
+        let withheld = u64::from(pushed.rated == Rated::Withheld);
+        self.pushed -= u64::from(pushed.refused) + withheld;
+        self.rate_limited += withheld;
+        self.rate_allowed += u64::from(pushed.rated == Rated::Passed);
         self.dropped += pushed.dropped;
         self.coalesced += pushed.coalesced;
         self.discarded += pushed.discarded;
@@ -126,6 +135,7 @@ pub(crate) struct Parts {
     pub(crate) peers: Arc<[Inbox]>,
     pub(crate) any: Arc<Channel>,
     pub(crate) epoch: Epoch,
+    pub(crate) metered: Arc<Metered>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) undelivered: Names,
     pub(crate) limits: Limits,
@@ -133,7 +143,7 @@ pub(crate) struct Parts {
 
 impl Shard {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { id, outlet, index, peers, any, epoch, counters, undelivered, limits } = parts;
+        let Parts { id, outlet, index, peers, any, epoch, metered, counters, undelivered, limits } = parts;
         let history = History { epoch, carried: false };
         Self {
             id,
@@ -143,11 +153,12 @@ impl Shard {
             outbox: VecDeque::new(),
             any,
             logs: Logs::new(history, &limits),
+            metered,
             now: Millis(0),
             readers: Vec::new(),
             touched: Vec::new(),
             bodies: Bodies::new(history, &limits),
-            judge: Judge::default(),
+            judge: Judge::new(Breaker::is_on(&limits)),
             asked: BTreeMap::new(),
             counters,
             publishes: Vec::new(),
@@ -219,6 +230,9 @@ impl Shard {
             }
         });
         self.counters.policy_errors.add_owned(std::mem::take(&mut judge.errors));
+        for group in judge.erring.iter_mut().flat_map(|groups| groups.drain(..)) {
+            self.strike(&group);
+        }
         self.judge = judge;
         tally.denied = tally.matched - admitted;
         if late {
@@ -226,6 +240,16 @@ impl Shard {
             self.name(event, admitted);
         }
         self.count(&tally, hold);
+    }
+
+    /// Counts an error of a policy or a resolver for each member of `group`.
+    fn strike(&mut self, group: &Group) {
+        let mut ended = 0;
+        for member in group.members.chunks().flatten() {
+            let reader = self.readers.get_mut(member.slot as usize).and_then(Option::as_mut);
+            ended += u64::from(reader.is_some_and(|reader| reader.strike(member, self.now, &self.limits)));
+        }
+        self.counters.broken.add_owned(ended);
     }
 
     /// Keeps the name of an event of which `deliveries` are lost because the engine closes.
@@ -358,7 +382,7 @@ impl Shard {
                     continue;
                 };
                 if let Err(share) = reader.push_at_once(member, share, bytes) {
-                    let pushed = reader.push(member, share, &group.overflow, event);
+                    let pushed = reader.push(member, share, &group.overflow, event, self.now);
                     if pushed.gone {
                         gone += 1;
                         continue;
@@ -424,16 +448,20 @@ impl Shard {
     }
 
     fn count(&self, tally: &Tally, hold: Option<&Hold>) {
-        let Counters { matched, denied, failed, pushed, dropped, coalesced, discarded, .. } = &*self.counters;
+        let Counters { matched, denied, rate_limited, failed, pushed, dropped, coalesced, discarded, .. } =
+            &*self.counters;
         matched.add_owned(tally.matched);
         denied.add_owned(tally.denied);
+        rate_limited.add_owned(tally.rate_limited);
+        self.counters.rate_allowed.add_owned(tally.rate_allowed);
         failed.add_owned(tally.failed);
         pushed.add_owned(tally.pushed);
         dropped.add_owned(tally.dropped);
         coalesced.add_owned(tally.coalesced);
         discarded.add_owned(tally.discarded);
         if let Some(hold) = hold {
-            hold.add(tally.matched, tally.pushed, tally.denied, tally.dropped, tally.failed);
+            let Tally { matched, denied, rate_limited, failed, pushed, dropped, .. } = *tally;
+            hold.add(&Report { matched, delivered: pushed, denied, rate_limited, dropped, failed });
         }
     }
 
@@ -466,6 +494,7 @@ impl Shard {
                     }
                     self.readers[slot] = Some(Reader::new(serial, ring, link, &self.limits));
                 }
+                Control::Meter { member, context } => self.meter(&member, context),
                 Control::Resume(resume) => self.resume(resume),
                 Control::Follow(follow) => self.follow(follow),
                 Control::Refill { slot, serial } => self.refill(slot, serial),
@@ -477,6 +506,14 @@ impl Shard {
             }
         }
         any
+    }
+
+    /// A subscription whose deliveries have a rate begins, or has another context.
+    fn meter(&mut self, member: &Member, context: Arc<SecurityContext>) {
+        let reader = self.readers.get_mut(member.slot as usize).and_then(Option::as_mut);
+        if let Some(reader) = reader.filter(|reader| reader.serial == member.reader) {
+            reader.meter(&self.metered, member, context);
+        }
     }
 
     /// The reader is gone: what it did not read is discarded, and counted so.
@@ -552,12 +589,17 @@ impl Shard {
         let mut tally = Tally::default();
         let body = result.map(|made| match made {
             Made::Answer(result) => self.bodies.resolved(&group.render, &event, result, &self.counters),
-            Made::Tombstone => self.bodies.tombstone(&group.render, &event),
+            Made::Tombstone => (self.bodies.tombstone(&group.render, &event), true),
         });
         for group in &groups {
             match &body {
-                Some(body) => self.send(body, group, &event, &mut tally),
+                Some((body, _)) => self.send(body, group, &event, &mut tally),
                 None => self.lose(&event, group, &mut tally),
+            }
+            if let Some((_, false)) = body
+                && Breaker::is_on(&self.limits)
+            {
+                self.strike(group);
             }
         }
         self.count(&tally, hold.as_ref());

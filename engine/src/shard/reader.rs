@@ -3,19 +3,21 @@
 use std::{
     collections::{BTreeMap, HashMap},
     iter,
+    sync::Arc as Shared,
 };
 
-use super::group::Member;
+use super::{breaker::Breaker, group::Member};
 use crate::{
     event::Stamped,
     frame::Address,
-    id::{ChannelId, Offset},
+    id::{ChannelId, Millis, Offset},
     limits::Limits,
     link::Link,
     loss::Loss,
     overflow::Overflow,
     payload::Payload,
     ring::Producer,
+    security::{Metered, Meters, SecurityContext},
     sync::Arc,
 };
 
@@ -37,12 +39,26 @@ pub(super) struct Reader {
     read: u64,
     bytes_max: u64,
     /// Frames that wait at most, with those of a replay.
-    frames_max: usize,
-    keys_max: usize,
+    frames_max: u32,
+    keys_max: u32,
     /// What subscriptions that coalesce have waiting for room.
     kept: BTreeMap<u32, Kept>,
     /// Bytes of all that is kept, with the keys.
     kept_bytes: u64,
+    /// Made where it is needed.
+    aside: Option<Box<Aside>>,
+}
+
+// Three cache lines, and all of them are fetched ahead.
+#[cfg(not(coulis_loom))]
+const _: () = assert!(size_of::<Option<Reader>>() <= 192);
+
+/// What few readers need.
+#[derive(Debug, Default)]
+struct Aside {
+    /// Buckets of subscriptions whose deliveries have a rate, and what they share with others.
+    meters: Option<(Meters, Shared<Metered>)>,
+    breaker: Breaker,
 }
 
 /// One subscription of a reader.
@@ -55,6 +71,18 @@ struct Lane {
     replayed: Offset,
 }
 
+/// What the rates of a subscription say of a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Rated {
+    /// There are none.
+    #[default]
+    Free,
+    /// It took its tokens.
+    Passed,
+    /// There was no token for it.
+    Withheld,
+}
+
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pushed {
@@ -62,6 +90,8 @@ pub(super) struct Pushed {
     pub(super) gone: bool,
     /// The frame was not taken: it is among the dropped.
     pub(super) refused: bool,
+    /// What its rates said.
+    pub(super) rated: Rated,
     /// Results that were kept for a subscription that has ended since.
     pub(super) discarded: u64,
     /// Results that were lost to a full ring.
@@ -94,10 +124,11 @@ impl Reader {
             bytes: 0,
             read: 0,
             bytes_max: limits.ring_bytes_max as u64,
-            frames_max: limits.ring_frames_max.saturating_add(limits.replay_events_max),
-            keys_max: limits.latest_keys_max,
+            frames_max: narrow(limits.ring_frames_max.saturating_add(limits.replay_events_max)),
+            keys_max: narrow(limits.latest_keys_max),
             kept: BTreeMap::new(),
             kept_bytes: 0,
+            aside: None,
         }
     }
 
@@ -125,12 +156,17 @@ impl Reader {
                 None => return Err(payload),
             },
         };
-        let is_live =
-            member.reader == self.serial && lane.subscription == member.subscription && !member.resumed;
-        if !is_live || self.bytes - self.read + bytes > self.bytes_max || !self.kept.is_empty() {
+        let is_live = member.reader == self.serial && lane.subscription == member.subscription;
+        // Both marks are looked at in one go.
+        if !is_live
+            || (member.resumed | member.limited)
+            || self.bytes - self.read + bytes > self.bytes_max
+            || !self.kept.is_empty()
+        {
             return Err(payload);
         }
-        let address = Address { subscription: lane.subscription, sequence: lane.sequence.wrapping_add(1) };
+        let (subscription, sequence) = (lane.subscription, lane.sequence.wrapping_add(1));
+        let address = Address { subscription, sequence, limited: false };
         self.ring.push(payload, address.to_bits()).map_err(|full| full.0)?;
         lane.sequence = address.sequence;
         self.bytes += bytes;
@@ -144,10 +180,18 @@ impl Reader {
         payload: Payload,
         overflow: &Overflow,
         event: &Stamped,
+        now: Millis,
     ) -> Pushed {
         let mut pushed = Pushed::default();
         if !self.is_live(member, event.offset) {
             return Pushed { gone: true, ..pushed };
+        }
+        if member.limited && !payload.is_lost() {
+            match self.take_token(member, now) {
+                Some(true) => pushed.rated = Rated::Passed,
+                Some(false) => return self.limit(member, &payload),
+                None => return Pushed { gone: true, ..pushed },
+            }
         }
         match overflow {
             Overflow::DropOldest => self.push_or_evict(member, payload, &mut pushed),
@@ -157,6 +201,49 @@ impl Reader {
             _ => self.push_or_refuse(member, payload, &mut pushed),
         }
         pushed
+    }
+
+    /// Adds a subscription whose deliveries have a rate, or replaces its context.
+    pub(super) fn meter(
+        &mut self,
+        metered: &Shared<Metered>,
+        member: &Member,
+        context: Shared<SecurityContext>,
+    ) {
+        let new = || (Meters::new(metered), Shared::clone(metered));
+        let (meters, metered) = self.aside.get_or_insert_default().meters.get_or_insert_with(new);
+        meters.put(metered, member.lane, member.subscription, context);
+    }
+
+    /// Counts an error of the policy or the resolver of `member`; answers whether it ends the subscription.
+    pub(super) fn strike(&mut self, member: &Member, now: Millis, limits: &Limits) -> bool {
+        if !self.is_live(member, Offset(u64::MAX)) {
+            return false;
+        }
+        let end = self.aside.get_or_insert_default().breaker.strike(member, now, limits);
+        let Some(end) = end else { return false };
+        self.link.end_one(member.subscription, end);
+        true
+    }
+
+    /// Whether the rates let a frame pass. `None`: the subscription is not known yet, so the event is an earlier one.
+    fn take_token(&self, member: &Member, now: Millis) -> Option<bool> {
+        let (meters, metered) = self.aside.as_ref()?.meters.as_ref()?;
+        meters.take(metered, member.lane, member.subscription, now)
+    }
+
+    fn meters(&mut self) -> Option<&mut Meters> {
+        Some(&mut self.aside.as_mut()?.meters.as_mut()?.0)
+    }
+
+    /// A frame that a rate withholds: its reader is told as it is of one that found no room.
+    fn limit(&mut self, member: &Member, payload: &Payload) -> Pushed {
+        let address = Address { limited: true, ..self.next_address(member) };
+        self.link.losses.note(Loss::Refused, usize::from(member.lane), address, payload.offset());
+        if let Some(meters) = self.meters() {
+            meters.withhold(member.lane);
+        }
+        Pushed { rated: Rated::Withheld, ..Pushed::default() }
     }
 
     fn lane(&mut self, number: u16) -> &mut Lane {
@@ -197,7 +284,7 @@ impl Reader {
         let frames = frames + self.kept.values().map(|kept| kept.results.len()).sum::<usize>();
         self.read = self.link.read();
         let fits = self.bytes - self.read + bytes + self.kept_bytes <= self.bytes_max
-            && self.ring.len() + frames <= self.frames_max;
+            && self.ring.len() + frames <= self.frames_max as usize;
         if fits {
             self.ring.reserve(frames);
         }
@@ -286,7 +373,7 @@ impl Reader {
     fn kept_beyond_bounds(&mut self, subscription: u32) -> Option<(Key, Payload)> {
         let kept = self.kept.get_mut(&subscription)?;
         let bytes = self.kept_bytes > self.bytes_max && kept.results.len() > 1;
-        (bytes || kept.results.len() > self.keys_max).then(|| kept.pop()).flatten()
+        (bytes || kept.results.len() > self.keys_max as usize).then(|| kept.pop()).flatten()
     }
 
     /// Pushes what was kept, while there is room; the reader tells when there is more.
@@ -345,9 +432,10 @@ impl Reader {
     }
 
     fn next_address(&mut self, member: &Member) -> Address {
+        let limited = self.meters().is_some_and(|meters| meters.take_withheld(member.lane));
         let lane = self.lane(member.lane);
         lane.sequence = lane.sequence.wrapping_add(1);
-        Address { subscription: lane.subscription, sequence: lane.sequence }
+        Address { subscription: lane.subscription, sequence: lane.sequence, limited }
     }
 
     /// A frame that never gets into the ring: it has a number, so that its reader misses it.
@@ -417,4 +505,9 @@ impl Kept {
 
 fn size(key: &Key, payload: &Payload) -> u64 {
     (key.1.len() + payload.body().len()) as u64
+}
+
+/// A bound of what lies in memory: 2³² would not.
+fn narrow(max: usize) -> u32 {
+    u32::try_from(max).unwrap_or(u32::MAX)
 }

@@ -19,6 +19,8 @@ pub struct Report {
     pub delivered: u64,
     /// Withheld by the policy.
     pub denied: u64,
+    /// Admitted by the policy and withheld by a rate.
+    pub rate_limited: u64,
     /// Older frames that were taken back from full rings to make room.
     pub dropped: u64,
     /// Lost because a result could not be made.
@@ -88,6 +90,7 @@ struct State {
     matched: AtomicU64,
     delivered: AtomicU64,
     denied: AtomicU64,
+    rate_limited: AtomicU64,
     dropped: AtomicU64,
     failed: AtomicU64,
     spins: u32,
@@ -108,6 +111,7 @@ impl Receipt {
             matched: zero(),
             delivered: zero(),
             denied: zero(),
+            rate_limited: zero(),
             dropped: zero(),
             failed: zero(),
             spins,
@@ -130,11 +134,12 @@ impl Receipt {
     /// The deliveries so far.
     pub fn report(&self) -> Report {
         let get = |counter: &AtomicU64| counter.load(Ordering::Acquire);
-        let State { matched, delivered, denied, dropped, failed, .. } = &*self.0;
+        let State { matched, delivered, denied, rate_limited, dropped, failed, .. } = &*self.0;
         Report {
             matched: get(matched),
             delivered: get(delivered),
             denied: get(denied),
+            rate_limited: get(rate_limited),
             dropped: get(dropped),
             failed: get(failed),
         }
@@ -171,17 +176,18 @@ impl Hold {
         Self { state: Arc::clone(&self.state), asynchronous: true }
     }
 
-    pub(crate) fn add(&self, matched: u64, delivered: u64, denied: u64, dropped: u64, failed: u64) {
+    pub(crate) fn add(&self, report: &Report) {
         let add = |counter: &AtomicU64, count| {
             if count > 0 {
                 counter.fetch_add(count, Ordering::AcqRel);
             }
         };
-        add(&self.state.matched, matched);
-        add(&self.state.delivered, delivered);
-        add(&self.state.denied, denied);
-        add(&self.state.dropped, dropped);
-        add(&self.state.failed, failed);
+        add(&self.state.matched, report.matched);
+        add(&self.state.delivered, report.delivered);
+        add(&self.state.denied, report.denied);
+        add(&self.state.rate_limited, report.rate_limited);
+        add(&self.state.dropped, report.dropped);
+        add(&self.state.failed, report.failed);
     }
 }
 

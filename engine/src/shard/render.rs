@@ -133,24 +133,25 @@ impl Bodies {
         Payload::new(event.channel, event.offset, body)
     }
 
-    /// The body of a resolver's result, which is projected like a document: what was not selected never leaves.
+    /// The body of a resolver's result, which is projected like a document: what was not selected never leaves. And whether
+    /// there was a result.
     pub(super) fn resolved(
         &mut self,
         render: &Render,
         event: &Stamped,
         result: Result<Vec<u8>, String>,
         counters: &Counters,
-    ) -> Payload {
+    ) -> (Payload, bool) {
         let document = result.and_then(|json| {
             Document::parse_bytes(json, self.depth_max)
                 .map_err(|error| format!("the resolver's result: {error}"))
         });
         counters.rendered.add_owned(1);
         match document {
-            Ok(document) => self.render(render, event, &document),
+            Ok(document) => (self.render(render, event, &document), true),
             Err(message) => {
                 counters.resolver_errors.add_owned(1);
-                self.finish(event, failure(render.projection.response_key(), &message))
+                (self.finish(event, failure(render.projection.response_key(), &message)), false)
             }
         }
     }

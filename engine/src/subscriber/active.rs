@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Kept,
-    delivery::{Content, Delivery, Gap},
+    delivery::{Content, Delivery, Gap, GapReason},
 };
 use crate::{
     frame::Address,
@@ -32,8 +32,8 @@ pub(super) struct Active {
     /// The last frame seen, and the offset of its event.
     sequence: u32,
     offset: Offset,
-    /// A frame that found no room, and its event's offset: told once the frames before it were read.
-    refused: Option<(u32, Offset)>,
+    /// A frame that found no room or no token, and its event's offset: told once the frames before it were read.
+    refused: Option<(Address, Offset)>,
     /// The answer to a wish to resume, until it is told.
     pub(super) outcome: Option<Outcome>,
 }
@@ -95,11 +95,12 @@ impl Active {
             return false;
         }
         if payload.is_lost() {
-            self.lose(address.sequence, self.range.to(payload.offset()), take);
+            self.lose(address, self.range.to(payload.offset()), take);
             return false;
         }
         let before = Offset(payload.offset().0.saturating_sub(1));
-        self.lose(address.sequence.wrapping_sub(1), self.range.to_before(before), take);
+        let missing = Address { sequence: address.sequence.wrapping_sub(1), ..address };
+        self.lose(missing, self.range.to_before(before), take);
         if self.ended {
             return false;
         }
@@ -110,12 +111,12 @@ impl Active {
 
     /// A frame was taken back: it and all before it are missing, unless they came.
     pub(super) fn evicted(&mut self, address: Address, offset: Offset, take: &mut impl FnMut(Delivery<'_>)) {
-        self.lose(address.sequence, self.range.to(offset), take);
+        self.lose(address, self.range.to(offset), take);
     }
 
-    /// A frame found no room: it is told when what came before it was read, unless it ends the subscription.
+    /// A frame found no room or no token: it is told when what came before it was read, unless it ends the subscription.
     pub(super) fn refused(&mut self, address: Address, offset: Offset, take: &mut impl FnMut(Delivery<'_>)) {
-        self.refused = Some((address.sequence, offset));
+        self.refused = Some((address, offset));
         if self.ends {
             self.catch_up(take);
         }
@@ -123,24 +124,25 @@ impl Active {
 
     /// The ring was found empty after the refusals were noted.
     pub(super) fn catch_up(&mut self, take: &mut impl FnMut(Delivery<'_>)) {
-        if let Some((sequence, offset)) = self.refused.take() {
-            self.lose(sequence, self.range.to(offset), take);
+        if let Some((address, offset)) = self.refused.take() {
+            self.lose(address, self.range.to(offset), take);
         }
     }
 
-    /// Tells that frames up to `sequence` are missing, unless they came or were told before.
-    fn lose(&mut self, sequence: u32, to: Option<Offset>, take: &mut impl FnMut(Delivery<'_>)) {
+    /// Tells that frames up to `last` are missing, unless they came or were told before.
+    fn lose(&mut self, last: Address, to: Option<Offset>, take: &mut impl FnMut(Delivery<'_>)) {
         self.announce(take);
-        let count = sequence.wrapping_sub(self.sequence);
+        let count = last.sequence.wrapping_sub(self.sequence);
         if count == 0 || count.cast_signed() < 0 || self.ended {
             return;
         }
         // Of several that a resolver kept waiting, the last one is not the latest.
         let to = to.filter(|_| count == 1 || self.range != Range::Resolved);
-        let gap = Gap { from: self.range.from(self.offset), to, count };
+        let reason = if last.limited { GapReason::Rate } else { GapReason::Overflow };
+        let gap = Gap { from: self.range.from(self.offset), to, count, reason };
         self.ended = self.ends;
         self.give(if self.ends { Content::Ended(gap) } else { Content::Gap(gap) }, take);
-        self.sequence = sequence;
+        self.sequence = last.sequence;
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{envelope, id::Offset, link::End, payload::Payload, shard::resume::Resumed, value::quote};
 
-/// Frames that a reader did not get, because it or its resolver was too slow.
+/// Frames that a reader did not get, because it or its resolver was too slow or a rate withheld them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// The first offset that may be missing; 1 if the subscription has several channels.
@@ -14,6 +14,28 @@ pub struct Gap {
     pub to: Option<Offset>,
     /// How many frames are missing, exactly: the gaps of a subscription add up to its losses.
     pub count: u32,
+    /// Why they are missing.
+    pub reason: GapReason,
+}
+
+/// Why frames are missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GapReason {
+    /// A full ring, or a resolver that could not take more.
+    #[default]
+    Overflow,
+    /// A rate of deliveries withheld them, or some of them.
+    Rate,
+}
+
+impl GapReason {
+    /// A stable word for clients.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Overflow => "overflow",
+            Self::Rate => "rate",
+        }
+    }
 }
 
 /// One thing for one subscription.
@@ -121,9 +143,9 @@ impl Gap {
     /// The execution result that tells of the gap: no data, and `extensions.coulis.gap`.
     pub fn body(&self) -> String {
         let to = self.to.map_or("null".into(), |Offset(to)| to.to_string());
-        let (Offset(from), count) = (self.from, self.count);
+        let (Offset(from), count, reason) = (self.from, self.count, self.reason.code());
         format!(
-            r#"{{"data":null,"extensions":{{"coulis":{{"gap":{{"from":{from},"to":{to},"count":{count},"reason":"overflow"}}}}}}}}"#
+            r#"{{"data":null,"extensions":{{"coulis":{{"gap":{{"from":{from},"to":{to},"count":{count},"reason":"{reason}"}}}}}}}}"#
         )
     }
 }

@@ -12,16 +12,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use delivery::{Content, Delivery, Gap, Message, OwnedContent};
+pub use delivery::{Content, Delivery, Gap, GapReason, Message, OwnedContent};
 
 use crate::{
-    control::{ControlPlane, Opened, Seat},
+    control::{ControlPlane, Opened, Seat, User},
     error::LimitExceeded,
-    frame::Address,
+    frame::{self, Address},
     id::ShardId,
     limits::Limits,
     link::Link,
     loss::Loss,
+    metrics::{Module, Ruling},
     notifier::{self, Wake},
     overflow::Overflow,
     payload::Payload,
@@ -66,6 +67,8 @@ pub struct Subscriber {
     expires: bool,
     /// The context of the last registration.
     context: Option<Arc<SecurityContext>>,
+    /// Whose this is, where that is counted.
+    owner: Option<User>,
     /// What [`Subscriber::try_next`] has not handed out yet.
     messages: VecDeque<Message>,
 }
@@ -96,6 +99,7 @@ impl Subscriber {
             coalesces: false,
             expires: false,
             context: None,
+            owner: None,
             messages: VecDeque::new(),
         }
     }
@@ -163,7 +167,7 @@ impl Subscriber {
 
     /// Ends what has expired and what the engine has ended, before anything of it is handed out.
     fn end(&mut self, take: &mut impl FnMut(Delivery<'_>)) {
-        let Self { subscriptions, link, messages, .. } = self;
+        let Self { plane, subscriptions, link, messages, .. } = self;
         let mut close = |active: &mut Active, end: &End| {
             messages.retain(|message| message.id != active.id);
             active.close(end, take);
@@ -174,9 +178,12 @@ impl Subscriber {
             }
         }
         if self.expires {
-            let now = self.plane.now();
+            let now = plane.now();
             let expired = |active: &&mut Active| active.expires.is_some_and(|expires| expires <= now);
-            subscriptions.iter_mut().filter(expired).for_each(|active| close(active, &End::Expired));
+            for active in subscriptions.iter_mut().filter(|active| !active.ended).filter(expired) {
+                plane.decided(Module::Authentication, Ruling::Denied);
+                close(active, &End::Expired);
+            }
         }
     }
 
@@ -300,7 +307,7 @@ impl Subscriber {
     /// The place of a new subscription.
     pub(crate) fn reserve(&mut self, limits: &Limits) -> Result<Member, LimitExceeded> {
         LimitExceeded::check("subscriptions_per_subscriber_max", self.len() + 1, limits.lanes_max())?;
-        let lifetime_max = u32::MAX as usize - 1;
+        let lifetime_max = frame::SUBSCRIPTION_MAX as usize - 1;
         LimitExceeded::check(
             "subscriptions in one subscriber's life",
             self.next_number as usize,
@@ -310,7 +317,8 @@ impl Subscriber {
         // Lanes in use are 0..len without the free ones.
         let lane = self.free_lanes.pop().unwrap_or(self.len() as u16);
         let Seat { slot, serial, .. } = self.seat;
-        Ok(Member { reader: serial, slot, subscription: self.next_number, lane, resumed: false })
+        let limited = self.plane.is_metered();
+        Ok(Member { reader: serial, slot, subscription: self.next_number, lane, resumed: false, limited })
     }
 
     pub(crate) fn keep(&mut self, kept: Kept<'_>) {
@@ -327,6 +335,22 @@ impl Subscriber {
             self.subscriptions.reserve_exact(1);
         }
         self.subscriptions.push(Active::new(kept));
+    }
+
+    /// Counts this reader among those of the context's user from now on, with or without subscriptions.
+    ///
+    /// # Errors
+    /// `subscribers_per_user_max`; then it is counted for nobody.
+    pub fn belong_to(&mut self, context: &SecurityContext) -> Result<(), LimitExceeded> {
+        self.disown();
+        self.owner = self.plane.own(context, self.seat.serial)?;
+        Ok(())
+    }
+
+    fn disown(&mut self) {
+        if let Some(user) = self.owner.take() {
+            self.plane.disown(user, self.seat.serial);
+        }
     }
 
     /// Has all subscriptions of this reader judged anew for `context`, as after a new token: what it may not see any more
@@ -352,6 +376,7 @@ impl Drop for Subscriber {
         let mut unread = 0;
         while self.ring.take(usize::MAX, |payload, _| unread += u64::from(!payload.is_lost())) > 0 {}
         self.plane.count_drained(0, unread);
+        self.disown();
         self.plane.close_reader(self.seat);
     }
 }

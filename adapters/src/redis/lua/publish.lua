@@ -17,9 +17,11 @@ if not epoch then epoch, sequence = begin(KEYS[1], ARGV[3]) end
 sequence = tonumber(sequence)
 local last = tonumber(ARGV[2]) - 1
 local before, failure = taken, nil
+local marks = {}
 for at = 7, #ARGV, 3 do
   local count = tonumber(ARGV[at + 1])
   last = last + count
+  local mark = '-'
   if last > taken then
     local key = KEYS[tonumber(ARGV[at])]
     if not key or redis.call('SET', key, '', 'NX', 'PX', ARGV[6]) then
@@ -30,11 +32,16 @@ for at = 7, #ARGV, 3 do
         break
       end
       sequence = sequence + count
+      mark = '+'
     end
     taken = last
   end
+  marks[#marks + 1] = mark
 end
 if taken > before then
   redis.call('SET', KEYS[2], string.format('%.0f', taken), 'PX', ARGV[5])
 end
-return { failure and 'refused' or 'ok', epoch, string.format('%.0f', sequence), string.format('%.0f', taken), failure }
+local stands = { epoch, string.format('%.0f', sequence), string.format('%.0f', taken) }
+if failure then return { 'refused', stands[1], stands[2], stands[3], failure } end
+-- A mark for each entry: whether it was added now.
+return { 'ok', stands[1], stands[2], stands[3], table.concat(marks) }

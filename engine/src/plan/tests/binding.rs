@@ -170,7 +170,7 @@ fn a_plan_knows_its_root_field_and_response_key() {
         ("subscription { ... { ...F } } fragment F on Subscription { k: t }", "t", "k"),
     ] {
         let plan = plan(text, None);
-        assert_eq!((plan.root_field(), plan.response_key(), plan.document()), (field, key, text));
+        assert_eq!((plan.root_field(), plan.response_key(), &**plan.document()), (field, key, text));
     }
 }
 

@@ -226,7 +226,7 @@ fn many_kinds_of_readers_share_a_general_program() {
         let decision = decide(&policy, &map(&truths.collect::<Vec<_>>()), &event);
         assert_eq!(decision == Decision::Admitted, wanted, "{kinds:b}");
     }
-    assert!(policy.variants.len() <= VARIANTS_MAX + 1);
+    assert!(policy.variants.len() <= POLICY_VARIANTS_MAX + 1);
 }
 
 /// A random operand, mostly of what is there.

@@ -9,6 +9,7 @@ use super::{
     types::Types,
 };
 use crate::{
+    limits::GUARDED_PROJECTIONS_MAX,
     plan::{Guard, Hidden, Place, Projection, Refused, Schema, TYPE_NAME, Verdict},
     security::SecurityContext,
 };
@@ -37,10 +38,6 @@ struct Made {
     result: Result<Arc<Projection>, Refused>,
     _matters: Arc<Matters>,
 }
-
-/// Projections kept, of which there are as many as documents and sets of rights. As with documents, where there are
-/// more all are forgotten and made anew.
-const MADE_MAX: usize = 10_000;
 
 impl Gate {
     pub(super) fn new(
@@ -118,7 +115,8 @@ impl Gate {
             Ok(position) => key.1[position / 64] >> (position % 64) & 1 == 1,
             Err(_) => false,
         });
-        if table.len() >= MADE_MAX {
+        // As with documents, where there are more all are forgotten and made anew.
+        if table.len() >= GUARDED_PROJECTIONS_MAX {
             table.clear();
         }
         table.get_or_insert(key, Made { result, _matters: matters }).result.clone()
@@ -141,7 +139,7 @@ impl Gate {
         let mut found = Found { gate: self, rules: BTreeSet::new() };
         projection.guarded(self.root(), &mut found)?;
         let matters = Arc::new(Matters(found.rules.into_iter().collect()));
-        if table.len() >= MADE_MAX {
+        if table.len() >= GUARDED_PROJECTIONS_MAX {
             table.clear();
         }
         Ok(Arc::clone(table.get_or_insert(Arc::clone(projection), matters)))

@@ -13,7 +13,7 @@ const DATE_MAX: i64 = 253_402_300_799;
 pub struct Claims {
     /// All claims, an object.
     pub all: Arc<Value>,
-    /// The second since 1970 from which on the token does not hold (`exp`), the leeway not counted; a fraction is
+    /// The second since 1970 from which on the token does not hold (`exp` and the leeway); a fraction is
     /// cut off. `None` only where the verifier takes tokens without.
     pub expires: Option<u64>,
 }
@@ -55,7 +55,10 @@ impl Expected {
         // On the second itself it is over already.
         match expires {
             Some(at) if now >= at.saturating_add(self.leeway) => Err(TokenError::Expired(at)),
-            _ => Ok(Claims { all: Arc::new(all), expires }),
+            _ => {
+                let expires = expires.map(|at| at.saturating_add(self.leeway));
+                Ok(Claims { all: Arc::new(all), expires })
+            }
         }
     }
 

@@ -121,7 +121,7 @@ proptest! {
                 }
                 (0, None) => {}
                 (_, known) => {
-                    let member = |lane| Member { reader: 1, slot: 0, subscription: 1, lane, resumed: false };
+                    let member = |lane| Member { reader: 1, slot: 0, subscription: 1, lane, resumed: false, limited: false };
                     let first = Members::One(member(0));
                     let list = (1..members as u16).fold(first, |list, lane| list.and(member(lane)));
                     let events: Arc<[Box<str>]> = if kind == 0 { Arc::new([]) } else { Arc::new([NAMES[1].into()]) };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Hold, Latch, Receipt};
+use super::{Hold, Latch, Receipt, Report};
 use crate::{
     notifier,
     sync::{
@@ -74,7 +74,7 @@ fn loom_who_waits_for_a_receipt_sees_its_deliveries() {
         let deliver = |hold: Hold, count| {
             thread::spawn(move || {
                 if bug.is_none() {
-                    hold.add(count, 0, 0, 0, 0);
+                    hold.add(&Report { matched: count, ..Report::default() });
                 } else {
                     let state = Arc::clone(&hold.state);
                     drop(hold);
