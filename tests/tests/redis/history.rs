@@ -7,8 +7,12 @@ use std::{
 };
 
 use coulis::bus::Bus as _;
-use coulis_adapters::feed::{Missed, Position};
+use coulis_adapters::{
+    feed::{Missed, Position},
+    redis::RedisConfig,
+};
 use coulis_tests::servers::{
+    GUARD,
     proxy::{Fault, Proxy},
     redis::{Keeps, Redis},
     until,
@@ -125,6 +129,27 @@ fn what_is_published_after_a_loss_arrives_however_late_the_reader_is() {
     until("the last event arrives", || node.numbers().last() == Some(&69));
     assert_eq!(node.numbers(), (0..70).collect::<Vec<_>>());
     assert_eq!(node.missed().len(), 1);
+}
+
+/// A node that only reads knows by its own position that others lost events.
+#[test]
+fn a_tail_of_others_that_is_lost_is_seen_by_who_only_reads() {
+    let mut server = Redis::start(Keeps::Everything, &[]);
+    let calm = RedisConfig { block_max: GUARD, ..config(server.port()) };
+    let reader = Node::start(calm);
+    let publisher = Node::of(&server);
+    publisher.publish(0..50);
+    let saved = Saved::of(&mut server);
+    reader.connected();
+    publisher.connected();
+    publisher.publish(50..60);
+    reader.wait_for(60);
+    drop(publisher);
+    saved.restore(&mut server);
+    until("it is told", || reader.missed().len() == 1);
+    Node::of(&server).publish(60..70);
+    until("the last event arrives", || reader.numbers().last() == Some(&69));
+    assert_eq!(reader.numbers(), (0..70).collect::<Vec<_>>());
 }
 
 #[test]
