@@ -59,10 +59,13 @@ fn left() -> (Vec<String>, usize) {
 }
 
 fn start(port: u16, mode: Mode, sink: Box<dyn Sink>) -> RedisBus {
+    with(RedisConfig { mode, ..config(port) }, sink)
+}
+
+fn with(config: RedisConfig, sink: Box<dyn Sink>) -> RedisBus {
     // Whoever had to wait for an answer, or for the next event, would be late.
     let long = Duration::from_secs(20);
-    let waits =
-        RedisConfig { block_max: long, answer_wait_max: long, publish_wait_max: long, mode, ..config(port) };
+    let waits = RedisConfig { block_max: long, answer_wait_max: long, publish_wait_max: long, ..config };
     RedisBus::start(waits, Limits::default(), sink).expect("a bus")
 }
 

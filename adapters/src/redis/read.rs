@@ -1,9 +1,9 @@
 //! The reading thread of a stream: from this node's own position to its sink, every hole told.
 //!
 //! Within an epoch events are numbered 1, 2, 3 …, and an entry has the number of its last one, so a hole is seen at the
-//! entry after it. That the
-//! history is still the one that was read is looked at whenever the connection was made anew or nothing came for a
-//! while: the last entry that was read must be what it was.
+//! entry after it. Whether the history is still the one that was read is looked at whenever the connection was made
+//! anew: the last entry that was read must be what it was. Between connections the writer looks (`write.rs`); an epoch
+//! that begins is an entry like others.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -74,9 +74,6 @@ impl Reader {
         *backoff = Backoff::default();
         while !self.shared.is_over() {
             let answer = self.read(&mut link)?;
-            if answer == Value::Nil {
-                self.verify(&mut link, &scripts)?;
-            }
             self.take(of_stream(&answer, &self.settings.stream))?;
             if !of_stream(&answer, &self.settings.inlet).is_empty() {
                 self.empty_inlet(&mut link, &scripts)?;
@@ -85,7 +82,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The next entries; nil if nothing came.
+    /// The next entries, if any come in time.
     fn read(&mut self, link: &mut Link) -> Result<Value, Trouble> {
         let Position { epoch, offset } = self.position()?;
         let block = self.settings.config.block_max;

@@ -125,6 +125,26 @@ fn in_a_black_hole_the_publisher_is_told_that_nobody_knows() {
     assert_eq!(node.numbers(), [0, 1, 3]);
 }
 
+/// The first copy vanished here, but the publisher's side cannot know.
+#[test]
+fn a_refusal_of_what_was_sent_before_leaves_it_unknown() {
+    let server = Redis::start(Keeps::Nothing, &[]);
+    let proxy = Proxy::start(server.port());
+    let node = Node::start(config(proxy.port()));
+    node.connected();
+    node.publish([0]);
+    thread::scope(|scope| {
+        proxy.set(Fault::Hole);
+        let publisher = scope.spawn(|| node.bus.publish(&numbered(1)).unwrap_err());
+        node.disconnected();
+        until("the writer gives the connection up", || proxy.connections() > 3);
+        server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+        proxy.set(Fault::Reset);
+        let error = publisher.join().unwrap();
+        assert!(error.unknown && error.transient && error.reason.starts_with("OOM"), "{error:?}");
+    });
+}
+
 #[test]
 fn a_server_that_hangs_is_noticed_and_its_late_work_doubles_nothing() {
     let server = Redis::start(Keeps::Nothing, &[]);

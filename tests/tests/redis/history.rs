@@ -7,8 +7,12 @@ use std::{
 };
 
 use coulis::bus::Bus as _;
-use coulis_adapters::feed::{Missed, Position};
+use coulis_adapters::{
+    feed::{Missed, Position},
+    redis::RedisConfig,
+};
 use coulis_tests::servers::{
+    GUARD,
     proxy::{Fault, Proxy},
     redis::{Keeps, Redis},
     until,
@@ -105,6 +109,62 @@ fn a_tail_that_is_lost_is_a_new_epoch() {
         assert!(position.epoch > before, "{position:?} after {before}");
     }
     assert_eq!(nodes[0].epoch(), nodes[1].epoch());
+}
+
+/// The writer is back before the reader: what it published in the old epoch would not be read by this node.
+#[test]
+fn what_is_published_after_a_loss_arrives_however_late_the_reader_is() {
+    let mut server = Redis::start(Keeps::Everything, &[]);
+    let node = Node::of(&server);
+    node.publish(0..50);
+    let saved = Saved::of(&mut server);
+    node.connected();
+    node.publish(50..60);
+    node.wait_for(60);
+    node.shut_again();
+    node.publish([60]);
+    saved.restore(&mut server);
+    node.publish(61..70);
+    node.open();
+    until("the last event arrives", || node.numbers().last() == Some(&69));
+    assert_eq!(node.numbers(), (0..70).collect::<Vec<_>>());
+    assert_eq!(node.missed().len(), 1);
+}
+
+/// A node that only reads knows by its own position that others lost events.
+#[test]
+fn a_tail_of_others_that_is_lost_is_seen_by_who_only_reads() {
+    let mut server = Redis::start(Keeps::Everything, &[]);
+    let calm = RedisConfig { block_max: GUARD, ..config(server.port()) };
+    let reader = Node::start(calm);
+    let publisher = Node::of(&server);
+    publisher.publish(0..50);
+    let saved = Saved::of(&mut server);
+    reader.connected();
+    publisher.connected();
+    publisher.publish(50..60);
+    reader.wait_for(60);
+    drop(publisher);
+    saved.restore(&mut server);
+    until("it is told", || reader.missed().len() == 1);
+    Node::of(&server).publish(60..70);
+    until("the last event arrives", || reader.numbers().last() == Some(&69));
+    assert_eq!(reader.numbers(), (0..70).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_clock_that_went_back_brings_no_old_epoch_back() {
+    let server = Redis::start(Keeps::Nothing, &[]);
+    let later = 1 << 43;
+    server.ask(&["XADD", "{shop}:events", &format!("{later}-0"), "epoch", "later"]);
+    let nodes = [Node::of(&server), Node::of(&server)];
+    for round in 1..=3 {
+        assert!(nodes.iter().all(|node| node.epoch() == later + round - 1));
+        nodes[0].publish([round]);
+        nodes.iter().for_each(|node| node.wait_for(round as usize));
+        server.ask(&["FLUSHALL"]);
+        until("it is told", || nodes.iter().all(|node| node.missed().len() == round as usize));
+    }
 }
 
 /// The number of events alone would not tell: after the loss others were added.

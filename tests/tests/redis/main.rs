@@ -46,6 +46,10 @@ impl Record {
         record
     }
 
+    pub fn shut_again(&self) {
+        self.seen().shut = true;
+    }
+
     pub fn open(&self) {
         self.seen().shut = false;
         self.0.1.notify_all();
