@@ -2,5 +2,7 @@
 
 pub mod feed;
 pub mod frame;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod retry;
 pub mod wire;
