@@ -1,6 +1,7 @@
 //! Support of the promise tests: short ways to say what they are about.
 
 pub mod fuzz;
+pub mod servers;
 
 use std::sync::Arc;
 

@@ -9,8 +9,8 @@
 //! 2. *Armed*: it arms the bell, and takes a transaction number after that. Who publishes takes its number before it
 //!    looks at the bell: if it saw the bell not armed, its number is the lower one. So the reader goes on looking until
 //!    all lower numbers have ended.
-//! 3. *Asleep*: whoever may publish from here on rings. It looks by itself once in `poll_every`, because a ring is lost
-//!    with the transaction that is rolled back.
+//! 3. *Asleep*: whoever publishes from here on rings, and the bell stays armed until the reader has heard it: a ring that
+//!    is rolled back costs nobody else's. Once in `poll_every` it looks by itself, for those who publish without ringing.
 //! 4. *Held*: where an old transaction does not end, nothing that is newer can be read; it disarms the bell and looks
 //!    more and more seldom, up to ten times a second, until that transaction has ended.
 

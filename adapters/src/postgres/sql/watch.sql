@@ -4,7 +4,10 @@
 create function {schema}.told(row_text json, columns text[]) returns text language sql as $$
     select case
         when columns is null then row_text::text
-        else (select json_object_agg(key, value)::text from json_each(row_text) where key = any (columns))
+        else (
+            select '{' || coalesce(string_agg(to_json(key) || ':' || value, ',' order by place), '') || '}'
+            from json_each(row_text) with ordinality as field (key, value, place) where key = any (columns)
+        )
     end
 $$;
 
