@@ -4,6 +4,8 @@ pub mod feed;
 pub mod frame;
 pub mod memory;
 pub mod node;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod retry;

@@ -254,7 +254,7 @@ fn version(bytes: &[u8]) -> Result<u8, WireError> {
     }
 }
 
-fn check_fields(event: &WireEvent<'_>, limits: &Limits) -> Result<(), WireError> {
+pub(crate) fn check_fields(event: &WireEvent<'_>, limits: &Limits) -> Result<(), WireError> {
     LimitExceeded::check("event_bytes_max", event.data.len(), limits.event_bytes_max)?;
     let before = event.before.map_or(0, <[u8]>::len);
     LimitExceeded::check("event_bytes_max", before, limits.event_bytes_max)?;

@@ -1,5 +1,6 @@
 //! Real servers as children of a test, and the faults between them and us.
 
+pub mod postgres;
 pub mod proxy;
 pub mod redis;
 

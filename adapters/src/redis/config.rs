@@ -84,6 +84,22 @@ impl RedisConfig {
     }
 }
 
+impl RedisConfig {
+    /// Refuses what can never work.
+    ///
+    /// # Errors
+    /// Names the setting.
+    pub fn check(&self) -> Result<(), BusError> {
+        self.address().map(drop)
+    }
+
+    fn address(&self) -> Result<Address, BusError> {
+        check_prefix(&self.prefix)?;
+        check_bounds(self)?;
+        Address::new(self)
+    }
+}
+
 impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisConfig")
@@ -140,9 +156,7 @@ impl fmt::Debug for Secret {
 
 impl Settings {
     pub(super) fn new(config: RedisConfig, limits: Limits) -> Result<Self, BusError> {
-        check_prefix(&config.prefix)?;
-        check_bounds(&config)?;
-        let address = Address::new(&config)?;
+        let address = config.address()?;
         // The braces are a hash tag: all keys of a cluster of nodes lie in one slot of a cluster of servers.
         let key = |name: &str| format!("{{{}}}:{name}", config.prefix);
         let (stream, inlet, ids, producers) = (key("events"), key("in"), key("id:"), key("producer:"));

@@ -125,7 +125,7 @@ fn publish(node: &Node, first: u64, over: &AtomicBool) -> Told {
         let events: Vec<_> = (next..next + count).map(numbered).collect();
         for (number, answer) in (next..).zip(node.bus.publish_many(&events)) {
             match answer {
-                Ok(()) => told.accepted.insert(number),
+                Ok(_) => told.accepted.insert(number),
                 Err(error) if error.unknown => told.unknown.insert(number),
                 Err(_) => told.refused.insert(number),
             };

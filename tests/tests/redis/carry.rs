@@ -52,7 +52,7 @@ fn many_events_are_taken_at_once_in_order() {
     let node = Node::of(&server);
     let events: Vec<_> = (0..10_000).map(numbered).collect();
     let answers = node.bus.publish_many(&events);
-    assert_eq!(answers, vec![Ok(()); 10_000]);
+    assert!(answers.len() == 10_000 && answers.iter().all(Result::is_ok), "{answers:?}");
     node.wait_for(10_000);
     assert_eq!(node.numbers(), (0..10_000).collect::<Vec<_>>());
     let health = node.bus.health();
@@ -105,7 +105,7 @@ fn an_event_of_a_megabyte_passes_and_a_larger_one_is_refused() {
     let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
     let most = Limits::default().event_bytes_max;
     let events: Vec<_> = (0..20).map(|_| event("orders", &text(most))).collect();
-    assert_eq!(node.bus.publish_many(&events), vec![Ok(()); 20]);
+    assert!(node.bus.publish_many(&events).iter().all(Result::is_ok));
     node.wait_for(20);
     let wide = Limits { event_bytes_max: most + 1, ..Limits::default() };
     let larger = Event::new("test", "orders", text(most + 1).into(), &wide).unwrap();
@@ -139,7 +139,7 @@ fn an_event_with_an_id_is_taken_once_until_the_id_is_forgotten() {
     for node in &nodes {
         node.bus.publish(&named("a", 1)).unwrap();
         let answers = node.bus.publish_many(&[named("b", 2), numbered(3), named("b", 4), named("a", 5)]);
-        assert_eq!(answers, vec![Ok(()); 4]);
+        assert!(answers.len() == 4 && answers.iter().all(Result::is_ok), "{answers:?}");
     }
     nodes[0].publish([9]);
     nodes.iter().for_each(|node| node.wait_for(5));

@@ -1,0 +1,149 @@
+-- What buses call, and who may.
+
+-- Makes partitions ahead and takes away what is older than it has to be kept. Never waits long for a lock: whoever
+-- publishes would wait behind it. What cannot be done now is done by the next call.
+create function {schema}.maintain() returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+    kept {schema}.meta;
+    span interval;
+    edge timestamptz;
+    part record;
+begin
+    if not pg_try_advisory_xact_lock(hashtextextended('{schema}.maintain', 0)) then
+        return;
+    end if;
+    perform set_config('lock_timeout', '200ms', true);
+    select * into kept from {schema}.meta;
+    span := greatest(kept.retention / 8, '1 minute');
+    select greatest(max(upper), date_trunc('minute', now())) into edge from {schema}.partitions;
+    while edge < now() + 2 * span loop
+        begin
+            perform {schema}.add_partition(edge, edge + span);
+        exception when check_violation then
+            null; -- Rows of this span lie in the partition for the rest, and stay there.
+        when lock_not_available then
+            exit;
+        end;
+        edge := edge + span;
+    end loop;
+    for part in select * from {schema}.partitions where upper < now() - kept.retention order by upper loop
+        begin
+            perform {schema}.drop_partition(part.name);
+        exception when lock_not_available then
+            exit;
+        end;
+    end loop;
+    with gone as (
+        delete from {schema}.outbox_rest where created_at < now() - kept.retention returning position
+    ), last as (
+        select max(position) as position from gone
+    )
+    update {schema}.meta set dropped_through = last.position from last where last.position > dropped_through;
+    delete from {schema}.seen where created_at < now() - kept.ids_kept;
+end $$;
+
+-- Says how long events are kept at least.
+create function {schema}.keep_for(kept interval) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    update {schema}.meta set retention = kept where retention <> kept;
+end $$;
+
+-- Made aside and attached: to make it in its place would lock the outbox against everybody.
+create function {schema}.add_partition(lower timestamptz, upper timestamptz) returns void language plpgsql as $$
+declare
+    name constant text := 'outbox_' || to_char(lower at time zone 'utc', 'YYYYMMDD_HH24MISS');
+begin
+    execute format('create table {schema}.%I (like {schema}.outbox including defaults)', name);
+    execute format('alter table {schema}.outbox attach partition {schema}.%I for values from (%L) to (%L)',
+        name, lower, upper);
+    insert into {schema}.partitions values (name, lower, upper);
+end $$;
+
+-- In the order of locks of a drop; what the last position is can be asked when nobody can write any more.
+create function {schema}.drop_partition(part name) returns void language plpgsql as $$
+declare
+    last bigint;
+begin
+    lock table only {schema}.outbox in access exclusive mode;
+    execute format('lock table {schema}.%I in access exclusive mode', part);
+    execute format('select max(position) from {schema}.%I', part) into last;
+    update {schema}.meta set dropped_through = greatest(dropped_through, last);
+    execute format('drop table {schema}.%I', part);
+    delete from {schema}.partitions where name = part;
+end $$;
+
+-- Begins another epoch unless somebody did since `known`; answers the one that holds.
+create function {schema}.renew(known bigint) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    update {schema}.meta set epoch = {schema}.random_epoch() where epoch = known;
+    return (select epoch from {schema}.meta);
+end $$;
+
+-- Whether the history is the one that the epoch is of: another server or another timeline may lack its newest events,
+-- and a dump that was loaded into another server has positions that the new transactions will not reach. Such events
+-- are taken away, as they were told long ago. Readers ask when they connect.
+create function {schema}.check_history() returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    here constant text := (select system_identifier from pg_control_system())::text || '/'
+        || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8);
+begin
+    update {schema}.meta set
+        epoch = case when origin is null then epoch else {schema}.random_epoch() end,
+        origin = here
+    where origin is distinct from here;
+    -- In one statement: what it sees is of transactions before those that its snapshot does not know.
+    if exists (
+        select from {schema}.outbox
+        where position >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint << 20
+    ) then
+        truncate {schema}.outbox;
+        update {schema}.meta set epoch = {schema}.random_epoch(), dropped_through = 0;
+    end if;
+end $$;
+
+-- Arms the bell, and answers the number of a transaction after that.
+create function {schema}.arm(out bell bigint, out transaction bigint)
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    bell := nextval('{schema}.armed');
+    transaction := pg_current_xact_id()::text::bigint;
+end $$;
+
+create function {schema}.disarm(bell bigint) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    perform setval('{schema}.rung', greatest(bell, pg_sequence_last_value('{schema}.rung')));
+end $$;
+
+-- Lets a role publish, and nothing else.
+create function {schema}.grant_publisher(grantee regrole) returns void language plpgsql as $$
+declare
+    published regprocedure;
+begin
+    execute format('grant usage on schema {schema} to %s', grantee);
+    for published in
+        select oid from pg_proc
+        where (pronamespace = '{schema}'::regnamespace and proname in ('publish', 'publish_many'))
+            or (proname in ('coulis_publish', 'coulis_publish_many') and '{schema}' = 'coulis'
+                and pronamespace = to_regnamespace('public'))
+    loop
+        execute format('grant execute on function %s to %s', published, grantee);
+    end loop;
+end $$;
+
+-- Lets a role run a bus: publish, read, keep up.
+create function {schema}.grant_bus(grantee regrole) returns void language plpgsql as $$
+begin
+    perform {schema}.grant_publisher(grantee);
+    execute format('grant select on {schema}.outbox, {schema}.meta, {schema}.migrations to %s', grantee);
+    execute format('grant execute on function {schema}.maintain(), {schema}.keep_for(interval), {schema}.renew(bigint), '
+        '{schema}.check_history(), {schema}.arm(), {schema}.disarm(bigint) to %s', grantee);
+end $$;
+
+revoke execute on all functions in schema {schema} from public;
+select {schema}.maintain();

@@ -1,0 +1,248 @@
+//! Cuts, crashes and silence: what was acknowledged is there once, and everything that is there is read once.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    thread,
+    time::{Duration, Instant},
+};
+
+use coulis::bus::Bus as _;
+use coulis_adapters::postgres::{PostgresBus, PostgresConfig};
+use coulis_tests::servers::{
+    postgres::Postgres,
+    proxy::{Fault, Proxy},
+    until,
+};
+
+use crate::support::{Seen, close, config, connected, event, named, session};
+
+/// Settings that give a server up soon.
+fn hasty(server: &Postgres) -> PostgresConfig {
+    PostgresConfig { answer_max: Duration::from_millis(500), ..config(server) }
+}
+
+/// The same, with the writer behind a proxy.
+fn behind(proxy: &Proxy, server: &Postgres) -> PostgresConfig {
+    let url = server.url().replace(&format!(":{}/", server.port()), &format!(":{}/", proxy.port()));
+    PostgresConfig { connection_string: url, reader_connection_string: Some(server.url()), ..hasty(server) }
+}
+
+/// How often each document is in the outbox.
+fn stored(server: &Postgres) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for document in server.sql("select data from coulis.outbox order by position").lines() {
+        *counts.entry(document.to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+/// What is stored was read, once and in order, whoever published it.
+fn assert_all_read(server: &Postgres, seen: &Seen) {
+    let stored = server.sql("select data from coulis.outbox order by position");
+    let stored: Vec<_> = stored.lines().map(str::to_owned).collect();
+    until("everything is read", || seen.len() >= stored.len());
+    assert_eq!(seen.data(), stored);
+    assert!(seen.begins().iter().skip(1).all(|(_, missed)| missed.is_none()), "{:?}", seen.begins());
+}
+
+#[test]
+fn a_cut_anywhere_in_the_answers_publishes_once() {
+    let server = Postgres::start(&[]);
+    let proxy = Proxy::start(server.port());
+    let (bus, seen) = connected(behind(&proxy, &server));
+    let mut cuts = 0;
+    for number in 0_usize.. {
+        // Past the last byte of the answers, nothing is cut any more.
+        let before = proxy.cuts();
+        proxy.set(Fault::Cut(1 + number * 5));
+        let document = event(&number.to_string());
+        bus.publish(&document).unwrap();
+        if proxy.cuts() == before {
+            break;
+        }
+        cuts += 1;
+    }
+    proxy.set(Fault::Pass);
+    assert!(cuts > 20, "{cuts} cuts");
+    let stored = stored(&server);
+    assert_eq!(stored.len(), cuts + 1);
+    assert!(stored.values().all(|count| *count == 1), "{stored:?}");
+    assert_all_read(&server, &seen);
+    assert_eq!(bus.health().reconnects, cuts as u64);
+}
+
+/// The client gives up waiting, and the old session goes on: its end is waited for before anything is sent again.
+#[test]
+fn a_commit_that_still_runs_is_not_sent_beside_itself() {
+    for (sleep, outcome) in [("3600", "is ended"), ("0.8", "ends by itself")] {
+        let server = Postgres::start(&[]);
+        let (bus, seen) =
+            connected(PostgresConfig { publish_wait_max: Duration::from_secs(30), ..hasty(&server) });
+        server.sql(&format!(
+            "create sequence slow; create function slow() returns trigger language plpgsql security definer as $$ begin
+                if nextval('public.slow') = 1 then perform pg_sleep({sleep}); end if; return null;
+            end $$;
+            create constraint trigger slow after insert on coulis.seen deferrable initially deferred
+            for each row execute function slow()"
+        ));
+        bus.publish(&named("a", "1")).unwrap();
+        bus.publish(&named("b", "2")).unwrap();
+        assert_eq!(seen.wait_for(2), ["1", "2"], "{outcome}");
+        assert_eq!(server.sql("select count(*) from coulis.outbox"), "2", "{outcome}");
+        assert!(bus.health().reconnects >= 1, "{outcome}");
+    }
+}
+
+#[test]
+fn a_session_that_is_terminated_in_the_middle_publishes_once() {
+    let server = Postgres::start(&[]);
+    let (bus, seen) = connected(PostgresConfig { batch_events_max: 7, ..config(&server) });
+    let over = AtomicBool::new(false);
+    let published = thread::scope(|scope| {
+        let publisher = scope.spawn(|| {
+            let mut count = 0;
+            while !over.load(SeqCst) {
+                let events: Vec<_> =
+                    (count..count + 20).map(|number: i32| event(&number.to_string())).collect();
+                assert!(bus.publish_many(&events).iter().all(Result::is_ok));
+                count += 20;
+            }
+            count
+        });
+        let mut client = session(&server);
+        for _ in 0..40 {
+            let reconnects = bus.health().reconnects;
+            client
+                .batch_execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'coulis'")
+                .unwrap();
+            until("both connect again", || {
+                bus.health().reconnects >= reconnects + 2 && bus.health().connected
+            });
+        }
+        over.store(true, SeqCst);
+        publisher.join().unwrap()
+    });
+    seen.wait_for(published as usize);
+    let expected: Vec<_> = (0..published).map(|number| number.to_string()).collect();
+    assert_eq!(seen.data(), expected);
+    assert_all_read(&server, &seen);
+    close(&bus, &server);
+}
+
+/// What a publisher was told of each of its events.
+#[derive(Default)]
+struct Told {
+    taken: Vec<String>,
+    refused: Vec<String>,
+    unknown: Vec<String>,
+}
+
+fn publish_until(bus: &PostgresBus, over: &AtomicBool, taken: &AtomicUsize) -> Told {
+    let mut told = Told::default();
+    for number in 0.. {
+        if over.load(SeqCst) {
+            break;
+        }
+        let document = format!("{number}");
+        match bus.publish(&event(&document)) {
+            Ok(_) => {
+                told.taken.push(document);
+                taken.fetch_add(1, SeqCst);
+            }
+            Err(error) if error.unknown => told.unknown.push(document),
+            Err(_) => told.refused.push(document),
+        }
+    }
+    told
+}
+
+/// One fault, and its end.
+fn fault(number: usize, server: &mut Postgres, proxy: &Proxy) {
+    let wait = |millis: u64| thread::park_timeout(Duration::from_millis(millis));
+    match number % 8 {
+        0 => server.restart(),
+        1 => proxy.set(Fault::Reset),
+        2 => {
+            server.stop();
+            wait(100 + (number as u64 * 97) % 900);
+            server.go_on();
+        }
+        3 => {
+            proxy.set(Fault::Hole);
+            wait(700);
+            proxy.set(Fault::Reset);
+        }
+        4 => {
+            proxy.set(Fault::Cut(1 + number * 37 % 400));
+            let cuts = proxy.cuts();
+            until("it is cut", || proxy.cuts() > cuts);
+        }
+        5 => {
+            server.sql(
+                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'coulis'",
+            );
+        }
+        6 => {
+            proxy.set(Fault::Refuse);
+            wait(300);
+            proxy.set(Fault::Pass);
+        }
+        _ => {
+            server.kill();
+            wait(300);
+            server.restart();
+        }
+    }
+}
+
+/// `COULIS_FAULTS=100` for the long form.
+#[test]
+fn faults_of_every_kind_lose_nothing_and_repeat_nothing() {
+    let faults = std::env::var("COULIS_FAULTS").map_or(8, |faults| faults.parse().unwrap());
+    let mut server = Postgres::start(&[]);
+    let proxy = Proxy::start(server.port());
+    let url = server.url().replace(&format!(":{}/", server.port()), &format!(":{}/", proxy.port()));
+    let publish_wait_max = Duration::from_millis(400);
+    let (bus, seen) =
+        connected(PostgresConfig { connection_string: url, publish_wait_max, ..hasty(&server) });
+    let (over, taken) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (mut connecting, mut longest) = (Duration::ZERO, Duration::ZERO);
+    let told = thread::scope(|scope| {
+        let publisher = scope.spawn(|| publish_until(&bus, &over, &taken));
+        for number in 0..faults {
+            fault(number, &mut server, &proxy);
+            let back = Instant::now();
+            until("it is connected again", || bus.health().connected);
+            connecting = connecting.max(back.elapsed());
+            let (before, read) = (taken.load(SeqCst), seen.len());
+            until("events are taken and read again", || {
+                bus.health().connected && taken.load(SeqCst) > before + 20 && seen.len() > read + 20
+            });
+            longest = longest.max(back.elapsed());
+        }
+        over.store(true, SeqCst);
+        publisher.join().unwrap()
+    });
+    until("nothing waits to be sent", || bus.health().buffered == 0);
+    bus.publish(&event("\"last\"")).unwrap();
+    let stored = stored(&server);
+    let counts = |documents: &[String]| {
+        documents.iter().map(|document| stored.get(document).copied().unwrap_or(0)).collect::<Vec<_>>()
+    };
+    assert!(
+        counts(&told.taken).iter().all(|count| *count == 1),
+        "an acknowledged event is lost or there twice"
+    );
+    assert!(counts(&told.refused).iter().all(|count| *count == 0), "a refused event is there");
+    assert!(counts(&told.unknown).iter().all(|count| *count <= 1), "an event is there twice");
+    assert_all_read(&server, &seen);
+    println!(
+        "{faults} faults, {} taken, {} refused, {} unknown; at the longest, {connecting:?} until it was connected again and \
+         {longest:?} until twenty events more were published and read",
+        told.taken.len(),
+        told.refused.len(),
+        told.unknown.len()
+    );
+    close(&bus, &server);
+}

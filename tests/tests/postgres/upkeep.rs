@@ -1,0 +1,246 @@
+//! Installing, rights, partitions, retention, and histories that are not what they were.
+
+use std::{thread, time::Duration};
+
+use coulis::bus::Bus as _;
+use coulis_adapters::postgres::{PostgresConfig, VERSION, install, migrations};
+use coulis_tests::servers::{postgres::Postgres, until};
+
+use crate::support::{config, connected, event, session, start};
+
+#[test]
+fn many_install_at_once_and_a_newer_schema_is_refused() {
+    let server = Postgres::start(&[]);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| install(&config(&server)).unwrap());
+        }
+    });
+    // As a script of any client's, again.
+    server.sql(&migrations("coulis").unwrap());
+    assert_eq!(server.sql("select version from coulis.migrations"), VERSION.to_string());
+    // Another schema is another bus.
+    let (bus, seen) = connected(PostgresConfig { schema: "other".into(), ..config(&server) });
+    server.sql("select coulis_publish('c', 't', '1'); select other.publish('c', 't', '2')");
+    assert_eq!(seen.wait_for(1), ["2"]);
+    drop(bus);
+    server.sql("insert into coulis.migrations values (999)");
+    let error = install(&config(&server)).unwrap_err();
+    assert!(error.reason.contains("`999`") && error.reason.contains("update this program"), "{error}");
+    let (bus, _) = start(config(&server));
+    until("it is told", || bus.health().error.is_some_and(|error| error.contains("update this program")));
+    assert!(!bus.health().connected);
+    let (bus, _) = start(PostgresConfig { schema: "nothing".into(), migrate: false, ..config(&server) });
+    until("it is told", || bus.health().error.is_some_and(|error| error.contains("version `0`")));
+}
+
+#[test]
+fn roles_have_the_rights_that_they_need_and_no_others() {
+    let server = Postgres::start(&[]);
+    server.sql(
+        "create role owner login; create role publisher login; create role node login; create role clerk login;
+        grant create on database postgres to owner",
+    );
+    let of = |role: &str| PostgresConfig { migrate: false, ..PostgresConfig::new(server.url_of(role)) };
+    install(&of("owner")).unwrap();
+    let mut owner = postgres::Client::connect(&server.url_of("owner"), postgres::NoTls).unwrap();
+    owner.batch_execute("select coulis.grant_publisher('publisher'), coulis.grant_bus('node')").unwrap();
+    owner
+        .batch_execute(
+            "create schema shop; create table shop.orders (id int); grant usage on schema shop to clerk;
+        grant insert on shop.orders to clerk; select coulis.watch('shop.orders', 'orders')",
+        )
+        .unwrap();
+    let (bus, seen) = connected(PostgresConfig { retention: Some(Duration::from_secs(7_200)), ..of("node") });
+    assert_eq!(server.sql("select retention from coulis.meta"), "02:00:00");
+    bus.publish(&event("1")).unwrap();
+    let mut publisher = postgres::Client::connect(&server.url_of("publisher"), postgres::NoTls).unwrap();
+    publisher.batch_execute("select coulis.publish('c', 't', '2'::jsonb)").unwrap();
+    let mut clerk = postgres::Client::connect(&server.url_of("clerk"), postgres::NoTls).unwrap();
+    clerk.batch_execute("insert into shop.orders values (3)").unwrap();
+    assert_eq!(seen.wait_for(3), ["1", "2", r#"{"id":3}"#]);
+    let refusals = [
+        ("publisher", "select * from coulis.outbox"),
+        ("publisher", "select * from coulis.seen"),
+        ("publisher", "insert into coulis.outbox select * from coulis.outbox"),
+        ("publisher", "select coulis.maintain()"),
+        ("publisher", "select coulis.take_positions(1)"),
+        ("publisher", "select coulis.renew(1)"),
+        ("publisher", "select coulis.grant_publisher('clerk')"),
+        ("publisher", "select coulis.watch('shop.orders', 'c')"),
+        ("publisher", "select nextval('coulis.armed')"),
+        ("node", "delete from coulis.outbox"),
+        ("node", "update coulis.meta set epoch = 1"),
+        ("node", "select coulis.drop_partition('x')"),
+        ("clerk", "select coulis.publish('c', 't', '1')"),
+    ];
+    for (role, sql) in refusals {
+        let mut client = postgres::Client::connect(&server.url_of(role), postgres::NoTls).unwrap();
+        let error = client.batch_execute(sql).unwrap_err();
+        assert_eq!(
+            error.code().map(postgres::error::SqlState::code),
+            Some("42501"),
+            "{role}: {sql}: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn tls_is_spoken_and_the_server_is_verified() {
+    let server = Postgres::with_tls();
+    let url =
+        format!("host=localhost port={} user=postgres dbname=postgres sslmode=verify-full", server.port());
+    let secure = PostgresConfig { tls_ca: Some(server.ca()), ..PostgresConfig::new(&url) };
+    install(&secure).unwrap();
+    let (bus, seen) = connected(secure);
+    bus.publish(&event("1")).unwrap();
+    seen.wait_for(1);
+    let plain = "select count(*) from pg_stat_ssl join pg_stat_activity using (pid)
+        where application_name = 'coulis' and not ssl";
+    assert_eq!(server.sql(plain), "0");
+    // Another authority, the system's ones, and another name.
+    let stranger = Postgres::with_tls();
+    let renamed = url.replace("localhost", "127.0.0.1");
+    for config in [
+        PostgresConfig { tls_ca: Some(stranger.ca()), ..PostgresConfig::new(&url) },
+        PostgresConfig::new(&url),
+        PostgresConfig { tls_ca: Some(server.ca()), ..PostgresConfig::new(&renamed) },
+    ] {
+        let (bus, _) = start(config);
+        until("it is told", || bus.health().error.is_some_and(|error| error.contains("certificate")));
+        assert!(!bus.health().connected);
+    }
+}
+
+/// Events that retention takes while the node is busy: before the page that it is about to read, and while that page
+/// waits for the lock of the drop.
+#[test]
+fn events_that_retention_took_unread_are_told_as_missed() {
+    for locked in [false, true] {
+        let server = Postgres::start(&[]);
+        let (bus, seen) = connected(PostgresConfig { batch_events_max: 1, ..config(&server) });
+        bus.publish(&event("0")).unwrap();
+        seen.wait_for(1);
+        seen.shut();
+        let part = server.sql("select min(name) from coulis.partitions");
+        for number in 1..=5 {
+            bus.publish(&event(&number.to_string())).unwrap();
+        }
+        until("the node is busy", || seen.is_waiting());
+        let mut client = session(&server);
+        let mut dropping = client.transaction().unwrap();
+        dropping.batch_execute(&format!("select coulis.drop_partition('{part}')")).unwrap();
+        if locked {
+            seen.open();
+            until("the reader waits for the lock", || {
+                server.sql("select count(*) from pg_stat_activity where application_name = 'coulis' and wait_event_type = 'Lock'") == "1"
+            });
+        }
+        dropping.commit().unwrap();
+        seen.open();
+        until("it is told", || seen.begins().len() == 2);
+        bus.publish(&event("6")).unwrap();
+        assert_eq!(seen.wait_for(3), ["0", "1", "6"]);
+        let (position, missed) = seen.begins()[1];
+        assert!(missed.is_some() && position.epoch == seen.begins()[0].0.epoch);
+        assert_eq!(position.offset.to_string(), server.sql("select dropped_through from coulis.meta"));
+        assert!(position.offset > seen.offsets()[1] && position.offset < seen.offsets()[2]);
+        assert_eq!(bus.health().gaps, 1);
+    }
+}
+
+#[test]
+fn upkeep_makes_partitions_ahead_and_takes_what_is_old() {
+    let server = Postgres::start(&[]);
+    install(&config(&server)).unwrap();
+    server.sql("select coulis.add_partition('2020-01-01', '2020-01-02'); select coulis_publish('c', 't', '9', id => 'kept')");
+    server.sql(
+        "insert into coulis.outbox (position, created_at, bytes, channel, event_type, data)
+        values (5, '2020-01-01 12:00', 1, 'c', 't', '1'), (6, '2020-01-05', 1, 'c', 't', '2')",
+    );
+    server.sql("insert into coulis.seen values ('old', 5, '2020-01-01')");
+    let maintain = "select coulis.maintain(); select dropped_through from coulis.meta";
+    // Whoever holds a lock is not waited for long, and the next call does it.
+    let mut client = session(&server);
+    client.batch_execute("begin; select * from coulis.outbox").unwrap();
+    server.sql("select coulis.maintain()");
+    assert_eq!(server.sql("select count(*) from coulis.outbox where position = 5"), "1");
+    client.batch_execute("commit").unwrap();
+    assert!(server.sql(maintain).ends_with('6'));
+    assert_eq!(server.sql("select string_agg(data::text, '') from coulis.outbox"), "9");
+    assert_eq!(server.sql("select string_agg(id, '') from coulis.seen"), "kept");
+    let ahead = "select max(upper) >= now() + interval '6 hours' from coulis.partitions";
+    assert_eq!(server.sql(ahead), "t");
+    // Where nobody kept up, rows lie in the partition for the rest, and are read like all others.
+    server.sql("select coulis.drop_partition(name) from coulis.partitions");
+    server.sql("select coulis_publish('c', 't', '10')");
+    assert_eq!(server.sql("select string_agg(data::text, '') from coulis.outbox_rest"), "10");
+    server.sql("select coulis.maintain()");
+    let (bus, seen) =
+        connected(PostgresConfig { maintain_every: Duration::from_millis(10), ..config(&server) });
+    assert_eq!(seen.wait_for(1), ["10"]);
+    // The bus keeps up by itself.
+    until("there are partitions again", || server.sql(ahead) == "t");
+    bus.publish(&event("11")).unwrap();
+    seen.wait_for(2);
+}
+
+#[test]
+fn a_server_that_lost_its_newest_events_begins_another_epoch() {
+    let mut server = Postgres::start(&[]);
+    let (bus, seen) = connected(config(&server));
+    let (other, twin) = connected(config(&server));
+    bus.publish(&event("1")).unwrap();
+    twin.wait_for(1);
+    server.sql("checkpoint");
+    server.kill();
+    server.save();
+    server.restart();
+    until("it is back", || bus.health().connected);
+    for number in 2..=4 {
+        bus.publish(&event(&number.to_string())).unwrap();
+    }
+    seen.wait_for(4);
+    twin.wait_for(4);
+    server.kill();
+    server.load();
+    // Their numbers are given again, before anybody is there to see it.
+    server.restart();
+    server.sql("select coulis_publish('c', 't', '5')");
+    until("it is back", || bus.health().connected && other.health().connected);
+    bus.publish(&event("6")).unwrap();
+    for seen in [&seen, &twin] {
+        assert_eq!(seen.wait_for(6), ["1", "2", "3", "4", "5", "6"]);
+        let begins = seen.begins();
+        assert_eq!(begins.len(), 2, "{begins:?}");
+        assert_ne!(begins[0].0.epoch, begins[1].0.epoch);
+        assert!(begins[1].1.is_some());
+        assert_eq!(begins[1].0.offset, seen.offsets()[0]);
+    }
+    assert_eq!(seen.begins()[1].0, twin.begins()[1].0, "two nodes begin two epochs");
+}
+
+#[test]
+fn a_history_on_another_server_begins_another_epoch() {
+    let server = Postgres::start(&[]);
+    let (bus, seen) = connected(config(&server));
+    bus.publish(&event("1")).unwrap();
+    seen.wait_for(1);
+    // As if a standby had become the primary.
+    server.sql("update coulis.meta set origin = 'another'");
+    server.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'coulis'");
+    until("another epoch", || seen.begins().len() == 2);
+    let begins = seen.begins();
+    assert_ne!(begins[0].0.epoch, begins[1].0.epoch);
+    assert_eq!(
+        (begins[1].0.offset, begins[1].1),
+        (seen.offsets()[0], None),
+        "nothing of what was read is gone"
+    );
+    // As if a dump had been loaded: its positions are beyond what this server will reach for long.
+    server.sql("update coulis.outbox set position = position + (1::bigint << 50)");
+    server.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'coulis'");
+    until("another epoch", || seen.begins().len() == 3);
+    bus.publish(&event("2")).unwrap();
+    assert_eq!(seen.wait_for(2), ["1", "2"]);
+}
