@@ -158,7 +158,9 @@ impl Writer {
                 }
                 Err(error) => {
                     self.state.failed(error.reason.clone());
-                    batch.into_iter().for_each(|item| item.answer(Err(error.clone())));
+                    for item in batch {
+                        item.answer(Err(error.clone()));
+                    }
                 }
             }
         }

@@ -99,7 +99,9 @@ impl Writer {
             self.answer(batch.items, &self.shared.unanswered(true));
         }
         let unanswered = self.shared.unanswered(false);
-        unsent.into_iter().for_each(|item| respond(item, Err(unanswered.clone())));
+        for item in unsent {
+            respond(item, Err(unanswered.clone()));
+        }
     }
 
     /// One connection's time; returns at the end of the bus.
@@ -253,7 +255,9 @@ impl Writer {
     /// Answers with an error for events that were under way.
     fn answer(&self, items: Vec<Item>, error: &BusError) {
         let count = items.len();
-        items.into_iter().for_each(|item| respond(item, Err(error.clone())));
+        for item in items {
+            respond(item, Err(error.clone()));
+        }
         self.queue.settled(count);
     }
 }
