@@ -1,9 +1,12 @@
 //! A private PostgreSQL server.
 
+#![expect(clippy::disallowed_types, reason = "one maker of templates at a time")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use super::{Folder, GUARD, free_port, holds_within, until};
@@ -18,6 +21,8 @@ pub struct Postgres {
     folder: Folder,
     port: u16,
     options: Vec<String>,
+    /// Kept for the servers that are started while this one is there.
+    template: Arc<Folder>,
 }
 
 impl Postgres {
@@ -138,11 +143,10 @@ impl Postgres {
     }
 
     fn empty() -> Self {
-        let server = Self { child: None, folder: Folder::new(), port: 0, options: Vec::new() };
-        server.give_away(server.folder.path());
-        let mut command = as_server("initdb");
-        command.args(["--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "-D"]);
-        succeed(command.arg(server.data()));
+        let template = new_data();
+        let server = Self { child: None, folder: Folder::new(), port: 0, options: Vec::new(), template };
+        give_away(server.folder.path());
+        succeed(Command::new("cp").arg("-a").arg(server.template.path().join("data")).arg(server.data()));
         server
     }
 
@@ -195,7 +199,7 @@ impl Postgres {
             fs::write(&path, text).expect("a certificate is written");
             // The server refuses a key that others may read.
             succeed(Command::new("chmod").arg("600").arg(&path));
-            self.give_away(&path);
+            give_away(&path);
         };
         let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -207,18 +211,34 @@ impl Postgres {
         write("server.pem", server.signed_by(&key, &issuer).expect("a certificate").pem());
         write("server.key", key.serialize_pem());
     }
-
-    /// The server refuses to run as root, so its files belong to its own user then.
-    fn give_away(&self, path: &Path) {
-        if is_root() {
-            succeed(Command::new("chown").arg("postgres").arg(path));
-        }
-    }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// The data files of a new server, made once for all servers that are there at the same time.
+fn new_data() -> Arc<Folder> {
+    static TEMPLATE: Mutex<Weak<Folder>> = Mutex::new(Weak::new());
+    let mut template = TEMPLATE.lock().unwrap_or_else(PoisonError::into_inner);
+    template.upgrade().unwrap_or_else(|| {
+        let folder = Folder::new();
+        give_away(folder.path());
+        let mut command = as_server("initdb");
+        command.args(["--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "-D"]);
+        succeed(command.arg(folder.path().join("data")));
+        let folder = Arc::new(folder);
+        *template = Arc::downgrade(&folder);
+        folder
+    })
+}
+
+/// The server refuses to run as root, so its files belong to its own user then.
+fn give_away(path: &Path) {
+    if is_root() {
+        succeed(Command::new("chown").arg("postgres").arg(path));
     }
 }
 
