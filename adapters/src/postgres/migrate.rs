@@ -39,7 +39,10 @@ pub fn migrations(schema: &str) -> Result<String, BusError> {
 /// A database that is not reached or does not let this role do it, and a schema that a newer program made.
 pub fn install(config: &PostgresConfig) -> Result<(), BusError> {
     config.check()?;
-    let failed = |error: &postgres::Error| BusError { transient: true, ..refused(link::reason(error)) };
+    let failed = |error: &postgres::Error| {
+        // What the server has an answer to, it will answer again.
+        BusError { transient: error.as_db_error().is_none(), ..refused(link::reason(error)) }
+    };
     let connected = postgres::Config::from(config.writer()?).connect(link::tls(config)?);
     let mut client = connected.map_err(|error| failed(&error))?;
     client.batch_execute(&script(&config.schema)).map_err(|error| failed(&error))

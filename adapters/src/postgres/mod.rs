@@ -38,6 +38,7 @@
 mod config;
 mod health;
 mod item;
+mod keep;
 mod link;
 mod migrate;
 mod page;
@@ -69,9 +70,10 @@ pub use self::{
 use self::{
     health::{State, add, subtract},
     item::{Item, Waiting},
+    keep::Keeper,
     link::{Opener, runtime},
     publish::{Claim, Writer, closed},
-    read::{Keeper, Reader},
+    read::Reader,
 };
 use crate::feed::Sink;
 
@@ -94,8 +96,15 @@ struct Names {
     count: AtomicU64,
 }
 
-/// What was asked of the writer, and its answers.
-type Answers = flume::Receiver<(usize, Result<(), BusError>)>;
+/// Events that a publisher waits for.
+struct Asked {
+    answer: flume::Sender<(usize, Result<(), BusError>)>,
+    answers: flume::Receiver<(usize, Result<(), BusError>)>,
+    claims: Vec<Arc<Claim>>,
+    /// As many as were offered; `None`: not answered yet.
+    results: Vec<Option<Result<(), BusError>>>,
+    deadline: Instant,
+}
 
 impl PostgresBus {
     /// A bus that feeds `sink`. A database that is not reached is no error: [`Bus::health`] says so, and the bus goes
@@ -139,21 +148,32 @@ impl PostgresBus {
         Ok(bus)
     }
 
-    fn offer(&self, event: &Event, waiting: Option<Waiting>) -> Result<(), BusError> {
+    fn item(&self, event: &Event, waiting: Option<Waiting>) -> Result<Item, BusError> {
         if self.stop.borrow().is_some() {
             return Err(closed());
         }
-        let item = Item::new(event, &self.names.next(), &self.limits, waiting)?;
+        Item::new(event, &self.names.next(), &self.limits, waiting)
+    }
+
+    /// Puts an item into the buffer, or gives it back.
+    fn offer(&self, item: Item) -> Result<(), Box<Item>> {
         let bytes = item.bytes();
+        let before = self.state.buffered_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         add(&self.state.buffered, 1);
-        add(&self.state.buffered_bytes, bytes);
-        let room =
-            self.state.buffered_bytes.load(Ordering::Relaxed) <= self.buffer_bytes_max.max(bytes as u64);
-        if room && self.queue.try_send(item).is_ok() {
-            return Ok(());
-        }
+        let back = if before > 0 && before + bytes as u64 > self.buffer_bytes_max {
+            item
+        } else {
+            match self.queue.try_send(item) {
+                Ok(()) => return Ok(()),
+                Err(flume::TrySendError::Full(item) | flume::TrySendError::Disconnected(item)) => item,
+            }
+        };
         subtract(&self.state.buffered, 1);
         subtract(&self.state.buffered_bytes, bytes);
+        Err(Box::new(back))
+    }
+
+    fn full(&self) -> BusError {
         let reason = match self.health().error {
             Some(error) if !self.state.writing.load(Ordering::Relaxed) => {
                 format!("the buffer is full, because the database cannot be written to: {error}")
@@ -163,30 +183,47 @@ impl PostgresBus {
                     .into()
             }
         };
-        Err(BusError { reason, transient: true, unknown: false })
+        BusError { reason, transient: true, unknown: false }
     }
 
-    /// Waits for the answers that `results` lacks, as long as publishers wait.
-    fn collect(
-        &self,
-        answers: &Answers,
-        claims: &[Arc<Claim>],
-        results: &mut [Option<Result<(), BusError>>],
-    ) {
-        let deadline = Instant::now() + self.publish_wait_max;
-        while results.iter().any(Option::is_none) {
-            let Ok((index, result)) = answers.recv_deadline(deadline) else { break };
-            results[index] = Some(result);
+    /// Offers an event of `asked`. While the buffer is full of such events, answers to them make room.
+    fn ask(&self, event: &Event, asked: &mut Asked) {
+        let index = asked.results.len();
+        let waiting =
+            Waiting { claim: Arc::clone(&asked.claims[index]), answer: asked.answer.clone(), index };
+        let mut item = match self.item(event, Some(waiting)) {
+            Ok(item) => item,
+            Err(error) => return asked.results.push(Some(Err(error))),
+        };
+        asked.results.push(None);
+        while let Err(back) = self.offer(item) {
+            let waited_for = asked.results[..index].iter().any(Option::is_none);
+            let answer = if waited_for { asked.answers.recv_deadline(asked.deadline).ok() } else { None };
+            let Some((answered, result)) = answer else {
+                asked.results[index] = Some(Err(self.full()));
+                return;
+            };
+            asked.results[answered] = Some(result);
+            item = *back;
         }
+    }
+
+    /// The results, where some lack after the publisher has waited long enough.
+    fn collect(&self, mut asked: Asked) -> Vec<Result<(), BusError>> {
+        while asked.results.iter().any(Option::is_none) {
+            let Ok((index, result)) = asked.answers.recv_deadline(asked.deadline) else { break };
+            asked.results[index] = Some(result);
+        }
+        let Asked { mut results, claims, answers, .. } = asked;
         for (result, claim) in results.iter_mut().zip(claims).filter(|(result, _)| result.is_none()) {
-            // Whom it was taken from has begun to send it.
-            let unknown = !claim.take();
-            *result = Some(Err(self.late(unknown)));
+            // Whom it cannot be taken from has begun to send it.
+            *result = Some(Err(self.late(!claim.take())));
         }
         // What was answered while it was given up is known after all.
         for (index, answer) in answers.try_iter() {
             results[index] = Some(answer);
         }
+        results.into_iter().flatten().collect()
     }
 
     fn late(&self, unknown: bool) -> BusError {
@@ -208,23 +245,21 @@ impl Bus for PostgresBus {
 
     fn publish_many(&self, events: &[Event]) -> Vec<Result<(), BusError>> {
         let (answer, answers) = flume::bounded(events.len());
-        let claims: Vec<_> = events.iter().map(|_| Arc::new(Claim::default())).collect();
-        let mut results: Vec<_> = events
-            .iter()
-            .zip(&claims)
-            .enumerate()
-            .map(|(index, (event, claim))| {
-                let waiting = Waiting { claim: Arc::clone(claim), answer: answer.clone(), index };
-                self.offer(event, Some(waiting)).err().map(Err)
-            })
-            .collect();
-        drop(answer);
-        self.collect(&answers, &claims, &mut results);
-        results.into_iter().flatten().collect()
+        let mut asked = Asked {
+            answer,
+            answers,
+            claims: events.iter().map(|_| Arc::new(Claim::default())).collect(),
+            results: Vec::with_capacity(events.len()),
+            deadline: Instant::now() + self.publish_wait_max,
+        };
+        for event in events {
+            self.ask(event, &mut asked);
+        }
+        self.collect(asked)
     }
 
     fn enqueue(&self, event: &Event) -> Result<(), BusError> {
-        self.offer(event, None)
+        self.offer(self.item(event, None)?).map_err(|_| self.full())
     }
 
     fn health(&self) -> Health {

@@ -101,8 +101,13 @@ impl Writer {
             tokio::select! {
                 biased;
                 item = self.queue.recv_async() => break item.ok()?,
-                () = link.bell.notified() => {}
+                () = link.bell.notified() => continue,
                 _ = stop.wait_for(Option::is_some) => return None,
+                () = time::sleep(self.config.answer_max) => {}
+            }
+            // A connection that nobody uses may be dead without anybody's knowing.
+            if let Err(trouble) = link.run("").await {
+                self.lose(trouble.to_string());
             }
         };
         let mut bytes = first.bytes();

@@ -16,6 +16,7 @@
 
 use std::{
     collections::VecDeque,
+    convert::Infallible,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant, SystemTime},
 };
@@ -102,7 +103,7 @@ impl Reader {
             Ok(link) => {
                 *backoff = Backoff::default();
                 match self.read(&link).await {
-                    Ok(()) => Trouble::Lost("the reader was asked to begin again".into()),
+                    Ok(never) => match never {},
                     Err(trouble) => trouble,
                 }
             }
@@ -193,8 +194,8 @@ impl Reader {
         self.at = Some(at);
     }
 
-    /// Reads pages until the connection is lost, or `Ok` if the history has to be looked at again.
-    async fn read(&mut self, link: &Link) -> Result<(), Trouble> {
+    /// Reads pages until the connection is lost.
+    async fn read(&mut self, link: &Link) -> Result<Infallible, Trouble> {
         let statement = link.within(link.client.prepare(&page::query(&self.config))).await?;
         let mut rest = Rest::Awake { since: Instant::now() };
         let mut horizon = (0, Instant::now());
@@ -210,7 +211,7 @@ impl Reader {
                 Taken::Nothing => rest = self.rest(link, rest, floor).await?,
                 Taken::Events if full => {}
                 Taken::Events => rest = self.stay_awake(link, rest).await?,
-                Taken::AnotherHistory => return Ok(()),
+                Taken::AnotherHistory => self.find_place(link).await?,
             }
         }
     }
@@ -284,33 +285,6 @@ impl Reader {
             Rest::Awake { .. } | Rest::Armed { .. } => time::sleep(LOOK_EVERY).await,
         }
         Ok(rest)
-    }
-}
-
-/// Makes and drops partitions, over connections that live as long as that takes.
-pub(super) struct Keeper {
-    pub config: PostgresConfig,
-    pub opener: Opener,
-    pub state: Arc<State>,
-}
-
-impl Keeper {
-    pub(super) async fn run(self) {
-        loop {
-            // The reader has seen to it that the schema is there.
-            if self.state.reading.load(Relaxed)
-                && let Err(trouble) = self.keep().await
-            {
-                self.state.failed(format!("upkeep: {trouble}"));
-            }
-            time::sleep(self.config.maintain_every).await;
-        }
-    }
-
-    async fn keep(&self) -> Result<(), Trouble> {
-        let link = self.opener.open().await?;
-        let sql = format!("select {}.maintain()", self.config.schema);
-        link.run(&sql).await
     }
 }
 

@@ -201,6 +201,23 @@ fn the_buffer_is_bounded_in_bytes_and_one_event_always_fits() {
 }
 
 #[test]
+fn more_events_than_the_buffer_holds_are_published_in_their_order() {
+    let server = Postgres::start(&[]);
+    let (bus, seen) =
+        connected(PostgresConfig { buffer_events_max: 10, batch_events_max: 4, ..config(&server) });
+    let events: Vec<_> = (0..200).map(|number| event(&number.to_string())).collect();
+    assert!(bus.publish_many(&events).iter().all(Result::is_ok));
+    assert_eq!(seen.wait_for(200), (0..200).map(|number| number.to_string()).collect::<Vec<_>>());
+    // The server is given up, and the publisher waits no longer than it was told.
+    server.stop();
+    let begun = Instant::now();
+    let results = bus.publish_many(&events[..20]);
+    assert!(results.iter().all(Result::is_err) && results.len() == 20);
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    server.go_on();
+}
+
+#[test]
 fn settings_that_can_never_work_are_refused_at_once() {
     let refused = |config: PostgresConfig| -> BusError {
         let sink = Box::new(crate::support::Seen::default());
