@@ -33,6 +33,8 @@ use crate::retry::Backoff;
 const TRIES_MAX: usize = 3;
 /// How long a batch waits for another transaction that publishes the same id.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How long a transaction may wait for its COMMIT, which is sent at once.
+const IDLE_MAX: Duration = Duration::from_secs(1);
 /// Between two looks at a transaction that has not ended yet.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -237,10 +239,11 @@ fn answer(batch: Vec<Item>, result: &Result<(), BusError>) {
 /// Sends a batch and commits it.
 async fn send(link: &Link, config: &PostgresConfig, batch: &[Item]) -> Result<(), Cut> {
     let answer_millis = config.answer_max.as_millis();
-    // Should this process be cut off, its transaction must not hold back what others publish.
+    // Should this process be cut off, its transaction must not hold back for long what others publish.
     let begin = format!(
         "begin isolation level read committed read write; set local statement_timeout = {answer_millis}; \
-         set local idle_in_transaction_session_timeout = {answer_millis}; set local lock_timeout = {}",
+         set local idle_in_transaction_session_timeout = {}; set local lock_timeout = {}",
+        config.answer_max.min(IDLE_MAX).as_millis(),
         LOCK_WAIT_MAX.as_millis()
     );
     let sql = format!(

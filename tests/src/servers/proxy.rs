@@ -1,5 +1,7 @@
 //! A wire between a client and a server that breaks on demand.
 
+#![expect(clippy::disallowed_types, reason = "a wire for tests is no data path")]
+
 use std::{
     io::{Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
@@ -10,6 +12,8 @@ use std::{
     thread,
     time::Duration,
 };
+
+use rustix::net::sockopt;
 
 /// What becomes of bytes, and of new connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,12 +171,15 @@ fn carry(mut from: TcpStream, mut to: TcpStream, answers: bool, state: &State) {
             break;
         }
     }
-    _ = to.shutdown(Shutdown::Both);
-    _ = from.shutdown(Shutdown::Both);
+    // A connection that is reset gets no orderly end: it is reset when its last handle goes.
+    if !matches!(sockopt::socket_linger(&from), Ok(Some(_))) {
+        _ = to.shutdown(Shutdown::Both);
+        _ = from.shutdown(Shutdown::Both);
+    }
 }
 
-/// Ends a connection at once; what is under way is thrown away where the system allows it.
+/// Wakes the thread that reads from a connection, and has it end with a reset.
 fn reset(stream: &TcpStream) {
-    _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
-    _ = stream.shutdown(Shutdown::Both);
+    _ = sockopt::set_socket_linger(stream, Some(Duration::ZERO));
+    _ = stream.shutdown(Shutdown::Read);
 }

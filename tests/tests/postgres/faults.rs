@@ -207,12 +207,15 @@ fn faults_of_every_kind_lose_nothing_and_repeat_nothing() {
     let (bus, seen) =
         connected(PostgresConfig { connection_string: url, publish_wait_max, ..hasty(&server) });
     let (over, taken) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let mut longest = Duration::ZERO;
+    let (mut connecting, mut longest) = (Duration::ZERO, Duration::ZERO);
     let told = thread::scope(|scope| {
         let publisher = scope.spawn(|| publish_until(&bus, &over, &taken));
         for number in 0..faults {
             fault(number, &mut server, &proxy);
-            let (back, before, read) = (Instant::now(), taken.load(SeqCst), seen.len());
+            let back = Instant::now();
+            until("it is connected again", || bus.health().connected);
+            connecting = connecting.max(back.elapsed());
+            let (before, read) = (taken.load(SeqCst), seen.len());
             until("events are taken and read again", || {
                 bus.health().connected && taken.load(SeqCst) > before + 20 && seen.len() > read + 20
             });
@@ -235,7 +238,8 @@ fn faults_of_every_kind_lose_nothing_and_repeat_nothing() {
     assert!(counts(&told.unknown).iter().all(|count| *count <= 1), "an event is there twice");
     assert_all_read(&server, &seen);
     println!(
-        "{faults} faults, {} taken, {} refused, {} unknown; {longest:?} until events went on at the longest",
+        "{faults} faults, {} taken, {} refused, {} unknown; at the longest, {connecting:?} until it was connected again and \
+         {longest:?} until twenty events more were published and read",
         told.taken.len(),
         told.refused.len(),
         told.unknown.len()
