@@ -19,7 +19,12 @@
 //! # The doorbell
 //! See the section on sleeping in `read.rs`: publishing sends an empty NOTIFY only while a reader sleeps. A transaction
 //! that is to be prepared for two-phase commit cannot notify: `set local coulis.doorbell = off` keeps it from that, and
-//! readers find its events by looking, within `poll_every`.
+//! readers find its events by looking, within `poll_every`. Each sleep of a reader takes one transaction number, two
+//! before PostgreSQL 15.
+//!
+//! Measured with 8 writers of one event a transaction, on two cores that they share with the server: 7,550 commits/s
+//! without a reader, 7,460 with one, 3,070 if every commit notifies. From the commit to the node p50 0.6 to 1.3 ms, p99
+//! below 5 ms (`cargo bench -p coulis-benches --bench postgres`).
 //!
 //! # What is lost, and told
 //! Events that retention took before they were read, and what a server lost in a crash or a fail-over, are told as

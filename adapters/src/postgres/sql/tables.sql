@@ -59,3 +59,10 @@ create index on {schema}.seen (created_at);
 -- they are outside of transactions: everybody sees their newest value.
 create sequence {schema}.armed;
 create sequence {schema}.rung;
+-- What they say is forgotten by a crash, as the readers that slept are: no log, and no transaction numbers for it.
+do $unlogged$ begin
+    if current_setting('server_version_num')::integer >= 150000 then
+        alter sequence {schema}.armed set unlogged;
+        alter sequence {schema}.rung set unlogged;
+    end if;
+end $unlogged$;
