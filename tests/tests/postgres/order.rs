@@ -180,7 +180,7 @@ fn prepared_transactions_are_published_when_they_are_committed() {
 /// transactions that begin before it sleeps and end after.
 #[test]
 fn whoever_publishes_wakes_a_reader_that_sleeps() {
-    const ROUNDS: usize = 200;
+    const ROUNDS: usize = 120;
     const WRITERS: usize = 3;
     let server = Postgres::start(&[]);
     let (_bus, seen) = connected(sleepy(&server));
@@ -196,7 +196,7 @@ fn whoever_publishes_wakes_a_reader_that_sleeps() {
                     thread::park_timeout(Duration::from_micros(pause as u64));
                     let mut transaction = client.transaction().unwrap();
                     transaction.batch_execute("select coulis_publish('c', 't', '0')").unwrap();
-                    transaction.batch_execute(&format!("select pg_sleep(0.00{writer})")).unwrap();
+                    transaction.batch_execute(&format!("select pg_sleep(0.0{writer}2)")).unwrap();
                     transaction.commit().unwrap();
                 }
             });
