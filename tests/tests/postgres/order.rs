@@ -3,8 +3,8 @@
 use std::{
     collections::HashSet,
     sync::{
-        Barrier,
         atomic::{AtomicBool, Ordering::SeqCst},
+        mpsc,
     },
     thread,
     time::Duration,
@@ -184,28 +184,32 @@ fn whoever_publishes_wakes_a_reader_that_sleeps() {
     const WRITERS: usize = 3;
     let server = Postgres::start(&[]);
     let (_bus, seen) = connected(sleepy(&server));
-    let start = Barrier::new(WRITERS + 1);
     thread::scope(|scope| {
-        for writer in 0..WRITERS {
-            let (server, start) = (&server, &start);
-            scope.spawn(move || {
-                let mut client = session(server);
-                for round in 0..ROUNDS {
-                    start.wait();
-                    let pause = (round * 137 + writer * 1_009) % 14_000;
-                    thread::park_timeout(Duration::from_micros(pause as u64));
-                    let mut transaction = client.transaction().unwrap();
-                    transaction.batch_execute("select coulis_publish('c', 't', '0')").unwrap();
-                    transaction.batch_execute(&format!("select pg_sleep(0.0{writer}2)")).unwrap();
-                    transaction.commit().unwrap();
-                }
-            });
-        }
+        // Whoever is told no more ends: a round that fails leaves nobody waiting.
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let (start, rounds) = mpsc::channel();
+                let server = &server;
+                scope.spawn(move || {
+                    let mut client = session(server);
+                    for round in rounds {
+                        let pause: usize = (round * 137 + writer * 1_009) % 14_000;
+                        thread::park_timeout(Duration::from_micros(pause as u64));
+                        let mut transaction = client.transaction().unwrap();
+                        transaction.batch_execute("select coulis_publish('c', 't', '0')").unwrap();
+                        transaction.batch_execute(&format!("select pg_sleep(0.0{writer}2)")).unwrap();
+                        transaction.commit().unwrap();
+                    }
+                });
+                start
+            })
+            .collect();
         for round in 1..=ROUNDS {
-            start.wait();
+            writers.iter().for_each(|writer| writer.send(round).unwrap());
             // A reader that is not woken never wakes.
             seen.wait_for(round * WRITERS);
         }
+        drop(writers);
     });
     let armed = "select (select last_value from coulis.armed) > (select last_value from coulis.rung)";
     until("the reader is asleep", || server.sql(armed) == "t");
