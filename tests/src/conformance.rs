@@ -74,21 +74,24 @@ pub fn client<C: Carrier>(carrier: &C, shards: usize, channels: &[&str]) -> Clie
     assert!(node.wait_ready(PATIENCE), "no position: {:?}", node.health());
     let reader = node.engine().open(SubscriberOptions::default()).expect("a reader");
     let mut client = Client { node, reader, next: 0 };
-    channels.iter().for_each(|channel| client.subscribe(channel, None));
+    for channel in channels {
+        client.subscribe(channel, None);
+    }
     client
 }
 
 impl Client {
-    /// Subscribes to one more channel; answers nothing until it is read.
+    /// Subscribes to one more channel; answers the subscription's id.
     ///
     /// # Panics
     /// If it is refused.
-    pub fn subscribe(&mut self, channel: &str, resume: Option<String>) {
+    pub fn subscribe(&mut self, channel: &str, resume: Option<String>) -> String {
         self.next += 1;
         let query = "subscription { event { n text } }".into();
         let (id, channels) = (format!("{channel} {}", self.next), vec![channel.into()]);
-        let request = SubscribeRequest { id, query, channels, resume, ..Default::default() };
+        let request = SubscribeRequest { id: id.clone(), query, channels, resume, ..Default::default() };
         self.node.engine().subscribe(&mut self.reader, request).expect("a subscription");
+        id
     }
 
     /// The next `count` things that come, with the cursor that each had.
@@ -247,20 +250,18 @@ pub fn clients_resume_on_any_node<C: Carrier>() {
         first.publish(&first.event(if n % 3 == 2 { "b" } else { "a" }, n));
     }
     let cursor = first.read(4).pop().expect("a result").1;
-    let rest = [(Got::Resumed(true), 0), (Got::Number(6), 0), (Got::Number(7), 0), (Got::Number(9), 0)];
-    let rest = rest.map(|(got, _)| got);
     let check = |client: &mut Client| {
         // It may not have come as far yet; then it says so, and the client asks again.
         loop {
-            client.subscribe("a", Some(cursor.clone()));
+            let id = client.subscribe("a", Some(cursor.clone()));
             let told = client.read(1).remove(0).0;
             if told == Got::Resumed(true) {
                 break;
             }
+            client.reader.cancel(&id);
             thread::yield_now();
         }
-        let got: Vec<_> = client.read(3).into_iter().map(|got| got.0).collect();
-        assert_eq!(got, rest[1..]);
+        assert_eq!(client.numbers(3), [6, 7, 9]);
     };
     check(&mut second);
     let mut late = client(&carrier, 3, &[]);
@@ -376,10 +377,15 @@ pub fn a_lost_history_is_told<C: Carrier>() {
     });
     assert_eq!(old[0], old[1], "one position on all nodes");
     carrier.lose_history();
+    // This one may be among what is told as missed: a node may find the new history after it.
     clients[0].publish(&clients[0].event("a", 2));
     for client in &mut clients {
-        let read = client.read(2);
-        assert_eq!((&read[0].0, &read[1].0), (&Got::Gap, &Got::Number(2)));
+        assert_eq!(client.read(1)[0].0, Got::Gap);
+    }
+    clients[0].publish(&clients[0].event("a", 3));
+    for client in &mut clients {
+        let next = client.numbers(1)[0];
+        assert!(next == 3 || (next == 2 && client.numbers(1) == [3]));
         client.subscribe("a", Some(old[0].clone()));
         assert_eq!(client.read(1)[0].0, Got::Resumed(false));
     }

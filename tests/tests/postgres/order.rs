@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashSet,
-    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    sync::{
+        atomic::{AtomicBool, Ordering::SeqCst},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
@@ -173,22 +176,43 @@ fn prepared_transactions_are_published_when_they_are_committed() {
     assert_eq!(seen.wait_for(2), ["1", "2"]);
 }
 
+/// Rounds of writers that publish together, each round at another moment of the reader's way to sleep, and with
+/// transactions that begin before it sleeps and end after.
 #[test]
 fn whoever_publishes_wakes_a_reader_that_sleeps() {
+    const ROUNDS: usize = 120;
+    const WRITERS: usize = 3;
     let server = Postgres::start(&[]);
-    let (bus, seen) = connected(sleepy(&server));
-    let mut client = session(&server);
-    let armed =
-        || server.sql("select (select last_value from coulis.armed) > (select last_value from coulis.rung)");
-    // Each at another moment of the way to sleep: awake, arming, asleep.
-    for round in 0..300_usize {
-        let pause = Duration::from_micros(round as u64 * 137 % 25_000);
-        thread::park_timeout(pause);
-        client.batch_execute("select coulis_publish('c', 't', '0')").unwrap();
-        seen.wait_for(round + 1);
-    }
-    until("the reader is asleep", || armed() == "t");
-    drop(bus);
+    let (_bus, seen) = connected(sleepy(&server));
+    thread::scope(|scope| {
+        // Whoever is told no more ends: a round that fails leaves nobody waiting.
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let (start, rounds) = mpsc::channel();
+                let server = &server;
+                scope.spawn(move || {
+                    let mut client = session(server);
+                    for round in rounds {
+                        let pause: usize = (round * 137 + writer * 1_009) % 14_000;
+                        thread::park_timeout(Duration::from_micros(pause as u64));
+                        let mut transaction = client.transaction().unwrap();
+                        transaction.batch_execute("select coulis_publish('c', 't', '0')").unwrap();
+                        transaction.batch_execute(&format!("select pg_sleep(0.0{writer}2)")).unwrap();
+                        transaction.commit().unwrap();
+                    }
+                });
+                start
+            })
+            .collect();
+        for round in 1..=ROUNDS {
+            writers.iter().for_each(|writer| writer.send(round).unwrap());
+            // A reader that is not woken never wakes.
+            seen.wait_for(round * WRITERS);
+        }
+        drop(writers);
+    });
+    let armed = "select (select last_value from coulis.armed) > (select last_value from coulis.rung)";
+    until("the reader is asleep", || server.sql(armed) == "t");
 }
 
 #[test]
