@@ -55,7 +55,8 @@ fn a_restart_without_persistence_is_a_new_epoch_for_all() {
         assert_eq!(node.numbers(), (0..100).collect::<Vec<_>>());
         let [(position, Missed { count: None })] = node.missed()[..] else { panic!("{:?}", node.missed()) };
         assert!(position.epoch > before && position.offset == 0, "{position:?} after {before}");
-        assert_eq!(node.bus.health().reconnects, 1);
+        // The two connections of a bus may learn of it at different times.
+        assert!((1..=2).contains(&node.bus.health().reconnects), "{:?}", node.bus.health());
     }
     assert_eq!(nodes[0].epoch(), nodes[1].epoch());
 }
