@@ -18,8 +18,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: tools fmt lint doc rust models lint-python python clients ## every check and every test
-demo: extension ## replay a week of real earthquakes to real clients, with a summary
-	@$(BIN)/python python/examples/earthquakes/demo.py
+demo: extension $(if $(BUS),servers) ## replay a week of real earthquakes to real clients; BUS=redis or BUS=postgres: on two nodes
+	@$(BIN)/python python/examples/earthquakes/demo.py $(if $(BUS),--bus $(BUS))
 serve: extension ## the same, kept running, with a page for the browser
 	@$(BIN)/python python/examples/earthquakes/demo.py --serve
 check: tools fmt lint doc lint-python ## formats, lints, documentation and types only
@@ -73,7 +73,7 @@ lint-python: extension
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-python: extension
+python: extension servers
 	$(BIN)/pytest python/tests
 	$(BIN)/pytest tests/clients
 

@@ -22,6 +22,7 @@ from coulis._coulis import (
     SubscriptionExecutor,
     SubscriptionNotFound,
     __version__,
+    postgres_migrations,
 )
 from coulis.jwt import JWTVerifier
 from coulis.manager import SubscriptionData, SubscriptionManager
@@ -58,5 +59,6 @@ __all__ = [
     "SubscriptionNotFound",
     "__version__",
     "policy",
+    "postgres_migrations",
     "subscription",
 ]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from os import PathLike
 from types import TracebackType
 from typing import Any, Final, final
 
@@ -105,8 +106,8 @@ class PolicyError(CoulisError):
 class BusError(CoulisError):
     """The event bus cannot be used.
 
-    `transient`: trying again may help. `unknown`: the bus may have taken the event all the same; only one with
-    an `event_id` may be published again.
+    `transient`: trying again may help. `unknown`: the bus may have taken the event all the same; only one
+    with an `event_id` may be published again.
     """
 
     transient: bool
@@ -126,14 +127,64 @@ class EventBusConfig:
     def memory() -> EventBusConfig:
         """Events stay in this process."""
     @staticmethod
-    def redis(url: str, consumer_group: str) -> EventBusConfig:
-        """Events travel through Redis streams.
+    def redis(
+        url: str,
+        consumer_group: str,
+        *,
+        mode: str = "streams",
+        start_wait_max: float = 5,
+        publish_wait_max: float = 5,
+        answer_wait_max: float = 2,
+        block_max: float = 2,
+        id_age_max: float = 86_400,
+        stream_events_max: int = 1_000_000,
+        history_events_max: int = 65_536,
+        buffer_events_max: int = 65_536,
+        buffer_bytes_max: int = 67_108_864,
+        batch_events_max: int = 512,
+        batch_bytes_max: int = 1_048_576,
+        tls_ca: PathLike[str] | str | None = None,
+        tls_certificate: PathLike[str] | str | None = None,
+        tls_key: PathLike[str] | str | None = None,
+    ) -> EventBusConfig:
+        """Events travel through Redis; `consumer_group` names the cluster, and its keys begin with it.
 
-        `consumer_group` names the cluster. Connects to nothing yet.
+        Connects to nothing yet. `mode` is `"streams"`, or `"pubsub"` without a history. Times are in seconds:
+        `start_wait_max` is how long an executor that starts waits for the server, `publish_wait_max` how long
+        a publish waits to be accepted, `id_age_max` how long an `event_id` is remembered.
+        `history_events_max` is what a node reads when it starts, `buffer_events_max` what waits while the
+        server is away.
+
+        Raises `ValueError` for settings that can never work.
         """
     @staticmethod
-    def postgresql(connection_string: str) -> EventBusConfig:
-        """Events travel through a PostgreSQL outbox table. Connects to nothing yet."""
+    def postgresql(
+        connection_string: str,
+        *,
+        schema: str = "coulis",
+        migrate: bool = True,
+        start_wait_max: float = 5,
+        publish_wait_max: float = 5,
+        answer_max: float = 5,
+        poll_every: float = 1,
+        maintain_every: float = 60,
+        retention: float | None = None,
+        history_events_max: int = 16_384,
+        buffer_events_max: int = 65_536,
+        buffer_bytes_max: int = 67_108_864,
+        batch_events_max: int = 512,
+        batch_bytes_max: int = 8_388_608,
+        tls_ca: PathLike[str] | str | None = None,
+        reader_connection_string: str | None = None,
+    ) -> EventBusConfig:
+        """Events travel through a PostgreSQL outbox table, to which `coulis_publish` publishes, too.
+
+        Connects to nothing yet. `migrate` installs the tables and functions in `schema`. Times are in
+        seconds: `retention` is how long events are kept, `poll_every` how often a reader looks that nobody woke.
+        `reader_connection_string` leads past a pooler.
+
+        Raises `ValueError` for settings that can never work.
+        """
     @property
     def bus_type(self) -> str:
         """`"memory"`, `"redis"` or `"postgresql"`."""
@@ -654,6 +705,9 @@ class Session:
         """Answer the close that what was taken last asks for, once."""
     def close(self) -> None:
         """Note that the connection is gone: end its subscriptions. Later calls do nothing. Safe to repeat."""
+
+def postgres_migrations(schema: str = "coulis") -> str:
+    """Answer the SQL that installs what the PostgreSQL bus needs, or brings it up to date; safe to run again."""
 
 def check_policy(argument: str, value: Condition, /) -> None:
     """Raise `PolicyError` for what is no policy."""

@@ -1,6 +1,6 @@
 //! `EventBusConfig`: which carrier brings events from other processes, and the settings of its bus.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use coulis::{
     bus::{Bus, BusError},
@@ -26,7 +26,12 @@ const POSTGRES_SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct EventBusConfig {
     kind: Kind,
+    /// How long an executor that starts waits for its bus; then it starts without, and follows when the bus is there.
+    pub(crate) start_wait_max: Duration,
 }
+
+/// Of `start_wait_max`.
+const START_WAIT_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
@@ -58,14 +63,15 @@ impl EventBusConfig {
     /// Events stay in this process.
     #[staticmethod]
     pub(crate) fn memory() -> Self {
-        Self { kind: Kind::Memory }
+        Self { kind: Kind::Memory, start_wait_max: Duration::ZERO }
     }
 
     /// Events travel through Redis; `consumer_group` names the cluster, and its keys begin with it. Connects to nothing
     /// yet.
     ///
     /// Options: `mode` (`"streams"`, or `"pubsub"` without a history), `tls_ca`, `tls_certificate` and `tls_key` (paths
-    /// of PEM files), in seconds `publish_wait_max`, `answer_wait_max`, `block_max` and `id_age_max`, and the counts
+    /// of PEM files), in seconds `start_wait_max` (how long an executor that
+    /// starts waits for the server), `publish_wait_max`, `answer_wait_max`, `block_max` and `id_age_max`, and the counts
     /// `stream_events_max`, `history_events_max`, `buffer_events_max`, `buffer_bytes_max`, `batch_events_max` and
     /// `batch_bytes_max`.
     #[staticmethod]
@@ -81,11 +87,13 @@ impl EventBusConfig {
         }
         let mut config = RedisConfig::new(url, consumer_group);
         let (mut certificate, mut key) = (None, None);
+        let mut start_wait_max = START_WAIT_MAX;
         let options = options.map(Bound::as_any);
         options!(config, options:
             counts stream_events_max history_events_max buffer_events_max buffer_bytes_max batch_events_max
                 batch_bytes_max;
             seconds publish_wait_max answer_wait_max block_max id_age_max;
+            "start_wait_max" => |value| start_wait_max = seconds("start_wait_max", value)?,
             "mode" => |value| config.mode = mode(&text("mode", value)?)?,
             "tls_ca" => |value| config.tls_ca = Some(path("tls_ca", value)?),
             "tls_certificate" => |value| certificate = Some(path("tls_certificate", value)?),
@@ -97,14 +105,14 @@ impl EventBusConfig {
             _ => return Err(value_error("`tls_certificate` and `tls_key` go together: pass both or none")),
         };
         config.check().map_err(|error| value_error(error.to_string()))?;
-        Ok(Self { kind: Kind::Redis(Box::new(config)) })
+        Ok(Self { kind: Kind::Redis(Box::new(config)), start_wait_max })
     }
 
     /// Events travel through a PostgreSQL outbox table. Connects to nothing yet.
     ///
     /// Options: `schema` (of the bus's tables, `"coulis"`), `migrate` (whether to install them), `tls_ca` (path of a PEM
-    /// file), `reader_connection_string` (past a pooler), in seconds `retention`, `poll_every`, `maintain_every`,
-    /// `answer_max` and `publish_wait_max`, and the counts `history_events_max`, `buffer_events_max`, `buffer_bytes_max`,
+    /// file), `reader_connection_string` (past a pooler), in seconds `start_wait_max` (how long an executor that starts
+    /// waits for the server), `retention`, `poll_every`, `maintain_every`, `answer_max` and `publish_wait_max`, and the counts `history_events_max`, `buffer_events_max`, `buffer_bytes_max`,
     /// `batch_events_max` and `batch_bytes_max`.
     #[staticmethod]
     #[pyo3(signature = (connection_string, **options))]
@@ -115,10 +123,12 @@ impl EventBusConfig {
             ));
         }
         let mut config = PostgresConfig::new(connection_string);
+        let mut start_wait_max = START_WAIT_MAX;
         let options = options.map(Bound::as_any);
         options!(config, options:
             counts history_events_max buffer_events_max buffer_bytes_max batch_events_max batch_bytes_max;
             seconds poll_every maintain_every answer_max publish_wait_max;
+            "start_wait_max" => |value| start_wait_max = seconds("start_wait_max", value)?,
             "retention" => |value| config.retention = Some(seconds("retention", value)?),
             "schema" => |value| config.schema = text("schema", value)?,
             "migrate" => |value| config.migrate = value.extract()?,
@@ -128,7 +138,7 @@ impl EventBusConfig {
             "tls_ca" => |value| config.tls_ca = Some(file("tls_ca", value)?)
         );
         config.check().map_err(|error| value_error(error.to_string()))?;
-        Ok(Self { kind: Kind::Postgresql(Box::new(config)) })
+        Ok(Self { kind: Kind::Postgresql(Box::new(config)), start_wait_max })
     }
 
     /// `"memory"`, `"redis"` or `"postgresql"`.

@@ -43,6 +43,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod _coulis {
     #[pymodule_export]
     use super::{
+        bus::postgres_migrations,
         config::EventBusConfig,
         context::SecurityContext,
         core::close_all,

@@ -68,9 +68,21 @@ pub enum Got {
 /// # Panics
 /// If it does not come up.
 pub fn client<C: Carrier>(carrier: &C, shards: usize, channels: &[&str]) -> Client {
+    client_of(|limits, sink| carrier.connect(limits, sink), shards, channels)
+}
+
+/// The same, connected by `connect`.
+///
+/// # Panics
+/// If it does not come up.
+pub fn client_of(
+    connect: impl FnOnce(&Limits, Box<dyn Sink>) -> Result<Arc<dyn Bus>, BusError>,
+    shards: usize,
+    channels: &[&str],
+) -> Client {
     let limits = Limits { ring_frames_max: 1 << 16, ..Limits::default() };
     let engine = Engine::builder().shards(shards).limits(limits.clone()).build().expect("an engine");
-    let node = Node::start(engine, PATIENCE, |sink| carrier.connect(&limits, sink)).expect("a node");
+    let node = Node::start(engine, PATIENCE, |sink| connect(&limits, sink)).expect("a node");
     assert!(node.wait_ready(PATIENCE), "no position: {:?}", node.health());
     let reader = node.engine().open(SubscriberOptions::default()).expect("a reader");
     let mut client = Client { node, reader, next: 0 };

@@ -1,5 +1,6 @@
 //! Support of the promise tests: short ways to say what they are about.
 
+pub mod carriers;
 pub mod conformance;
 pub mod fuzz;
 pub mod random;

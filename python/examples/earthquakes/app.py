@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import sys
 import threading
@@ -35,7 +36,16 @@ INTENSITIES = [
     (3.0, "like a lorry"),
 ]
 
-manager = coulis.SubscriptionManager()
+
+def bus() -> coulis.EventBusConfig:
+    """Answer the bus that the environment names by its address; without one, events stay in this process."""
+    address = os.environ.get("COULIS_BUS", "")
+    if address.startswith("redis:"):
+        return coulis.EventBusConfig.redis(address, "earthquakes")
+    return coulis.EventBusConfig.postgresql(address) if address else coulis.EventBusConfig.memory()
+
+
+manager = coulis.SubscriptionManager(bus())
 
 
 @coulis.subscription(name="strongEarthquakes", channel=CHANNEL)

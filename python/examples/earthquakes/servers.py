@@ -14,8 +14,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import coulis
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -36,16 +34,15 @@ class Server:
         """Answer what starts the server."""
         raise NotImplementedError
 
-    def bus(self) -> coulis.EventBusConfig:
-        """Answer the bus over this server."""
+    @property
+    def address(self) -> str:
+        """Where the bus finds it."""
         raise NotImplementedError
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL
-            )
+            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + START_SECONDS_MAX
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -81,9 +78,10 @@ class Redis(Server):
         stored = ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--dir", str(self.folder)]
         return [find("redis-server"), "--port", str(self.port), "--bind", "127.0.0.1", *stored]
 
-    def bus(self) -> coulis.EventBusConfig:
-        """Answer the bus over this server."""
-        return coulis.EventBusConfig.redis(f"redis://127.0.0.1:{self.port}", "earthquakes")
+    @property
+    def address(self) -> str:
+        """Where the bus finds it."""
+        return f"redis://127.0.0.1:{self.port}"
 
 
 class Postgres(Server):
@@ -101,13 +99,9 @@ class Postgres(Server):
         where = ["-p", str(self.port), "-h", "127.0.0.1", "-k", str(self.folder)]
         return [*as_postgres(), find("postgres"), "-D", str(self.folder / "data"), *where]
 
-    def bus(self) -> coulis.EventBusConfig:
-        """Answer the bus over this server."""
-        return coulis.EventBusConfig.postgresql(self.url)
-
     @property
-    def url(self) -> str:
-        """Where its database is."""
+    def address(self) -> str:
+        """Where the bus finds it."""
         return f"postgresql://coulis@127.0.0.1:{self.port}/postgres"
 
 
