@@ -180,7 +180,8 @@ class EventBusConfig:
         """Events travel through a PostgreSQL outbox table, to which `coulis_publish` publishes, too.
 
         Connects to nothing yet. `migrate` installs the tables and functions in `schema`. Times are in
-        seconds: `retention` is how long events are kept, `poll_every` how often a reader looks that nobody woke.
+        seconds: `retention` is how long events are kept, `poll_every` how often a reader looks that nobody
+        woke.
         `reader_connection_string` leads past a pooler.
 
         Raises `ValueError` for settings that can never work.
@@ -707,7 +708,7 @@ class Session:
         """Note that the connection is gone: end its subscriptions. Later calls do nothing. Safe to repeat."""
 
 def postgres_migrations(schema: str = "coulis") -> str:
-    """Answer the SQL that installs what the PostgreSQL bus needs, or brings it up to date; safe to run again."""
+    """Answer the SQL that installs what the PostgreSQL bus needs or brings it up to date; safe to repeat."""
 
 def check_policy(argument: str, value: Condition, /) -> None:
     """Raise `PolicyError` for what is no policy."""
