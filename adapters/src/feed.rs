@@ -37,6 +37,10 @@ pub trait Sink: Send {
     /// it was. With `missed`, events that this node has not seen lie before `position`, or in an epoch that is lost.
     fn begin(&mut self, position: Position, missed: Option<Missed>);
 
+    /// What was delivered since the first `begin` was published before this node came: it is kept for clients that
+    /// resume, and no subscription gets it. What is delivered from now on is live. Called once.
+    fn caught_up(&mut self) {}
+
     /// Events in the carrier's order. Waits for room: this is how a node that is behind slows its reading.
     fn deliver(&mut self, events: Vec<Arrived>);
 }

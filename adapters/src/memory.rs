@@ -94,6 +94,7 @@ impl MemoryBus {
         locked.next_node += 1;
         let mut node = Node { number, limits: limits.clone(), sink, malformed: 0, received: 0 };
         locked.history.iter().for_each(|(offset, bytes)| node.deliver(*offset, bytes));
+        node.sink.caught_up();
         locked.nodes.push(node);
         drop(locked);
         Self { hub: hub.clone(), number, limits }

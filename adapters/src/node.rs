@@ -83,10 +83,10 @@ impl Node {
         &self.bus
     }
 
-    /// Waits until the engine has got a first position from the bus, and with it the history that the bus keeps; `false`
-    /// if that takes longer than `patience`.
+    /// Waits until the engine has got the history that the bus keeps, and what comes is live; `false` if that takes
+    /// longer than `patience`.
     pub fn wait_ready(&self, patience: Duration) -> bool {
-        self.dispatched.wait_begun(patience)
+        self.dispatched.wait_ready(patience)
     }
 
     /// How the bus is.
@@ -111,12 +111,26 @@ struct EngineSink {
 
 impl Sink for EngineSink {
     fn begin(&mut self, position: Position, missed: Option<feed::Missed>) {
+        let first = self.last.is_none();
         let same = self.last.filter(|last| last.epoch == position.epoch);
         let from = same.map(|last| Offset(last.offset + 1));
         let missed = missed.map(|missed| Missed { from, count: missed.count });
-        self.engine.follow(Epoch(position.epoch), Offset(position.offset), missed);
+        let (epoch, start) = (Epoch(position.epoch), Offset(position.offset));
+        if first {
+            // Who subscribed before there was a bus may have missed what was published meanwhile.
+            let early =
+                (self.engine.metrics().subscriptions > 0).then_some(Missed { from: None, count: None });
+            self.engine.recall(epoch, start, missed.or(early));
+        } else {
+            self.engine.follow(epoch, start, missed);
+        }
         self.last = Some(position);
         self.dispatched.begin(position);
+    }
+
+    fn caught_up(&mut self) {
+        self.engine.recalled();
+        self.dispatched.be_ready();
     }
 
     fn deliver(&mut self, mut events: Vec<Arrived>) {
@@ -154,6 +168,7 @@ struct Dispatched {
 struct State {
     /// How often a history began.
     history: u64,
+    ready: bool,
     closed: bool,
     last: Offset,
     /// Until their publisher takes them.
@@ -170,6 +185,11 @@ impl Dispatched {
         state.history += 1;
         state.last = Offset(position.offset);
         state.receipts.clear();
+        self.changed.notify_all();
+    }
+
+    fn be_ready(&self) {
+        self.lock().ready = true;
         self.changed.notify_all();
     }
 
@@ -205,10 +225,10 @@ impl Dispatched {
         state.receipts[at].1.take()
     }
 
-    fn wait_begun(&self, patience: Duration) -> bool {
-        let waits = |state: &mut State| state.history == 0 && !state.closed;
+    fn wait_ready(&self, patience: Duration) -> bool {
+        let waits = |state: &mut State| !state.ready && !state.closed;
         let waited = self.changed.wait_timeout_while(self.lock(), patience, waits);
-        waited.unwrap_or_else(PoisonError::into_inner).0.history > 0
+        waited.unwrap_or_else(PoisonError::into_inner).0.ready
     }
 }
 

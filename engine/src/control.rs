@@ -44,7 +44,7 @@ use crate::{
         Directory, Index, Member, Parts, Shard, Subscribed, Terms,
         carried::{Follow, Missed},
         drive::Sleeper,
-        inbox::{self, Control, Inbox, Outlet, Publish},
+        inbox::{self, Carried, Control, Inbox, Outlet, Publish},
         log::Reload,
         receipt::{Hold, Receipt},
         resume::{Outcome, Resume},
@@ -193,6 +193,8 @@ pub(crate) struct ControlPlane {
     closed: AtomicBool,
     /// Events come from a carrier, and from nowhere else.
     follows: AtomicBool,
+    /// What comes from it was published before; nobody can resume meanwhile.
+    recalling: AtomicBool,
     /// The last offset that came from it.
     reached: AtomicU64,
     /// Publishes and registrations that are under way; closing waits for them.
@@ -255,6 +257,7 @@ impl ControlPlane {
             next_reader: AtomicU64::new(1),
             closed: AtomicBool::new(false),
             follows: AtomicBool::new(false),
+            recalling: AtomicBool::new(false),
             reached: AtomicU64::new(0),
             under_way: AtomicUsize::new(0),
             undelivered: Names::default(),
@@ -383,6 +386,10 @@ impl ControlPlane {
         after: Result<Cursor, Reload>,
         outcome: &Outcome,
     ) {
+        // What the log lacks now would be in nobody's hands.
+        let after = after.and_then(|cursor| {
+            if self.recalling.load(Ordering::Acquire) { Err(Reload::Future) } else { Ok(cursor) }
+        });
         let Some(to) = self.directory(shard).alone(member, channel.id) else { return };
         let home = self.inbox(channel.home);
         let outcome_there = Arc::clone(outcome);
@@ -571,6 +578,11 @@ impl ControlPlane {
         Some(receipt)
     }
 
+    /// Whether what [`ControlPlane::carry`] brings is for the logs alone.
+    pub(crate) fn set_recalling(&self, recalling: bool) {
+        self.recalling.store(recalling, Ordering::Release);
+    }
+
     /// Hands events of a carrier to their channels' homes; waits up to `wait` for room. An event on a channel
     /// that cannot be is left out and counted.
     pub(crate) fn carry(
@@ -579,12 +591,14 @@ impl ControlPlane {
         wait: Duration,
     ) -> Result<Vec<&Inbox>, PublishManyError> {
         let Some(_under_way) = self.enter() else { return Err(PublishManyError::Closed) };
+        let recalled = self.recalling.load(Ordering::Acquire);
         let mut publishes = Vec::with_capacity(events.len());
         for (offset, event, hold) in events {
             self.reached.store(offset.0, Ordering::Relaxed);
             match self.channel_of(&event) {
                 Ok(channel) => {
-                    publishes.push(Publish { channel, event, carried: Some(offset), hold: Some(hold) });
+                    let carried = Some(Carried { offset, recalled });
+                    publishes.push(Publish { channel, event, carried, hold: Some(hold) });
                 }
                 Err(_) => _ = self.counters.refused_events.add(1),
             }

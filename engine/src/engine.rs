@@ -598,6 +598,18 @@ impl Engine {
         self.0.plane.follow(epoch, start, missed);
     }
 
+    /// The same, and what [`Engine::carry`] brings up to [`Engine::recalled`] was published before: it is kept to be resumed
+    /// from, and no subscription gets it. Nobody can resume meanwhile.
+    pub fn recall(&self, epoch: Epoch, start: Offset, missed: Option<Missed>) {
+        self.0.plane.set_recalling(true);
+        self.0.plane.follow(epoch, start, missed);
+    }
+
+    /// What comes from now on is live. Called when the receipts of what was recalled are dispatched.
+    pub fn recalled(&self) {
+        self.0.plane.set_recalling(false);
+    }
+
     /// Takes a carrier's events, with the offsets that it gave them, each above the last; an event that was brought
     /// before is left out. Waits for room as long as it takes: this is how an engine that is behind slows its carrier.
     /// Answers a receipt for each event.

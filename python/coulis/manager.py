@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -38,6 +39,8 @@ class SubscriptionData:
     _token: int = field(default=0, repr=False)
     _messages: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
     _ended: bool = field(default=False, repr=False)
+    # Taken from the engine for an iteration that may have been left since.
+    _taken: deque[bytes] = field(default_factory=deque, repr=False)
 
     def _end(self) -> None:
         self._ended = True
@@ -198,6 +201,10 @@ class SubscriptionManager:
 
     async def get_next_event(self, subscription_id: str, connection_id: str | None = None) -> bytes | None:
         """Answer the next message at once, or `None` if there is none or no such subscription."""
+        with contextlib.suppress(SubscriptionNotFound):
+            data = self._find(subscription_id, connection_id)
+            if data._taken:
+                return data._taken.popleft()
         try:
             return self.executor.next_event(subscription_id, connection_id)
         except SubscriptionNotFound:
@@ -208,18 +215,22 @@ class SubscriptionManager:
     ) -> AsyncIterator[bytes]:
         """Iterate over the messages of a subscription as they come; ends when the subscription is completed.
 
-        Raises `SubscriptionNotFound` if there is none. Use it in the loop that created the subscription.
+        Whoever leaves the iteration and comes back goes on where it was. Use it in the loop that created the subscription.
+
+        Raises `SubscriptionNotFound` if there is none.
         """
         data = self._find(subscription_id, connection_id)
         while not data._ended:
+            if data._taken:
+                yield data._taken.popleft()
+                continue
             # Cleared before looking: what comes after the look sets it again.
             data._messages.clear()
             try:
                 messages = self.executor.next_events(subscription_id, max_events, data.connection_id)
             except SubscriptionNotFound:
                 return
-            for message in messages:
-                yield message
+            data._taken.extend(messages)
             if not messages:
                 await data._messages.wait()
 

@@ -78,6 +78,20 @@ async def test_events_are_waited_for_and_end_with_the_subscription(manager):
             pass
 
 
+async def test_who_leaves_an_iteration_goes_on_where_it_was(manager):
+    await manager.create_subscription("s", "c", "subscription { user { id } }")
+    for number in range(4):
+        await manager.publish_event("e", "user", {"id": number})
+
+    async def one():
+        async for message in manager.events("s"):
+            return json.loads(message)["payload"]["data"]["user"]["id"]
+
+    assert [await one(), await one()] == [0, 1]
+    assert b'"id":2' in await manager.get_next_event("s")
+    assert await one() == 3
+
+
 async def test_a_completed_subscription_ends_whoever_waits(manager):
     await manager.create_subscription("s", "c", QUERY)
 

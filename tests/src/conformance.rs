@@ -282,6 +282,27 @@ pub fn clients_resume_on_any_node<C: Carrier>() {
     assert!(second.numbers(1) == [10] && late.numbers(1) == [10]);
 }
 
+/// What was published before a node came reaches nobody there who did not ask for it, and everybody who did.
+///
+/// # Panics
+/// If not.
+pub fn history_is_for_those_who_resume<C: Carrier>() {
+    let carrier = C::new();
+    let mut first = client(&carrier, 1, &["a"]);
+    for n in 0..5 {
+        first.publish(&first.event("a", n));
+    }
+    let cursor = first.read(2).pop().expect("a result").1;
+    let mut late = client(&carrier, 2, &["a"]);
+    assert!(late.is_quiet());
+    late.subscribe("a", Some(cursor));
+    assert_eq!(late.read(1)[0].0, Got::Resumed(true));
+    assert_eq!(late.numbers(3), [2, 3, 4]);
+    first.publish(&first.event("a", 5));
+    assert_eq!(late.numbers(2), [5, 5], "live, for both");
+    assert!(late.is_quiet());
+}
+
 /// An event with an id is taken once, however often and from wherever it is published.
 ///
 /// # Panics
@@ -422,7 +443,8 @@ pub fn a_closed_bus_takes_nothing<C: Carrier>() {
 macro_rules! conformance {
     ($carrier:ty) => {
         $crate::conformance!($carrier: all_nodes_see_one_order a_publisher_reads_its_own_events
-            a_batch_keeps_its_order clients_resume_on_any_node an_id_is_taken_once events_arrive_as_they_were
+            a_batch_keeps_its_order clients_resume_on_any_node
+            history_is_for_those_who_resume an_id_is_taken_once events_arrive_as_they_were
             a_crash_of_the_carrier_loses_nothing a_lost_history_is_told a_closed_bus_takes_nothing);
     };
     ($carrier:ty: $($promise:ident)+) => {

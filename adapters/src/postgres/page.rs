@@ -56,15 +56,20 @@ pub(super) fn query(config: &PostgresConfig) -> String {
     )
 }
 
-/// Where a reader begins that has read nothing: `$1` events before the horizon, or where retention ended.
+/// Where a reader begins that has read nothing: `$1` events before the horizon, or where retention ended; and the last
+/// event before the horizon.
 pub(super) fn start_query(schema: &str) -> String {
+    let below = format!(
+        "from {schema}.outbox
+        where position < (select pg_snapshot_xmin(pg_current_snapshot())::text::bigint << {PLACE_BITS})
+        order by position desc"
+    );
     format!(
-        "select meta.epoch, coalesce(first.position, meta.dropped_through), first.created_at
-        from {schema}.meta as meta left join (
-            select position, created_at from {schema}.outbox
-            where position < (select pg_snapshot_xmin(pg_current_snapshot())::text::bigint << {PLACE_BITS})
-            order by position desc offset $1 limit 1
-        ) as first on first.position > meta.dropped_through"
+        "select meta.epoch, coalesce(first.position, meta.dropped_through), first.created_at, last.position
+        from {schema}.meta as meta
+        left join (select position, created_at {below} offset $1 limit 1) as first
+            on first.position > meta.dropped_through
+        left join (select position {below} limit 1) as last on true"
     )
 }
 

@@ -58,6 +58,8 @@ pub(super) struct Reader {
     pub stop: watch::Receiver<Option<Instant>>,
     /// What was read; `None`: nothing yet.
     pub at: Option<At>,
+    /// The last event that was there when this node came, until it is read.
+    pub end: Option<i64>,
 }
 
 /// How far the reader is.
@@ -175,7 +177,12 @@ impl Reader {
         let sql = page::start_query(&self.config.schema);
         let row = link.row(&sql, &[(&history, Type::INT8)]).await?;
         let (epoch, position, moment) = (get(&row, 0)?, get(&row, 1)?, get::<Option<SystemTime>>(&row, 2)?);
+        let last: Option<i64> = get(&row, 3)?;
         self.begin(epoch, position, missed, moment.map(|moment| (position, moment)).into_iter().collect());
+        if missed.is_none() {
+            self.end = Some(last.unwrap_or(position));
+        }
+        self.catch_up();
         Ok(())
     }
 
@@ -222,6 +229,14 @@ impl Reader {
         Page::decode(&rows, &self.limits)
     }
 
+    /// Says so when everything was read that was there when this node came.
+    fn catch_up(&mut self) {
+        if self.end.zip(self.at.as_ref()).is_some_and(|(end, at)| at.position >= end) {
+            self.end = None;
+            self.sink.caught_up();
+        }
+    }
+
     /// Hands a page to the node.
     fn take(&mut self, page: Page) -> Taken {
         let Some(at) = &mut self.at else { return Taken::AnotherHistory };
@@ -238,9 +253,17 @@ impl Reader {
         at.recent.extend(page.places.iter().copied());
         at.recent.drain(..at.recent.len().saturating_sub(RECENT_MAX));
         add(&self.state.malformed, page.malformed);
-        if !page.events.is_empty() {
-            add(&self.state.received, page.events.len());
-            self.sink.deliver(page.events);
+        add(&self.state.received, page.events.len());
+        let (old, new): (Vec<_>, Vec<_>) = match self.end {
+            Some(end) => page.events.into_iter().partition(|arrived| arrived.offset <= end.unsigned_abs()),
+            None => (Vec::new(), page.events),
+        };
+        if !old.is_empty() {
+            self.sink.deliver(old);
+        }
+        self.catch_up();
+        if !new.is_empty() {
+            self.sink.deliver(new);
         }
         Taken::Events
     }

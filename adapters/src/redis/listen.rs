@@ -55,6 +55,9 @@ impl Listener {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let epoch = (now.as_millis() as u64).max(self.at.epoch + 1);
         self.begin(Position { epoch, offset: 0 }, missed);
+        if missed.is_none() {
+            self.sink.caught_up();
+        }
         self.shared.up(Side::Read);
         *backoff = Backoff::default();
         let mut asked = false;

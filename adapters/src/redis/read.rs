@@ -37,6 +37,8 @@ pub(super) struct Reader {
     at: Option<Position>,
     /// What the entry at the position looks like, if it was read.
     print: Option<u64>,
+    /// Where the history ended when this node came, until it has read so far.
+    end: Option<Position>,
     /// When the inlet is looked at again.
     inlet_after: Option<Instant>,
 }
@@ -48,7 +50,7 @@ impl Reader {
         producer: String,
         sink: Box<dyn Sink>,
     ) -> Self {
-        Self { settings, shared, producer, sink, at: None, print: None, inlet_after: None }
+        Self { settings, shared, producer, sink, at: None, print: None, end: None, inlet_after: None }
     }
 
     /// Works until the end of the bus.
@@ -108,8 +110,9 @@ impl Reader {
             let entry = Entry::read(value).ok_or_else(|| odd("it answers with what is no entry"))?;
             self.take_entry(&entry, &mut arrived)?;
             self.print = Some(entry.print());
-            if arrived.len() >= self.settings.config.batch_events_max {
+            if arrived.len() >= self.settings.config.batch_events_max || self.is_at_end() {
                 self.deliver(&mut arrived);
+                self.catch_up();
             }
         }
         self.deliver(&mut arrived);
@@ -148,6 +151,19 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// Whether everything was read that was there when this node came.
+    fn is_at_end(&self) -> bool {
+        let place = |position: Position| (position.epoch, position.offset);
+        self.end.zip(self.at).is_some_and(|(end, at)| place(at) >= place(end))
+    }
+
+    fn catch_up(&mut self) {
+        if self.is_at_end() {
+            self.end = None;
+            self.sink.caught_up();
+        }
     }
 
     fn deliver(&mut self, arrived: &mut Vec<Arrived>) {
@@ -202,6 +218,7 @@ impl Reader {
             first.unwrap_or(Position { epoch: stands.epoch, offset: 0 }),
             Some(Missed { count: None }),
         );
+        self.catch_up();
         Ok(())
     }
 
@@ -215,6 +232,8 @@ impl Reader {
             first.offset = first.offset.max(low);
         }
         self.begin(first, None);
+        self.end = Some(Position { epoch, offset });
+        self.catch_up();
         Ok(())
     }
 

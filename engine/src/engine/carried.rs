@@ -159,6 +159,30 @@ fn a_cursor_of_one_node_resumes_on_another() {
 }
 
 #[test]
+fn what_is_recalled_is_for_those_who_resume_later() {
+    for shards in [1, 3] {
+        let engine = engine(shards);
+        let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+        engine.recall(EPOCH, Offset(0), None);
+        subscribe(&engine, &mut reader, "a", None);
+        carry(&engine, &[(1, "a"), (2, "b")]);
+        // Half of the log would be nothing to resume from.
+        let mut early = engine.open(SubscriberOptions::default()).unwrap();
+        subscribe(&engine, &mut early, "a", Some(&cursor(0)));
+        assert_eq!(told(&mut early), Err(Reload::Future));
+        carry(&engine, &[(3, "a")]);
+        engine.recalled();
+        let mut late = engine.open(SubscriberOptions::default()).unwrap();
+        subscribe(&engine, &mut late, "a", Some(&cursor(0)));
+        assert_eq!(told(&mut late), Ok(()));
+        carry(&engine, &[(4, "a")]);
+        assert_eq!(read(&mut reader)["a"], [result("a", 4)]);
+        assert_eq!(read(&mut early)["a"], [result("a", 4)]);
+        assert_eq!(read(&mut late)["a"], [1, 3, 4].map(|offset| result("a", offset)));
+    }
+}
+
+#[test]
 fn a_resumed_subscription_is_live_in_the_next_epoch() {
     let engine = engine(2);
     engine.follow(EPOCH, Offset(0), None);

@@ -32,9 +32,17 @@ use crate::{
 pub(crate) struct Publish {
     pub(crate) channel: Arc<Channel>,
     pub(crate) event: Event,
-    /// The offset that its carrier gave it.
-    pub(crate) carried: Option<Offset>,
+    /// What its carrier says of it.
+    pub(crate) carried: Option<Carried>,
     pub(crate) hold: Option<Hold>,
+}
+
+/// An event's place in the history of its carrier.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Carried {
+    pub(crate) offset: Offset,
+    /// It is for the log alone: it was published before this engine followed the carrier.
+    pub(crate) recalled: bool,
 }
 
 /// What a home shard sends to a shard that has readers, in the order of its log.

@@ -204,7 +204,11 @@ impl Shard {
 
     /// Step 4 of the road: this is the channel's home, the only place where its offsets are given.
     fn accept(&mut self, index: &Index, Publish { channel, event, carried, hold }: Publish) {
-        let Some(event) = self.logs.append(channel.id, event, carried, self.now) else { return };
+        let offset = carried.map(|carried| carried.offset);
+        let Some(event) = self.logs.append(channel.id, event, offset, self.now) else { return };
+        if carried.is_some_and(|carried| carried.recalled) {
+            return;
+        }
         self.counters.published.add_owned(1);
         // Asked now, not when it was published: who was replayed up to an earlier event is among them.
         let readers = ShardSet(channel.readers().0 | self.any.readers().0);
