@@ -215,7 +215,8 @@ class SubscriptionManager:
     ) -> AsyncIterator[bytes]:
         """Iterate over the messages of a subscription as they come; ends when the subscription is completed.
 
-        Whoever leaves the iteration and comes back goes on where it was. Use it in the loop that created the subscription.
+        Whoever leaves the iteration and comes back goes on where it was. Use it in the loop that created the
+        subscription.
 
         Raises `SubscriptionNotFound` if there is none.
         """
