@@ -57,6 +57,19 @@ pub fn value(bytes: &[u8]) {
     }
 }
 
+/// What is an event is exactly what its encoding is, and an event that the engine takes has a form of its own.
+///
+/// # Panics
+/// If it is not.
+pub fn wire(bytes: &[u8]) {
+    let limits = Limits::default();
+    let Ok(form) = wire::decode(bytes, &limits) else { return };
+    assert_eq!(wire::encode(&form, &limits).as_deref(), Ok(bytes));
+    if let Ok(event) = form.event(&limits) {
+        assert_eq!(WireEvent::of(&event, "another id"), form);
+    }
+}
+
 /// A connection survives any messages, one a line: it is never asked to subscribe before it is accepted, replies
 /// are JSON, and after a close nothing is asked.
 ///

@@ -35,6 +35,11 @@ fn programs_that_are_verified_end() {
 }
 
 #[test]
+fn events_are_what_their_encoding_is() {
+    replay("wire", fuzz::wire);
+}
+
+#[test]
 fn answers_of_redis_are_read_without_a_crash() {
     replay("redis_reply", fuzz::redis_reply);
 }
