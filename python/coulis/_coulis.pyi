@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Final, final
+from typing import Any, Final, Literal, final
 
 from typing_extensions import Self
 
@@ -18,6 +18,7 @@ from coulis.types import (
     EventData,
     Federation,
     Identity,
+    Refusal,
     Undelivered,
 )
 
@@ -29,6 +30,7 @@ __all__ = [
     "CoulisError",
     "EngineClosed",
     "EventBusConfig",
+    "Exchange",
     "InvalidQuery",
     "JWTKey",
     "JobQueue",
@@ -44,6 +46,7 @@ __all__ = [
     "ResolverJob",
     "SecurityContext",
     "Session",
+    "Stream",
     "SubscriptionExecutor",
     "SubscriptionNotFound",
     "TokenVerifier",

@@ -39,7 +39,9 @@ class Reservations:
 
     def __init__(self, reservations_max: int, reservation_timeout: float) -> None:
         if not reservations_max >= 0:
-            raise ValueError(f"`reservations_max` is `{reservations_max}`: pass a number, 0 for no such streams")
+            raise ValueError(
+                f"`reservations_max` is `{reservations_max}`: pass a number, 0 for no such streams"
+            )
         if not reservation_timeout > 0:
             raise ValueError(f"`reservation_timeout` is `{reservation_timeout}`: pass seconds above 0")
         self._max = reservations_max
