@@ -252,9 +252,13 @@ class _Request:
             Stream.refused(executor, failed=True)
             await self._refuse(_refusal(500, "INTERNAL_SERVER_ERROR", "Internal server error"))
             return None
-        if context is None:
+        expired = context is not None and context.expires is not None and context.expires <= time.time()
+        if context is None or expired:
             Stream.refused(executor)
-            await self._refuse(_refusal(401, "UNAUTHENTICATED", "Unauthorized"))
+            await self._refuse(
+                _refusal(401, "UNAUTHENTICATED", "Token expired" if expired else "Unauthorized")
+            )
+            return None
         return context
 
     async def _read(self) -> bool:

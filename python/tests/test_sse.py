@@ -349,7 +349,14 @@ def breaks(payload):
 
 @pytest.mark.parametrize(
     ("handler", "status"),
-    [(lambda payload: None, 401), (lambda payload: False, 401), (refuses, 401), (breaks, 500), (str, 500)],
+    [
+        (lambda payload: {"user_id": 1, "expires": 90_000}, 401),
+        (lambda payload: None, 401),
+        (lambda payload: False, 401),
+        (refuses, 401),
+        (breaks, 500),
+        (str, 500),
+    ],
 )
 async def test_whoever_is_not_let_in_is_told_by_status(manager, handler, status):
     async with (
@@ -364,18 +371,18 @@ async def test_whoever_is_not_let_in_is_told_by_status(manager, handler, status)
 
 
 async def test_an_answer_ends_when_its_token_does(manager, monkeypatch):
-    now = 1_000.0
+    now = 3_999_999_000.0
     monkeypatch.setattr("coulis.http.time.time", lambda: now)
     timers = []
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(loop, "call_at", intercept(loop.call_at, timers))
-    handler = lambda payload: {"user_id": 1, "expires": 90_000}  # noqa: E731
+    handler = lambda payload: {"user_id": 1, "expires": 4_000_000_000}  # noqa: E731
     async with (
         served(SubscriptionApp(manager, auth_handler=handler)) as address,
         browsing(address) as client,
         events(client, **asked(QUERY)) as answer,
     ):
-        now = 90_000.0
+        now = 4_000_000_000.0
         (expire,) = timers
         expire()
         (name, data), end = await answer.rest()

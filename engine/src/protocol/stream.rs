@@ -87,8 +87,12 @@ impl Stream {
     /// Opens an operation; its id is taken from now on.
     ///
     /// # Errors
-    /// The id is taken, there are `subscriptions_per_subscriber_max` operations, or the client does not read.
+    /// The stream is over, the id is taken, there are `subscriptions_per_subscriber_max` operations, or the client does not read.
     pub fn start(&mut self, id: &str) -> Result<Operation, Refusal> {
+        if self.over {
+            let message = "the stream has ended: reserve another one";
+            return Err(Refusal::new(404, "STREAM_NOT_FOUND", message));
+        }
         if self.operations.contains_key(id) {
             let message = format!("the operation `{id}` exists already: choose another id, or stop it first");
             return Err(Refusal::new(409, "ALREADY_EXISTS", message));

@@ -168,6 +168,7 @@ fn an_end_is_told_to_every_operation_in_order() {
     assert!(shared.is_over());
     shared.keep_alive();
     assert!(shared.take().is_empty());
+    assert_eq!(shared.start("c").unwrap_err().status, 404);
 }
 
 #[test]
