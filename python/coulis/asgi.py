@@ -1,8 +1,8 @@
 """`SubscriptionApp`: subscriptions over WebSocket and HTTP for any ASGI server.
 
-The protocols themselves are state machines of the engine. For WebSockets it is `Session`; here text moves between
-it and the socket. Each connection has one task that reads and one that writes, and nothing else writes. For HTTP see
-`coulis.http`.
+The protocols themselves are state machines of the engine. For WebSockets it is `Session`; here text moves
+between it and the socket. Each connection has one task that reads and one that writes, and nothing else
+writes. For HTTP see `coulis.http`.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ AuthHandler = (
     | Callable[[dict[str, Any], Scope], Identified | Awaitable[Identified]]
     | Authenticator
 )
-"""Called with the payload of `connection_init`, `{}` if there is none; an `Authenticator`, and a function that needs
-two arguments, with the ASGI scope too.
+"""Called with the payload of `connection_init`, `{}` if there is none; an `Authenticator`, and a function that
+needs two arguments, with the ASGI scope too.
 
-Over HTTP there is no such payload: it has the `headers`, by their names in lower case, and `Authorization` and
-`authorization` if that is one of them, for that is where clients put it in `connection_init`.
+Over HTTP there is no such payload: it has the `headers`, by their names in lower case, and `Authorization`
+and `authorization` if that is one of them, since that is where clients put it in `connection_init`.
 
 A `SecurityContext`, or a dict of its arguments such as `user_id` and `tenant_id`, lets the client in; `None`,
 `False` or an exception does not."""
@@ -79,27 +79,30 @@ class SubscriptionApp:
     """An ASGI application that serves GraphQL subscriptions over WebSocket and HTTP.
 
     WebSockets speak graphql-transport-ws and, with `legacy_protocol=True`, `graphql-ws` of the library
-    subscriptions-transport-ws. Over HTTP it depends on `Accept`: `text/event-stream` is GraphQL over SSE, in the
-    distinct and in the single connection mode, and `multipart/mixed;subscriptionSpec=1.0` is what Apollo's clients
-    ask for.
+    subscriptions-transport-ws. Over HTTP it depends on `Accept`: `text/event-stream` is GraphQL over SSE,
+    in the distinct and in the single connection mode, and `multipart/mixed;subscriptionSpec=1.0` is what
+    Apollo's clients ask for. Who is not let in gets 401; an answer ends when its token does.
 
     A client brings a new token without a new connection by a ping with the payload
     `{"coulis": {"token": …}}`: `auth_handler` is asked again, with that object, and the pong says
     `{"coulis": {"token": "accepted"}}`; a token that is refused closes 4403. So does one that expires
     (`SecurityContext.expires`), at that second.
 
-    `init_timeout` is how many seconds a client has for `connection_init`; `keep_alive` is the seconds between
-    two pings of the server, or `None` for no pings; `stream_keep_alive` is the same for answers over HTTP. A stream of
-    the single connection mode that is reserved must be opened within `reservation_timeout` seconds;
-    `reservations_max` is how many there are at most, in this process, which has to get all requests about one. Without `auth_handler` every client is the user
+    `init_timeout` is how many seconds a client has for `connection_init`, or for the body of a request;
+    `keep_alive` is the seconds between two pings of the server, or `None` for no pings, and
+    `stream_keep_alive` is the same for answers over HTTP. Without `auth_handler` every client is the user
     `anonymous`.
+
+    A stream of the single connection mode must be opened within `reservation_timeout` seconds after it was
+    reserved; up to `reservations_max` wait for that. They are known to this process only: where there are
+    several, all requests of a client must reach the same.
 
     Browsers let any page open a WebSocket anywhere, and send the user's cookies with it. So a page is let in
     by its `Origin`: that of the server itself or, with `allowed_origins`, one of those, as in
     `["https://example.com"]`; `"*"` among them is any. A client that names no origin is no page of a browser,
-    and is let in unless it sends cookies; over HTTP browsers do that for pages of this server and say so
-    (`Sec-Fetch-Site`). Others get HTTP 403. Behind a proxy that changes `Host` the server does not know its own
-    origin: pass the list.
+    and is let in unless it sends cookies; over HTTP browsers do so for pages of this server and say it
+    (`Sec-Fetch-Site`). Others get HTTP 403. Behind a proxy that changes `Host` the server does not know its
+    own origin: pass the list.
     """
 
     def __init__(

@@ -1,8 +1,9 @@
 """Subscriptions over HTTP: GraphQL over SSE in both modes, and multipart answers.
 
-What a request asks for and how results are written down is decided in the engine, by `Exchange` and `Stream`; here
-bytes move between them and the ASGI server. An answer has one task that waits for the client's end and one that
-writes; a client that does not read keeps the latter waiting, and the engine bounds what collects meanwhile.
+What a request asks for and how results are written down is decided in the engine, by `Exchange` and `Stream`;
+here bytes move between them and the ASGI server. An answer has one task that waits for the client's end and
+one that writes; a client that does not read keeps the latter waiting, and the engine bounds what collects
+meanwhile.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ class Reservation:
 class Reservations:
     """The streams of one application, by token.
 
-    `reservations_max` bounds those that wait to be opened, and `reservation_timeout` is how many seconds they do;
-    those that are open are bounded by the engine, like any connection.
+    `reservations_max` bounds those that wait to be opened, and `reservation_timeout` is how many seconds they
+    do; those that are open are bounded by the engine, like any connection.
     """
 
     def __init__(self, reservations_max: int, reservation_timeout: float) -> None:

@@ -1,7 +1,5 @@
 """GraphQL over SSE in the single connection mode: one stream for all operations of a page."""
 
-import asyncio
-
 import coulis
 import pytest
 from conftest import served, until
@@ -138,10 +136,9 @@ async def test_a_stream_that_nobody_opens_is_dropped(manager):
     async with served(app) as address, browsing(address) as client:
         token = await reserve(client)
         await run(client, token, "1")
-        while (await run(client, token, "1")).status_code != 404:
-            await asyncio.sleep(0)
+        await until(lambda: not manager.get_metrics()["subscribers"])
+        assert (await run(client, token, "1")).status_code == 404
         assert count(manager) == 0
-        assert manager.get_metrics()["subscribers"] == 0
 
 
 def by_header(payload):
