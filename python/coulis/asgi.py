@@ -52,8 +52,8 @@ AuthHandler = (
     | Callable[[dict[str, Any], Scope], Identified | Awaitable[Identified]]
     | Authenticator
 )
-"""Called with the payload of `connection_init`, `{}` if there is none; an `Authenticator`, and a function that
-needs two arguments, with the ASGI scope too.
+"""Called with the payload of `connection_init`, `{}` if there is none; an `Authenticator`, and a function
+that needs two arguments, with the ASGI scope too.
 
 Over HTTP there is no such payload: it has the `headers`, by their names in lower case, and `Authorization`
 and `authorization` if that is one of them, since that is where clients put it in `connection_init`.

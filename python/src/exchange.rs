@@ -57,6 +57,7 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// Reads the head of a request; names of headers in any case.
     #[new]
+    #[expect(clippy::needless_pass_by_value, reason = "an argument of Python")]
     fn new(
         executor: &SubscriptionExecutor,
         method: &str,
@@ -193,10 +194,7 @@ impl Stream {
         let (Ok(read), Some(request)) = (&exchange.read, exchange.request.lock().take()) else {
             return Ok(None);
         };
-        self.with(|connection| {
-            let started = connection.start(py, read, request, context)?;
-            Ok(started.as_ref().map(answer))
-        })
+        self.with(|connection| Ok(connection.start(py, read, &request, context).as_ref().map(answer)))
     }
 
     /// Stops an operation, if it is open.
@@ -260,32 +258,30 @@ impl Connection {
         &mut self,
         py: Python<'_>,
         exchange: &http::Exchange,
-        request: Request,
+        request: &Request,
         context: &SecurityContext,
-    ) -> PyResult<Option<Refusal>> {
+    ) -> Option<Refusal> {
         let id = match exchange.ask() {
-            Ask::Run { .. } => exchange.operation_id(&request),
+            Ask::Run { .. } => exchange.operation_id(request),
             _ => Ok(ONLY.to_owned()),
         };
         let operation = match id.and_then(|id| self.stream.start(&id)) {
             Ok(operation) => operation,
-            Err(refusal) => return Ok(Some(refusal)),
+            Err(refusal) => return Some(refusal),
         };
-        let errors = match exchange.resume(&request) {
-            Ok(resume) => self.subscribe(py, &operation, &request, resume, context)?,
-            Err(error) => Some(vec![error]),
-        };
-        let Some(errors) = errors else { return Ok(None) };
-        let refusal = exchange.refusal(&request, &errors);
+        let resume = exchange.resume(request).map_err(|error| vec![error]);
+        let errors =
+            resume.and_then(|resume| self.subscribe(py, &operation, request, resume, context)).err()?;
+        let refusal = exchange.refusal(request, &errors);
         if refusal.is_some() {
             self.stream.forget(&operation);
         } else {
             self.stream.failed(&operation, &errors);
         }
-        Ok(refusal)
+        refusal
     }
 
-    /// Registers the operation; answers what is wrong with it.
+    /// Registers the operation, or says what is wrong with it.
     fn subscribe(
         &mut self,
         py: Python<'_>,
@@ -293,7 +289,7 @@ impl Connection {
         asked: &Request,
         resume: Option<String>,
         context: &SecurityContext,
-    ) -> PyResult<Option<Vec<GraphQlError>>> {
+    ) -> Result<(), Vec<GraphQlError>> {
         let name = asked.operation_name.clone();
         let request = SubscribeRequest {
             id: operation.id().to_owned(),
@@ -305,16 +301,16 @@ impl Connection {
             ..SubscribeRequest::default()
         };
         let wish = Wish { request, resolver: None, overflow: None, lane: Some(Arc::clone(&self.lane)) };
-        Ok(match self.core.subscribe(py, &mut self.subscriber, wish) {
-            Ok(Ok(())) => None,
-            Ok(Err(SubscribeError::InvalidQuery(errors))) => Some(errors),
-            Ok(Err(error)) => Some(vec![GraphQlError::new(error.code(), error.to_string())]),
+        match self.core.subscribe(py, &mut self.subscriber, wish) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(SubscribeError::InvalidQuery(errors))) => Err(errors),
+            Ok(Err(error)) => Err(vec![GraphQlError::new(error.code(), error.to_string())]),
             Err(raised) => {
                 // A fault of the server, such as a declaration that is no resolver: not for the client to read.
                 errors::log(py, "a subscription could not be set up", &raised);
-                Some(vec![GraphQlError::new("INTERNAL_SERVER_ERROR", "Internal server error")])
+                Err(vec![GraphQlError::new("INTERNAL_SERVER_ERROR", "Internal server error")])
             }
-        })
+        }
     }
 
     fn take(&mut self, limit: usize) -> Vec<u8> {

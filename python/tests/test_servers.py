@@ -51,12 +51,17 @@ def address(request):
 
 @pytest.fixture
 async def client(address):
-    async with browsing(address) as client, asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                await client.get("/metrics")
-                break
+    async with browsing(address) as client:
+        await asyncio.wait_for(answers(client), PATIENCE_SECONDS)
         yield client
+
+
+async def answers(client):
+    """Wait until the server does."""
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            await client.get("/metrics")
+            return
 
 
 async def publish(client, id):
