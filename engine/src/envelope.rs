@@ -11,7 +11,15 @@ use crate::value::write_string;
 /// assert_eq!(out, br#"{"type":"next","id":"a","payload":{"data":{"n":1}}}"#);
 /// ```
 pub fn write_next(out: &mut Vec<u8>, id: &str, body: &[u8]) {
-    let parts = [br#"{"type":"next","id":"#, id.as_bytes(), br#","payload":"#, body, b"}"];
+    append(out, &[br#"{"type":"next","id":"#, id.as_bytes(), br#","payload":"#, body, b"}"]);
+}
+
+/// Appends `{"type":"data","id":…,"payload":…}`, as [`write_next`] for the older sub-protocol `graphql-ws`.
+pub fn write_data(out: &mut Vec<u8>, id: &str, body: &[u8]) {
+    append(out, &[br#"{"type":"data","id":"#, id.as_bytes(), br#","payload":"#, body, b"}"]);
+}
+
+fn append(out: &mut Vec<u8>, parts: &[&[u8]]) {
     out.reserve(parts.iter().map(|part| part.len()).sum());
     for part in parts {
         out.extend_from_slice(part);

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from types import TracebackType
-from typing import Any, Final, final
+from typing import Any, Final, Literal, final
 
 from typing_extensions import Self
 
@@ -19,6 +19,7 @@ from coulis.types import (
     EventData,
     Federation,
     Identity,
+    Refusal,
     Undelivered,
 )
 
@@ -30,6 +31,7 @@ __all__ = [
     "CoulisError",
     "EngineClosed",
     "EventBusConfig",
+    "Exchange",
     "InvalidQuery",
     "JWTKey",
     "JobQueue",
@@ -45,6 +47,7 @@ __all__ = [
     "ResolverJob",
     "SecurityContext",
     "Session",
+    "Stream",
     "SubscriptionExecutor",
     "SubscriptionNotFound",
     "TokenVerifier",
@@ -669,13 +672,15 @@ class PendingPublish:
 
 @final
 class Session:
-    """One connection of graphql-transport-ws.
+    """One connection of graphql-transport-ws, or of the older protocol.
 
     Feed it what the client sends and what becomes of authentication and timers; after each call write what
     `take` hands out, and close as the call asks. Use it in the thread of its reader's loop.
     """
 
-    def __new__(cls, executor: SubscriptionExecutor, reader: LoopReader, token: int) -> Self: ...
+    def __new__(
+        cls, executor: SubscriptionExecutor, reader: LoopReader, token: int, *, legacy: bool = False
+    ) -> Self: ...
     def receive(self, text: str | None, /) -> Asked:
         """Take one message of the client: text, or `None` for a binary one.
 
@@ -709,6 +714,71 @@ class Session:
 
 def postgres_migrations(schema: str = "coulis") -> str:
     """Answer the SQL that installs what the PostgreSQL bus needs or brings it up to date; safe to repeat."""
+@final
+class Exchange:
+    """One request over HTTP: what it asks for."""
+
+    def __new__(
+        cls, executor: SubscriptionExecutor, method: str, query: bytes, headers: list[tuple[bytes, bytes]]
+    ) -> Self: ...
+    @property
+    def asked(
+        self,
+    ) -> (
+        tuple[Literal["stream", "open", "run"], str, None]
+        | tuple[Literal["reserve"], str | None, None]
+        | tuple[Literal["stop"], str, str]
+        | tuple[Literal["refuse"], None, None]
+    ):
+        """What is asked for: a word, then the form of the answer or a token, then the id of an operation."""
+    @property
+    def body_bytes_max(self) -> int | None:
+        """The bytes of body to read at most, or `None` if there is none to read."""
+    @property
+    def refusal(self) -> Refusal | None:
+        """What is wrong with the head."""
+    def receive(self, body: bytes, /) -> Refusal | None:
+        """Take the body, and answer what is wrong with the request."""
+
+@final
+class Stream:
+    """One answer over HTTP that carries results.
+
+    After each call send what `take` hands out, until `over`. Use it in the thread of its reader's loop.
+    """
+
+    @staticmethod
+    def open(
+        executor: SubscriptionExecutor, reader: LoopReader, token: int, form: str, context: SecurityContext
+    ) -> tuple[Stream, None] | tuple[None, Refusal]:
+        """Answer a stream in the form `events`, `shared` or `parts`, or what is wrong."""
+    @staticmethod
+    def refused(executor: SubscriptionExecutor, *, failed: bool = False) -> None:
+        """Count that a client was refused; `failed`: nobody could tell whether it may come in."""
+    @property
+    def content_type(self) -> str:
+        """The value of `Content-Type`."""
+    @property
+    def over(self) -> bool:
+        """Whether the answer ends with what was taken."""
+    def start(self, exchange: Exchange, context: SecurityContext) -> Refusal | None:
+        """Start the operation that `exchange` asks for.
+
+        Answer what is wrong where that is not for the stream to tell.
+        """
+    def stop(self, operation: str) -> None:
+        """Stop an operation, if it is open."""
+    def keep_alive(self) -> None:
+        """Note that the interval of keep-alive is over."""
+    def expire(self) -> None:
+        """Note that who the client is does not hold any more: end all."""
+    def take(self, limit: int) -> bytes:
+        """Answer the bytes of up to `limit` results, after what goes before them."""
+    def close(self) -> None:
+        """Note that the client is gone, or the answer ended: end the subscriptions.
+
+        Later calls do nothing. Safe to repeat.
+        """
 
 def check_policy(argument: str, value: Condition, /) -> None:
     """Raise `PolicyError` for what is no policy."""

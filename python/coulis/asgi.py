@@ -1,7 +1,8 @@
-"""`SubscriptionApp`: graphql-transport-ws for any ASGI server.
+"""`SubscriptionApp`: subscriptions over WebSocket and HTTP for any ASGI server.
 
-The protocol itself is a state machine of the engine, in `Session`; here text moves between it and the socket.
-Each connection has one task that reads and one that writes, and nothing else writes.
+The protocols themselves are state machines of the engine. For WebSockets it is `Session`; here text moves
+between it and the socket. Each connection has one task that reads and one that writes, and nothing else
+writes. For HTTP see `coulis.http`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMap
 from typing import TYPE_CHECKING, Any, Protocol
 
 from coulis._coulis import AuthenticationFailed, AuthorizationFailed, SecurityContext, Session
+from coulis.http import serve as serve_http
 from coulis.loops import running_bridge
+from coulis.reservations import Reservations
 from coulis.types import Scope
 
 if TYPE_CHECKING:
@@ -45,14 +48,22 @@ class Authenticator(Protocol):
 
 
 AuthHandler = (
-    Callable[[dict[str, Any]], Identified] | Callable[[dict[str, Any]], Awaitable[Identified]] | Authenticator
+    Callable[[dict[str, Any]], Identified | Awaitable[Identified]]
+    | Callable[[dict[str, Any], Scope], Identified | Awaitable[Identified]]
+    | Authenticator
 )
-"""Called with the payload of `connection_init`, `{}` if there is none; an `Authenticator` with the scope too.
+"""Called with the payload of `connection_init`, `{}` if there is none; an `Authenticator`, and a function
+that needs two arguments, with the ASGI scope too.
+
+Over HTTP there is no such payload: it has the `headers`, by their names in lower case, and `Authorization`
+and `authorization` if that is one of them, since that is where clients put it in `connection_init`.
 
 A `SecurityContext`, or a dict of its arguments such as `user_id` and `tenant_id`, lets the client in; `None`,
 `False` or an exception does not."""
 
 SUBPROTOCOL = "graphql-transport-ws"
+LEGACY_SUBPROTOCOL = "graphql-ws"
+"""The older protocol of subscriptions-transport-ws."""
 
 _ORIGIN = re.compile(r"(https?)://([^\s/:@?#\[\]\\]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.ASCII)
 _PORTS = {"http": 80, "https": 443}
@@ -65,22 +76,33 @@ _logger = logging.getLogger("coulis.asgi")
 
 
 class SubscriptionApp:
-    """An ASGI application that serves GraphQL subscriptions over WebSocket.
+    """An ASGI application that serves GraphQL subscriptions over WebSocket and HTTP.
+
+    WebSockets speak graphql-transport-ws and, with `legacy_protocol=True`, `graphql-ws` of the library
+    subscriptions-transport-ws. Over HTTP it depends on `Accept`: `text/event-stream` is GraphQL over SSE,
+    in the distinct and in the single connection mode, and `multipart/mixed;subscriptionSpec=1.0` is what
+    Apollo's clients ask for. Who is not let in gets 401; an answer ends when its token does.
 
     A client brings a new token without a new connection by a ping with the payload
     `{"coulis": {"token": …}}`: `auth_handler` is asked again, with that object, and the pong says
     `{"coulis": {"token": "accepted"}}`; a token that is refused closes 4403. So does one that expires
     (`SecurityContext.expires`), at that second.
 
-    `init_timeout` is how many seconds a client has for `connection_init`; `keep_alive` is the seconds between
-    two pings of the server, or `None` for no pings. Without `auth_handler` every client is the user
+    `init_timeout` is how many seconds a client has for `connection_init`, or for the body of a request;
+    `keep_alive` is the seconds between two pings of the server, or `None` for no pings, and
+    `stream_keep_alive` is the same for answers over HTTP. Without `auth_handler` every client is the user
     `anonymous`.
+
+    A stream of the single connection mode must be opened within `reservation_timeout` seconds after it was
+    reserved; up to `reservations_max` wait for that. They are known to this process only: where there are
+    several, all requests of a client must reach the same.
 
     Browsers let any page open a WebSocket anywhere, and send the user's cookies with it. So a page is let in
     by its `Origin`: that of the server itself or, with `allowed_origins`, one of those, as in
     `["https://example.com"]`; `"*"` among them is any. A client that names no origin is no page of a browser,
-    and is let in unless it sends cookies. Others get HTTP 403. Behind a proxy that changes `Host` the server
-    does not know its own origin: pass the list.
+    and is let in unless it sends cookies; over HTTP browsers do so for pages of this server and say it
+    (`Sec-Fetch-Site`). Others get HTTP 403. Behind a proxy that changes `Host` the server does not know its
+    own origin: pass the list.
     """
 
     def __init__(
@@ -91,15 +113,24 @@ class SubscriptionApp:
         init_timeout: float = 10.0,
         keep_alive: float | None = None,
         allowed_origins: Iterable[str] | None = None,
+        legacy_protocol: bool = False,
+        stream_keep_alive: float | None = 12.0,
+        reservations_max: int = 1_000,
+        reservation_timeout: float = 30.0,
     ) -> None:
         if not init_timeout > 0:
             raise ValueError(f"`init_timeout` is `{init_timeout}`: pass seconds above 0")
-        if keep_alive is not None and not keep_alive > 0:
-            raise ValueError(f"`keep_alive` is `{keep_alive}`: pass seconds above 0, or None for no pings")
+        for name, seconds in (("keep_alive", keep_alive), ("stream_keep_alive", stream_keep_alive)):
+            if seconds is not None and not seconds > 0:
+                raise ValueError(f"`{name}` is `{seconds}`: pass seconds above 0, or None for no pings")
         self.manager = manager
         self.auth_handler = auth_handler
         self.init_timeout = init_timeout
         self.keep_alive = keep_alive
+        self.legacy_protocol = legacy_protocol
+        self.stream_keep_alive = stream_keep_alive
+        self.reservations = Reservations(reservations_max, reservation_timeout)
+        self._takes_scope = _needs_two(auth_handler)
         self.allowed_origins = None if allowed_origins is None else _origins(allowed_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,7 +138,7 @@ class SubscriptionApp:
         if scope["type"] == "websocket":
             await _serve(self, scope, receive, send)
         elif scope["type"] == "http":
-            await _upgrade_required(send)
+            await serve_http(self, scope, receive, send)
         elif scope["type"] == "lifespan":
             await _lifespan(receive, send)
 
@@ -118,6 +149,9 @@ class SubscriptionApp:
         if allowed is not None and "*" in allowed:
             return True
         if not origins:
+            site = _values(scope, b"sec-fetch-site")
+            if site and scope["type"] == "http":
+                return site in (["same-origin"], ["none"])  # a page of this server, or no page
             return not _values(scope, b"cookie")
         if len(origins) > 1:
             return False
@@ -133,12 +167,25 @@ class SubscriptionApp:
         if handler is None:
             return _ANONYMOUS
         try:
-            found: Any = handler(payload) if callable(handler) else handler.authenticate(payload, scope)
+            ask: Any = handler if callable(handler) else handler.authenticate
+            found = ask(payload, scope) if self._takes_scope else ask(payload)
             if inspect.isawaitable(found):
                 found = await found
             return _context(found)
         except (AuthenticationFailed, AuthorizationFailed):
             return None
+
+
+def _needs_two(handler: AuthHandler | None) -> bool:
+    """Answer whether a handler takes the scope."""
+    if not callable(handler):
+        return True
+    try:
+        parameters = inspect.signature(handler).parameters.values()
+    except (TypeError, ValueError):  # of a builtin
+        return False
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(each.kind in kinds and each.default is each.empty for each in parameters) == 2
 
 
 def _context(found: Any) -> SecurityContext | None:
@@ -184,7 +231,7 @@ def _is_here(origin: Origin | str, scope: Scope) -> bool:
     if isinstance(origin, str) or len(hosts) != 1:
         return False
     # A server without TLS may stand behind one that has it. With TLS, no page may come that was sent without.
-    if scope.get("scheme") == "wss" and origin[0] != "https":
+    if scope.get("scheme") in ("wss", "https") and origin[0] != "https":
         return False
     return origin == _origin(f"{origin[0]}://{hosts[0]}")
 
@@ -194,14 +241,17 @@ async def _serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Sen
     if not app.lets_in(scope):
         await send({"type": "websocket.close"})  # before the accept: HTTP 403
         return
-    if SUBPROTOCOL not in scope.get("subprotocols", ()):
+    offered = scope.get("subprotocols", ())
+    spoken = [SUBPROTOCOL, LEGACY_SUBPROTOCOL] if app.legacy_protocol else [SUBPROTOCOL]
+    subprotocol = next((name for name in spoken if name in offered), None)
+    if subprotocol is None:
         # A close before the accept would become HTTP 403 and lose its code.
         await send({"type": "websocket.accept"})
         await send({"type": "websocket.close", "code": 4406, "reason": "Subprotocol not acceptable"})
         return
-    connection = _Connection(app, scope, receive, send)
+    connection = _Connection(app, scope, receive, send, legacy=subprotocol == LEGACY_SUBPROTOCOL)
     try:
-        await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
+        await send({"type": "websocket.accept", "subprotocol": subprotocol})
         close = await connection.run()
     finally:
         await connection.end()
@@ -214,7 +264,9 @@ async def _serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Sen
 class _Connection:
     """One socket, from the accept to the end."""
 
-    def __init__(self, app: SubscriptionApp, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, app: SubscriptionApp, scope: Scope, receive: Receive, send: Send, *, legacy: bool
+    ) -> None:
         self._app = app
         self._scope = scope
         self._receive = receive
@@ -223,7 +275,7 @@ class _Connection:
         self._bridge = running_bridge()
         self._ready = asyncio.Event()
         self._token = self._bridge.watch(self._ready.set)
-        self._session = Session(app.manager.executor, self._bridge.reader, self._token)
+        self._session = Session(app.manager.executor, self._bridge.reader, self._token, legacy=legacy)
         self._close: asyncio.Future[Close] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -339,12 +391,6 @@ class _Connection:
     def _ping(self) -> None:
         self._do(self._session.keep_alive())
         self._schedule_ping()
-
-
-async def _upgrade_required(send: Send) -> None:
-    headers = [(b"upgrade", b"websocket"), (b"connection", b"upgrade"), (b"content-type", b"text/plain")]
-    await send({"type": "http.response.start", "status": 426, "headers": headers})
-    await send({"type": "http.response.body", "body": b"subscriptions are served over WebSocket"})
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -29,6 +29,10 @@ class SubscriptionRouterFactory:
         init_timeout: float = 10.0,
         keep_alive: float | None = None,
         allowed_origins: Iterable[str] | None = None,
+        legacy_protocol: bool = False,
+        stream_keep_alive: float | None = 12.0,
+        reservations_max: int = 1_000,
+        reservation_timeout: float = 30.0,
     ) -> APIRouter:
         """Answer a router that serves subscriptions at `path`.
 
@@ -45,6 +49,10 @@ class SubscriptionRouterFactory:
                 init_timeout=init_timeout,
                 keep_alive=keep_alive,
                 allowed_origins=allowed_origins,
+                legacy_protocol=legacy_protocol,
+                stream_keep_alive=stream_keep_alive,
+                reservations_max=reservations_max,
+                reservation_timeout=reservation_timeout,
             )
         )
         return router

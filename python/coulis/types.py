@@ -14,6 +14,7 @@ __all__ = [
     "EventData",
     "Federation",
     "Identity",
+    "Refusal",
     "Scope",
     "Undelivered",
 ]
@@ -34,6 +35,9 @@ Asked: TypeAlias = (
     tuple[Literal["authenticate"], dict[str, Any] | None] | tuple[Literal["close"], int, str] | None
 )
 """What a `Session` asks of the socket's owner."""
+
+Refusal: TypeAlias = tuple[int, str | None, str]
+"""What is wrong with a request over HTTP: the status, the methods to allow, and the body, which is JSON."""
 
 Scope: TypeAlias = MutableMapping[str, Any]
 """What ASGI knows of a connection: its path, headers and so on."""

@@ -29,6 +29,7 @@ mod resolver;
 mod access;
 mod bus;
 mod core;
+mod exchange;
 mod executor;
 mod graphql;
 mod publishing;
@@ -53,6 +54,7 @@ mod _coulis {
             AlreadyExists, AuthenticationFailed, AuthorizationFailed, BusError, CoulisError, EngineClosed,
             InvalidQuery, LimitExceeded, PolicyError, QueueFull, RateLimited, SubscriptionNotFound,
         },
+        exchange::{Exchange, Stream},
         executor::SubscriptionExecutor,
         forks::forked,
         graphql::validate,

@@ -11,7 +11,7 @@ use coulis::{
     metrics::Ruling,
     notifier::Wake,
     plan::OperationName,
-    protocol::{Action, Close, CloseCode, Machine, Message, Subscribe},
+    protocol::{Action, Close, CloseCode, Dialect, Machine, Message, Subscribe},
     security,
     subscriber::{Content, Subscriber, SubscriberOptions},
     value::Value,
@@ -33,7 +33,7 @@ use crate::{
     reader::{Lane, LoopReader},
 };
 
-/// One connection of graphql-transport-ws. Feed it what the client sends and what becomes of authentication and
+/// One connection of graphql-transport-ws, or of the older protocol. Feed it what the client sends and what becomes of authentication and
 /// timers; after each call write what `take` hands out, and close as the call asks.
 ///
 /// Use it in the thread of its reader's loop.
@@ -57,13 +57,16 @@ type Asked<'py> = Option<Bound<'py, PyTuple>>;
 
 #[pymethods]
 impl Session {
-    /// A connection that was just accepted; `reader` names `token` when there is something to `take`.
+    /// A connection that was just accepted; `reader` names `token` when there is something to `take`. `legacy`: it speaks
+    /// the older protocol `graphql-ws`.
     #[new]
+    #[pyo3(signature = (executor, reader, token, *, legacy=false))]
     fn new(
         py: Python<'_>,
         executor: &SubscriptionExecutor,
         reader: &LoopReader,
         token: u64,
+        legacy: bool,
     ) -> PyResult<Self> {
         let (core, lane) = (Arc::clone(executor.core()?), Arc::clone(reader.lane()));
         let options = SubscriberOptions {
@@ -72,7 +75,8 @@ impl Session {
         };
         let subscriber =
             detached(py, || core.engine.open(options))?.map_err(|error| open_error(py, &error))?;
-        let machine = Machine::new(core.engine.limits());
+        let dialect = if legacy { Dialect::Legacy } else { Dialect::Modern };
+        let machine = Machine::speaking(dialect, core.engine.limits());
         let context = security::SecurityContext::default();
         let connection = Connection { machine, subscriber, core, lane, context, closing: None };
         Ok(Self(Lock::new(Some(Native::new(connection)))))
@@ -176,7 +180,16 @@ impl Connection {
             detached(py, || self.subscriber.refresh(context.clone()))?;
         }
         self.context = context;
-        Ok(self.machine.accepted(None))
+        let close = self.machine.accepted(None);
+        self.start_held(py);
+        Ok(close)
+    }
+
+    /// Starts what waited for its turn.
+    fn start_held(&mut self, py: Python<'_>) {
+        while let Some(subscribe) = self.machine.next_held() {
+            self.subscribe(py, subscribe);
+        }
     }
 
     fn receive<'py>(&mut self, py: Python<'py>, message: Message) -> PyResult<Asked<'py>> {
@@ -192,7 +205,9 @@ impl Connection {
                 Ok(None)
             }
             Action::Complete(operation) => {
-                detached(py, || self.subscriber.cancel(operation.id())).map(|_| None)
+                detached(py, || self.subscriber.cancel(operation.id()))?;
+                self.start_held(py);
+                Ok(None)
             }
             Action::Close(close) => self::close(py, Some(close)),
         }
@@ -239,16 +254,19 @@ impl Connection {
         {
             texts.push(PyString::new(py, &reply));
         }
+        let dialect = self.machine.dialect();
         let Self { subscriber, lane, .. } = self;
         let (mut failed, mut too_slow, mut ended) = (None, false, Vec::new());
         if texts.len() < limit {
             subscriber.drain(limit - texts.len(), |delivery| {
                 let write = || {
                     let mut text = Vec::new();
-                    delivery.write_next(&mut text);
+                    dialect.write(&delivery, &mut text);
                     text
                 };
                 let text = match delivery.content {
+                    // Shared texts are those of the dialect that most connections speak.
+                    Content::Result(_) if dialect == Dialect::Legacy => Lane::own_text(py, write()),
                     Content::Result(payload) => lane.text(py, delivery.id, payload, write),
                     Content::Gap(_) | Content::Resumed(_) => Lane::own_text(py, write()),
                     Content::Closed(_) => {
@@ -270,7 +288,9 @@ impl Connection {
         for id in &ended {
             self.machine.ended(id);
         }
-        if too_slow {
+        if let Some(close) = self.machine.last_words() {
+            self.closing = Some(close);
+        } else if too_slow {
             self.closing = self.machine.close(CloseCode::TooSlow);
         }
         failed.map_or(Ok(texts), Err)

@@ -24,7 +24,9 @@ async def greeting(event: dict[str, Any], variables: dict[str, Any]) -> dict[str
 
 
 app = FastAPI()
-app.include_router(SubscriptionRouterFactory.create(manager, path="/graphql/subscriptions"))
+app.include_router(
+    SubscriptionRouterFactory.create(manager, path="/graphql/subscriptions", legacy_protocol=True)
+)
 
 
 @app.post("/publish")

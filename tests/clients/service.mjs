@@ -21,6 +21,7 @@ export class Service {
   constructor(child, port) {
     this.child = child;
     this.http = `http://127.0.0.1:${port}`;
+    this.url = `${this.http}/graphql/subscriptions`;
     this.ws = `ws://127.0.0.1:${port}/graphql/subscriptions`;
   }
 

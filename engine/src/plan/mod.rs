@@ -203,5 +203,12 @@ pub fn validate(
     coerced.err().unwrap_or_default()
 }
 
+/// Whether the operation that `name` means is a subscription; `None` if the document has none of that name, or is none.
+pub fn is_subscription(document: &str, name: &OperationName, limits: &Limits) -> Option<bool> {
+    let tree = parse::document(document, limits).ok()?;
+    let meant = parse::operation(&tree, name).ok()?;
+    Some(meant.operation_type == OperationType::Subscription)
+}
+
 #[cfg(test)]
 mod tests;

@@ -7,12 +7,16 @@ pub const REASON_BYTES_MAX: usize = 123;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub enum CloseCode {
+    /// A client of the older protocol said that it ends the connection.
+    Normal = 1000,
     /// The server shuts down; clients reconnect.
     GoingAway = 1001,
     /// The client sends and does not read: `replies_max` messages wait for it.
     PolicyViolation = 1008,
     /// A message is larger than `message_bytes_max`.
     MessageTooBig = 1009,
+    /// The host refused `connection_init` of the older protocol, whose servers use no codes of their own.
+    LegacyRefused = 1011,
     /// A subscription that asked for it lost a result because its client reads too slowly; clients reconnect.
     TooSlow = 4008,
     /// A message is not one of the protocol; the reason names what is wrong with it.
@@ -37,13 +41,14 @@ impl CloseCode {
     /// The text that goes with this code when there is nothing more to say; graphql-ws sends the same.
     pub fn reason(self) -> &'static str {
         match self {
+            Self::Normal => "Normal closure",
             Self::GoingAway => "Going away",
             Self::PolicyViolation => "Too many unread messages",
             Self::MessageTooBig => "Message too big",
             Self::TooSlow => "Too slow",
             Self::InvalidMessage => "Invalid message received",
             Self::Unauthorized => "Unauthorized",
-            Self::Forbidden => "Forbidden",
+            Self::Forbidden | Self::LegacyRefused => "Forbidden",
             Self::SubprotocolNotAcceptable => "Subprotocol not acceptable",
             Self::Timeout => "Connection initialisation timeout",
             Self::SubscriberAlreadyExists => "Subscriber already exists",

@@ -3,7 +3,9 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
+    Dialect,
     close::{Close, CloseCode},
+    legacy::{self, Held},
     message::{self, ClientMessage, Message, Request},
     replies::Replies,
     write,
@@ -49,22 +51,12 @@ pub struct Subscribe {
 }
 
 impl Subscribe {
-    /// The wish in `extensions.coulis.resume`: the last cursor seen, or an empty text for `null`, which asks for the
-    /// present position; `None` if nothing is said.
+    /// As [`Request::resume`].
     ///
     /// # Errors
     /// It is neither a string nor null.
     pub fn resume(&self) -> Result<Option<String>, GraphQlError> {
-        let coulis = self.extensions.as_ref().and_then(|extensions| extensions.get("coulis"));
-        match coulis.and_then(|coulis| coulis.get("resume")) {
-            None => Ok(None),
-            Some(Value::Null) => Ok(Some(String::new())),
-            Some(Value::String(cursor)) => Ok(Some(cursor.clone())),
-            Some(_) => {
-                let message = "`extensions.coulis.resume` must be a cursor or null";
-                Err(GraphQlError::new("BAD_USER_INPUT", message))
-            }
-        }
+        message::resume(self.extensions.as_ref())
     }
 }
 
@@ -74,8 +66,8 @@ impl Subscribe {
 /// id and are not equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Operation {
-    id: Arc<str>,
-    number: u64,
+    pub(super) id: Arc<str>,
+    pub(super) number: u64,
 }
 
 impl Operation {
@@ -112,6 +104,7 @@ enum State {
 #[derive(Debug)]
 pub struct Machine {
     limits: Limits,
+    dialect: Dialect,
     state: State,
     /// The number of each open operation; an id that is not here is free.
     operations: HashMap<Arc<str>, u64>,
@@ -122,30 +115,51 @@ pub struct Machine {
     pinged: bool,
     /// The host decides on a new token.
     renewing: bool,
+    /// What the older protocol's client asked for before it may be started.
+    held: Held,
+    /// The close that follows the replies that wait.
+    leaving: Option<Close>,
 }
 
 impl Machine {
     /// A connection that was just accepted. Start the timer of [`Machine::init_timed_out`] now.
     pub fn new(limits: &Limits) -> Self {
+        Self::speaking(Dialect::Modern, limits)
+    }
+
+    /// The same for another dialect.
+    pub fn speaking(dialect: Dialect, limits: &Limits) -> Self {
         Self {
             limits: limits.clone(),
+            dialect,
             state: State::Waiting,
             operations: HashMap::new(),
             numbered: 0,
             replies: Replies::default(),
             pinged: false,
             renewing: false,
+            held: Held::default(),
+            leaving: None,
         }
+    }
+
+    /// The dialect that the connection speaks: what the host writes results in.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// Takes one message of the client, O(its length). Messages after a close are ignored.
     #[must_use = "the action is the machine's answer"]
     pub fn receive(&mut self, message: impl Into<Message>) -> Action {
-        if self.state == State::Closed {
+        if self.state == State::Closed || self.leaving.is_some() {
             return Action::None;
         }
         self.pinged = false;
-        let action = message::read(message.into(), &self.limits).and_then(|message| self.apply(message));
+        let read = match self.dialect {
+            Dialect::Modern => message::read,
+            Dialect::Legacy => legacy::read,
+        };
+        let action = read(message.into(), &self.limits).and_then(|message| self.apply(message));
         action.unwrap_or_else(|close| {
             self.disconnected();
             Action::Close(close)
@@ -178,7 +192,31 @@ impl Machine {
     #[must_use = "the connection has to be closed"]
     pub fn refused(&mut self, reason: &str) -> Option<Close> {
         let asked = self.state == State::Authenticating || self.renewing;
+        if asked && self.dialect == Dialect::Legacy && self.leaving.is_none() {
+            self.replies.push(legacy::connection_error(reason));
+            self.leaving = Some(Close::new(CloseCode::LegacyRefused, reason));
+            return None;
+        }
         asked.then(|| self.close(Close::new(CloseCode::Forbidden, reason))).flatten()
+    }
+
+    /// The next operation to start that waited for the acknowledgement or for the end of one with its id. Ask after
+    /// [`Machine::accepted`] and [`Machine::receive`]; only the older protocol knows such.
+    pub fn next_held(&mut self) -> Option<Subscribe> {
+        if self.state != State::Ready {
+            return None;
+        }
+        // One that the client stopped meanwhile is not started.
+        let mut held = std::mem::take(&mut self.held);
+        let next = std::iter::from_fn(|| held.pop()).find(|held| self.is_open(&held.operation));
+        self.held = held;
+        next
+    }
+
+    /// The close to send when all that [`Machine::next_reply`] handed out is written.
+    pub fn last_words(&mut self) -> Option<Close> {
+        let close = self.leaving.take_if(|_| self.replies.is_empty())?;
+        self.close(close)
     }
 
     /// Whether the host decides on a new token of a connection that is acknowledged.
@@ -205,7 +243,7 @@ impl Machine {
         };
         let open = self.free(operation);
         if open {
-            self.replies.push(write::error(&operation.id, errors));
+            self.replies.push(self.dialect.error(&operation.id, errors));
         }
         open
     }
@@ -239,7 +277,7 @@ impl Machine {
         if self.state == State::Closed {
             return None;
         }
-        if self.pinged {
+        if self.pinged && self.dialect == Dialect::Modern {
             return self.close(Close::new(CloseCode::Timeout, "No answer to a ping"));
         }
         // A client that sends pongs and does not read would otherwise collect one ping for each interval.
@@ -247,7 +285,10 @@ impl Machine {
             return self.close(close);
         }
         self.pinged = true;
-        self.replies.push(write::ping());
+        self.replies.push(match self.dialect {
+            Dialect::Modern => write::ping(),
+            Dialect::Legacy => legacy::keep_alive(),
+        });
         None
     }
 
@@ -270,6 +311,8 @@ impl Machine {
         self.renewing = false;
         self.operations = HashMap::new();
         self.replies = Replies::default();
+        self.held = Held::default();
+        self.leaving = None;
     }
 
     fn apply(&mut self, message: ClientMessage) -> Result<Action, Close> {
@@ -280,6 +323,12 @@ impl Machine {
             ClientMessage::Pong => Ok(Action::None),
             ClientMessage::Subscribe { id, request } => self.subscribe(id, request),
             ClientMessage::Complete { id } => Ok(self.complete(&id)),
+            ClientMessage::Terminate => Err(CloseCode::Normal.into()),
+            ClientMessage::Unreadable { reason } => {
+                self.check_client_reads()?;
+                self.replies.push(legacy::connection_error(&reason));
+                Ok(Action::None)
+            }
         }
     }
 
@@ -310,9 +359,16 @@ impl Machine {
     }
 
     fn subscribe(&mut self, id: String, request: Request) -> Result<Action, Close> {
-        if self.state != State::Ready {
+        // Clients of the older protocol do not wait for the acknowledgement, but for `connection_init` they do.
+        let early = self.state == State::Authenticating && self.dialect == Dialect::Legacy;
+        if self.state != State::Ready && !early {
             return Err(CloseCode::Unauthorized.into());
         }
+        // There a taken id means: this one in place of the other.
+        let replaced = match self.dialect {
+            Dialect::Legacy => self.operations.remove_entry(id.as_str()),
+            Dialect::Modern => None,
+        };
         if self.operations.contains_key(id.as_str()) {
             let reason = format!("Subscriber for {id} already exists");
             return Err(Close::new(CloseCode::SubscriberAlreadyExists, reason));
@@ -320,12 +376,17 @@ impl Machine {
         self.check_client_reads()?;
         if let Err(limit) = self.check_operations() {
             let error = GraphQlError::new("LIMIT_EXCEEDED", limit.to_string());
-            self.replies.push(write::error(&id, &[error]));
+            self.replies.push(self.dialect.error(&id, &[error]));
             return Ok(Action::None);
         }
         let Request { query, operation_name, variables, extensions } = request;
         let operation = self.reserve(id);
-        Ok(Action::Subscribe(Subscribe { operation, query, operation_name, variables, extensions }))
+        let subscribe = Subscribe { operation, query, operation_name, variables, extensions };
+        if !early && replaced.is_none() {
+            return Ok(Action::Subscribe(subscribe));
+        }
+        self.held.push(subscribe, &self.limits)?;
+        Ok(replaced.map_or(Action::None, |(id, number)| Action::Complete(Operation { id, number })))
     }
 
     fn complete(&mut self, id: &str) -> Action {

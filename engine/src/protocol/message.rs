@@ -2,6 +2,7 @@
 
 use super::close::{Close, CloseCode};
 use crate::{
+    error::GraphQlError,
     limits::Limits,
     value::{Document, Node, Value},
 };
@@ -46,19 +47,54 @@ pub(super) enum ClientMessage {
     Complete {
         id: String,
     },
+    /// `connection_terminate` of the older protocol.
+    Terminate,
+    /// What the older protocol answers, and does not close for.
+    Unreadable {
+        reason: String,
+    },
 }
 
-/// The payload of `subscribe`.
-#[derive(Debug)]
-pub(super) struct Request {
-    pub(super) query: String,
-    pub(super) operation_name: Option<String>,
-    pub(super) variables: Value,
-    pub(super) extensions: Option<Value>,
+/// A GraphQL request: the payload of `subscribe`, or the body of a request over HTTP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// The GraphQL document, not yet parsed.
+    pub query: String,
+    /// The operation to run, if the document has several; `null` is none.
+    pub operation_name: Option<String>,
+    /// The variables, an object; `null` and absent are an empty one.
+    pub variables: Value,
+    /// The request's extensions, an object; `null` is none.
+    pub extensions: Option<Value>,
+}
+
+impl Request {
+    /// The wish in `extensions.coulis.resume`: the last cursor seen, or an empty text for `null`, which asks for the
+    /// present position; `None` if nothing is said.
+    ///
+    /// # Errors
+    /// It is neither a string nor null.
+    pub fn resume(&self) -> Result<Option<String>, GraphQlError> {
+        resume(self.extensions.as_ref())
+    }
+}
+
+pub(super) fn resume(extensions: Option<&Value>) -> Result<Option<String>, GraphQlError> {
+    let coulis = extensions.and_then(|extensions| extensions.get("coulis"));
+    match coulis.and_then(|coulis| coulis.get("resume")) {
+        None => Ok(None),
+        Some(Value::Null) => Ok(Some(String::new())),
+        Some(Value::String(cursor)) => Ok(Some(cursor.clone())),
+        Some(_) => {
+            let message = "`extensions.coulis.resume` must be a cursor or null";
+            Err(GraphQlError::new("BAD_USER_INPUT", message))
+        }
+    }
 }
 
 /// What is wrong with a message, for the reason of a 4400.
-struct Malformed(String);
+#[derive(Debug)]
+pub(super) struct Malformed(pub(super) String);
 
 impl From<Malformed> for Close {
     fn from(Malformed(reason): Malformed) -> Self {
@@ -68,25 +104,33 @@ impl From<Malformed> for Close {
 
 /// Reads one message, O(its length).
 pub(super) fn read(message: Message, limits: &Limits) -> Result<ClientMessage, Close> {
+    let document = document(message, limits)?;
+    Ok(document.and_then(|document| typed(document.root(), limits))?)
+}
+
+/// The text of a message as JSON, or what is wrong with it; only one that is too big closes whatever the protocol.
+pub(super) fn document(message: Message, limits: &Limits) -> Result<Result<Document, Malformed>, Close> {
     let Message::Text(text) = message else {
-        return Err(Malformed("message must be text, not binary".into()).into());
+        return Ok(Err(Malformed("message must be text, not binary".into())));
     };
     if text.len() > limits.message_bytes_max {
         return Err(CloseCode::MessageTooBig.into());
     }
-    let document = Document::parse_bytes(text, limits.message_depth_max)
-        .map_err(|error| Malformed(error.to_string()))?;
-    Ok(typed(document.root(), limits)?)
+    let document = Document::parse_bytes(text, limits.message_depth_max);
+    Ok(document.map_err(|error| Malformed(error.to_string())))
 }
 
-fn typed(message: Node<'_>, limits: &Limits) -> Result<ClientMessage, Malformed> {
+/// The type of a message.
+pub(super) fn kind(message: Node<'_>) -> Result<String, Malformed> {
     if message.entries().is_none() {
         return Err(Malformed("message must be a JSON object".into()));
     }
-    match &*string(message, "type", "type")? {
-        "connection_init" => {
-            Ok(ClientMessage::Init { payload: tree(object(message, "payload", "payload")?)? })
-        }
+    string(message, "type", "type")
+}
+
+fn typed(message: Node<'_>, limits: &Limits) -> Result<ClientMessage, Malformed> {
+    match &*kind(message)? {
+        "connection_init" => Ok(ClientMessage::Init { payload: payload(message)? }),
         "ping" => {
             let payload = object(message, "payload", "payload")?;
             let renewal = payload.and_then(|payload| payload.get("coulis"));
@@ -94,7 +138,7 @@ fn typed(message: Node<'_>, limits: &Limits) -> Result<ClientMessage, Malformed>
             Ok(ClientMessage::Ping { payload: payload.map(|payload| payload.raw().into()), renewal })
         }
         "pong" => object(message, "payload", "payload").map(|_| ClientMessage::Pong),
-        "subscribe" => Ok(ClientMessage::Subscribe { id: id(message, limits)?, request: request(message)? }),
+        "subscribe" => Ok(subscribe(message, limits)?),
         "complete" => Ok(ClientMessage::Complete { id: id(message, limits)? }),
         only @ ("connection_ack" | "next" | "error") => {
             Err(Malformed(format!("a message of type `{only}` is sent by servers only")))
@@ -103,7 +147,20 @@ fn typed(message: Node<'_>, limits: &Limits) -> Result<ClientMessage, Malformed>
     }
 }
 
-fn id(message: Node<'_>, limits: &Limits) -> Result<String, Malformed> {
+pub(super) fn payload(message: Node<'_>) -> Result<Option<Value>, Malformed> {
+    tree(object(message, "payload", "payload")?)
+}
+
+pub(super) fn subscribe(message: Node<'_>, limits: &Limits) -> Result<ClientMessage, Malformed> {
+    let id = id(message, limits)?;
+    let payload = message
+        .get("payload")
+        .filter(|payload| payload.entries().is_some())
+        .ok_or_else(|| Malformed("`payload` must be an object".into()))?;
+    Ok(ClientMessage::Subscribe { id, request: request(payload, "payload.")? })
+}
+
+pub(super) fn id(message: Node<'_>, limits: &Limits) -> Result<String, Malformed> {
     let id = string(message, "id", "id")?;
     match id.len() {
         0 => Err(Malformed("`id` must not be empty".into())),
@@ -115,19 +172,17 @@ fn id(message: Node<'_>, limits: &Limits) -> Result<String, Malformed> {
     }
 }
 
-fn request(message: Node<'_>) -> Result<Request, Malformed> {
-    let payload = message
-        .get("payload")
-        .filter(|payload| payload.entries().is_some())
-        .ok_or_else(|| Malformed("`payload` must be an object".into()))?;
+/// The request that the object `of` holds; errors name its fields behind `path`.
+pub(super) fn request(of: Node<'_>, path: &str) -> Result<Request, Malformed> {
+    let path = |key: &str| format!("{path}{key}");
     Ok(Request {
-        query: string(payload, "query", "payload.query")?,
-        operation_name: present(payload, "operationName")
-            .map(|_| string(payload, "operationName", "payload.operationName"))
+        query: string(of, "query", &path("query"))?,
+        operation_name: present(of, "operationName")
+            .map(|_| string(of, "operationName", &path("operationName")))
             .transpose()?,
-        variables: tree(object(payload, "variables", "payload.variables")?)?
+        variables: tree(object(of, "variables", &path("variables"))?)?
             .unwrap_or_else(|| Value::Object(Vec::new())),
-        extensions: tree(object(payload, "extensions", "payload.extensions")?)?,
+        extensions: tree(object(of, "extensions", &path("extensions"))?)?,
     })
 }
 
@@ -154,7 +209,7 @@ fn present<'a>(of: Node<'a>, key: &str) -> Option<Node<'a>> {
     of.get(key).filter(|value| !value.is_null())
 }
 
-fn tree(node: Option<Node<'_>>) -> Result<Option<Value>, Malformed> {
+pub(super) fn tree(node: Option<Node<'_>>) -> Result<Option<Value>, Malformed> {
     node.map(value).transpose()
 }
 

@@ -37,10 +37,17 @@
 //! Strawberry's an asyncio handler; here ASGI, tests and native sockets share one implementation, and every
 //! interleaving of client and host can be tested without a socket or a clock.
 
+mod accept;
 mod close;
+pub mod http;
+mod legacy;
 mod machine;
 mod message;
+mod multipart;
+mod parameters;
 mod replies;
+mod sse;
+pub mod stream;
 mod write;
 
 #[cfg(test)]
@@ -52,10 +59,49 @@ mod rules;
 
 pub use close::{Close, CloseCode, REASON_BYTES_MAX};
 pub use machine::{Action, Machine, Operation, Subscribe};
-pub use message::Message;
+pub use message::{Message, Request};
+
+use crate::{error::GraphQlError, subscriber::Delivery};
 
 /// The token of the sub-protocol. (`graphql-ws`, the token, names the older protocol of another library.)
 pub const SUBPROTOCOL: &str = "graphql-transport-ws";
+
+/// The token of the older sub-protocol, of the library subscriptions-transport-ws.
+pub const LEGACY_SUBPROTOCOL: &str = "graphql-ws";
+
+/// Which sub-protocol a connection speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// [`SUBPROTOCOL`].
+    #[default]
+    Modern,
+    /// [`LEGACY_SUBPROTOCOL`], for clients that know no other. It is served with these choices:
+    ///
+    /// - Nothing is started before `connection_init`: `start` without it closes 4401. One that comes while the host
+    ///   decides waits for the answer, since clients send it at once.
+    /// - A refused `connection_init` is answered with `connection_error`, then closes 1011.
+    /// - What cannot be read is answered with `connection_error`; the connection stays.
+    /// - `start` with an id that is open ends that operation and starts this one.
+    /// - What goes wrong with an operation as a whole is its `error`, with the first of the errors.
+    Legacy,
+}
+
+impl Dialect {
+    /// Appends a delivery as a message: `next` or `data`; the end of a subscription as its `error`.
+    pub fn write(self, delivery: &Delivery<'_>, out: &mut Vec<u8>) {
+        match self {
+            Self::Modern => delivery.write_next(out),
+            Self::Legacy => legacy::write_data(delivery, out),
+        }
+    }
+
+    fn error(self, id: &str, errors: &[GraphQlError]) -> String {
+        match self {
+            Self::Modern => write::error(id, errors),
+            Self::Legacy => legacy::error(id, errors),
+        }
+    }
+}
 
 /// The sub-protocol to answer a handshake with, whatever the order of the offer (RFC 6455, section 4.2.2).
 ///

@@ -23,6 +23,10 @@ impl Replies {
         Some(reply)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Whether a client must read before it may cause another reply. Bytes count too: a ping's echo is as large as
     /// the ping.
     pub(super) fn is_full(&self, limits: &Limits) -> bool {

@@ -29,12 +29,17 @@ pub(super) fn complete(id: &str) -> String {
 }
 
 pub(super) fn error(id: &str, errors: &[GraphQlError]) -> String {
+    format!(r#"{{"id":{},"type":"error","payload":{}}}"#, quote(id), graphql_errors(errors))
+}
+
+/// The list of errors of a result.
+pub(super) fn graphql_errors(errors: &[GraphQlError]) -> String {
     let errors: Vec<_> = errors.iter().map(graphql_error).collect();
-    format!(r#"{{"id":{},"type":"error","payload":[{}]}}"#, quote(id), errors.join(","))
+    format!("[{}]", errors.join(","))
 }
 
 /// One error as the GraphQL specification shapes it (section 7.1.2).
-fn graphql_error(error: &GraphQlError) -> String {
+pub(super) fn graphql_error(error: &GraphQlError) -> String {
     let (message, code) = (quote(&error.message), quote(error.code));
     format!(r#"{{"message":{message}{},"extensions":{{"code":{code}}}}}"#, locations(&error.locations))
 }
