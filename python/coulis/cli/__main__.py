@@ -1,0 +1,5 @@
+"""`python -m coulis.cli` is `coulis`."""
+
+from coulis.cli import main
+
+main()
