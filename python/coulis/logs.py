@@ -103,15 +103,12 @@ _numbers = itertools.count(1)
 class ConnectionLog:
     """The lines of one connection."""
 
+    __slots__ = ("_code", "_context", "_lost", "_number", "_scope", "_start")
+
     def __init__(self, scope: Scope) -> None:
-        client = scope.get("client")
-        self._facts: dict[str, Any] = {
-            "connection": next(_numbers),
-            "client": f"{client[0]}:{client[1]}" if client else None,
-            "path": scope.get("path"),
-            "user_id": None,
-            "tenant_id": None,
-        }
+        self._number = next(_numbers)
+        self._scope = scope
+        self._context: SecurityContext | None = None
         self._start = time.monotonic()
         self._lost = 0
         self._code = ABNORMAL
@@ -119,7 +116,7 @@ class ConnectionLog:
 
     def identified(self, context: SecurityContext) -> None:
         """Note who the client is; no line of its own."""
-        self._facts.update(user_id=context.user_id, tenant_id=context.tenant_id)
+        self._context = context
 
     def refused(self) -> None:
         """Tell that the client may not come in, or not go on."""
@@ -144,5 +141,13 @@ class ConnectionLog:
         self._log(level, f"closed {code}", "connection closed by the %s: %d %s", by, code, reason, **facts)
         return code
 
-    def _log(self, level: int, kind: str, message: str, *args: object, **facts: object) -> None:
-        _connections.log(level, kind, message, *args, **{**self._facts, **facts})
+    def _log(self, level: int, kind: str, message: str, *args: object, **facts: Any) -> None:
+        client, context = self._scope.get("client"), self._context
+        facts.update(
+            connection=self._number,
+            client=f"{client[0]}:{client[1]}" if client else None,
+            path=self._scope.get("path"),
+            user_id=context.user_id if context is not None else None,
+            tenant_id=context.tenant_id if context is not None else None,
+        )
+        _connections.log(level, kind, message, *args, **facts)

@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 import urllib.request
 
 import coulis
@@ -79,6 +81,9 @@ class Started:
         self.child = subprocess.Popen(
             command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
+        # One that hangs fails the test: its output ends.
+        self.watchdog = threading.Timer(SECONDS, self.child.kill)
+        self.watchdog.start()
 
     def line(self, pattern):
         """Read until a line matches; answers the first group."""
@@ -90,23 +95,27 @@ class Started:
         raise AssertionError(f"`{pattern}` did not come: {seen}")
 
     def rest(self):
-        out, _ = self.child.communicate(timeout=SECONDS)
+        out, _ = self.child.communicate()
+        self.watchdog.cancel()
         return self.child.returncode, out
 
     def __enter__(self):
         return self
 
     def __exit__(self, *raised):
-        self.child.terminate()
-        self.child.communicate(timeout=SECONDS)
+        if self.child.returncode is None:
+            self.child.terminate()
+            self.rest()
 
 
 def counted(address, name, value):
     """Wait until a service counts so many."""
-    while True:
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
         with urllib.request.urlopen(f"http://{address}/metrics") as answer:
             if read(answer.read().decode())[name] == value:
                 return
+    raise AssertionError(f"`{name}` did not become {value}")
 
 
 def parameters():

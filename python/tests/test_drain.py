@@ -167,11 +167,26 @@ async def test_a_signal_waits_for_the_drain_and_a_second_one_does_not(app):
         signal.signal(signal.SIGUSR1, before)
 
 
-SERVER = """
-    import socket, sys, coulis, uvicorn
-    from coulis.asgi import MetricsApp, SubscriptionApp
-    manager = coulis.SubscriptionManager(coulis.EventBusConfig.redis(sys.argv[1], "drain"))
+PLAIN = """
     app = MetricsApp(manager, SubscriptionApp(manager, drain_deadline=20))
+"""
+FASTAPI = """
+    @contextlib.asynccontextmanager
+    async def lifespan(app):
+        async with draining(manager, 20):
+            yield
+    app = FastAPI(lifespan=lifespan)
+    app.include_router(SubscriptionRouterFactory.create(manager, "/"))
+    app.include_router(metrics_router(manager))
+"""
+SERVER = """
+    import contextlib, socket, sys, coulis, uvicorn
+    from coulis.asgi import MetricsApp, SubscriptionApp
+    from coulis.draining import draining
+    from coulis.fastapi import SubscriptionRouterFactory, metrics_router
+    from fastapi import FastAPI
+    manager = coulis.SubscriptionManager(coulis.EventBusConfig.redis(sys.argv[1], "drain"))
+    {app}
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
@@ -196,10 +211,9 @@ def redis(tmp_path):
 class Process:
     """A server process and its address."""
 
-    def __init__(self, url):
-        self.child = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(SERVER), url], stdout=subprocess.PIPE, text=True
-        )
+    def __init__(self, url, app):
+        program = textwrap.dedent(SERVER).format(app=textwrap.dedent(app))
+        self.child = subprocess.Popen([sys.executable, "-c", program, url], stdout=subprocess.PIPE, text=True)
         self.address = f"127.0.0.1:{int(self.child.stdout.readline())}"
 
     async def ready(self):
@@ -249,16 +263,17 @@ class Resuming:
             self.numbers.append(message["payload"]["data"]["user"]["id"])
 
 
-async def test_clients_go_on_at_a_second_process_without_loss(redis, connect):
+@pytest.mark.parametrize("app", [PLAIN, FASTAPI])
+async def test_clients_go_on_at_a_second_process_without_loss(redis, connect, app):
     """Publish without a pause while the first of two servers is told to end by SIGTERM."""
-    with Process(redis) as first, Process(redis) as second:
+    with Process(redis, app) as first, Process(redis, app) as second:
         await asyncio.wait_for(asyncio.gather(first.ready(), second.ready()), SECONDS)
         readers = [Resuming(connect) for _ in range(8)]
         last = 400
         following = [
             asyncio.create_task(reader.follow([first.address, second.address], last)) for reader in readers
         ]
-        await until(lambda: all(reader.cursor for reader in readers))
+        await asyncio.wait_for(until(lambda: all(reader.cursor for reader in readers)), SECONDS)
         bus = coulis.EventBusConfig.redis(redis, "drain")
         async with coulis.SubscriptionManager(bus, registry=coulis.Registry()) as publisher:
             for number in range(1, last + 1):

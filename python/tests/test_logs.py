@@ -69,7 +69,7 @@ async def test_a_slow_consumer_is_told_with_its_losses_and_never_per_event(conne
     limits = {"ring_frames_max": 64}
     async with coulis.SubscriptionManager(registry=coulis.Registry(), limits=limits) as manager:
         async with served(SubscriptionApp(manager)) as address:
-            client = await connect(address)
+            client = await connect(address, max_queue=None)
             await client.init()
             await client.subscribe("1", QUERY)
             for id in range(2000):  # without a turn of the loop, in which the writer could read
