@@ -152,8 +152,9 @@ async def draining(
 ) -> AsyncIterator[None]:
     """Drain at the end of the block, and before the server hears one of `signals`; for a lifespan.
 
-    Servers such as uvicorn close all sockets at a signal, and end the lifespan only then. So the signal is
-    kept back until the drain is over, and a second one is not.
+    Servers close all sockets at a signal, and end the lifespan only then. So on uvicorn the signal is kept
+    back until the drain is over; a second one is not. Hypercorn and granian cannot be kept waiting: there
+    call `drain` yourself before you stop them.
     """
     _check(deadline, code, batch)
 

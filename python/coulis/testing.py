@@ -212,13 +212,12 @@ class Connection:
         return subscription
 
     async def settle(self) -> None:
-        """Wait until the server did all that was asked of it, and all that was readable before has come."""
-        # The answer to a ping overtakes results that were ready at the same moment, the next one does not.
-        for _ in range(2):
-            number = next(self._numbers)
-            pong = self._pongs[number] = asyncio.Event()
-            self.say(type="ping", payload={"settle": number})
-            await self._until(pong.is_set, "an answer of the server")
+        """Wait until the server did all that was asked of it, and began to send what was readable before."""
+        # The answer to a ping goes out at once with the first results that are ready, before this wakes up.
+        number = next(self._numbers)
+        pong = self._pongs[number] = asyncio.Event()
+        self.say(type="ping", payload={"settle": number})
+        await self._until(pong.is_set, "an answer of the server")
 
     async def closed(self) -> ConnectionClosed:
         """Wait until the server closes; answer how."""

@@ -305,6 +305,7 @@ SCHEMA = "type Query { a: Int }\ntype Subscription { orders(n: Int): Order! }\nt
         ),
         ("a.graphql", 'subscription A { orders { id } } # query B { nope }\n"""query C"""', ["2:.*"]),
         ("a.cel", "event.total <\n  nope(1)", ["2:7: policy: no function `nope` .*"]),
+        ("a.cel", "\n  event.total <\n  nope(1)", ["3:7: policy: no function `nope` .*"]),
         ("a.cel", "event.total < 1\n", []),
         ("a.json", '{"policies": {"orders": "event.total < 1"}, "owner": null}', []),
         (

@@ -1,14 +1,20 @@
 """What is told to `logging`: facts as attributes of the record, and a bounded number of lines."""
 
+import asyncio
 import logging
 
 import coulis
 import pytest
-from conftest import served, until
+from conftest import served
+from conftest import until as turns_until
 from coulis.asgi import SubscriptionApp
 from coulis.logs import KINDS_MAX, Paced
 
 QUERY = "subscription { user { id } }"
+
+
+async def until(condition):
+    await asyncio.wait_for(turns_until(condition), 20)
 
 
 @pytest.fixture(autouse=True)
