@@ -28,6 +28,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from typer.testing import CliRunner
 
+pytest_plugins = ["redis_server"]
+
 QUERY = "subscription { orders { id } }"
 SECONDS = 30
 PROGRAM = """
@@ -220,6 +222,22 @@ def test_publish_reads_lines(run, monkeypatch):
     assert result.output == "2 events, 4 deliveries\n"
     known = {"type": "changed", "channel": "c", "before": {}, "tenant_id": "t", "user_id": "u"}
     assert sent == [{**known, "data": {"a": 1}}, {**known, "data": [2]}]
+
+
+async def test_publish_gives_events_to_a_bus(run, redis):
+    bus = coulis.EventBusConfig.redis(redis, "mine")
+    async with coulis.SubscriptionManager(bus, registry=coulis.Registry()) as manager:
+        await manager.create_subscription("s", "c", QUERY)
+        options = ["--bus", redis, "--group", "mine", "--event-id", "1"]
+        for _ in range(2):
+            result = await asyncio.to_thread(run, "publish", "orders", '{"id": 7}', *options)
+            assert result.output == "1 event, accepted by the bus\n"
+        last = await asyncio.to_thread(run, "publish", "orders", '{"id": 8}', *options[:4])
+        assert last.exit_code == 0
+        messages = manager.events("s")
+        found = [json.loads(await asyncio.wait_for(anext(messages), SECONDS)) for _ in range(2)]
+        assert [message["payload"]["data"]["orders"]["id"] for message in found] == [7, 8]
+        await messages.aclose()
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,7 @@
 import asyncio
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -17,6 +15,8 @@ import websockets
 from conftest import served, until
 from coulis.asgi import SubscriptionApp
 from coulis.draining import Door, Drained, draining, schedule
+
+pytest_plugins = ["redis_server"]
 
 QUERY = "subscription { user { id } }"
 SECONDS = 20
@@ -191,21 +191,6 @@ SERVER = """
     print(listener.getsockname()[1], flush=True)
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 """
-
-
-@pytest.fixture
-def redis(tmp_path):
-    """A Redis server of the test's own; answers its URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    program = shutil.which("redis-server")
-    assert program, "run scripts/servers: the tests need redis-server"
-    command = [program, "--port", str(port), "--save", "", "--dir", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert any("Ready to accept" in line for line in server.stdout)
-        yield f"redis://127.0.0.1:{port}"
-        server.terminate()
 
 
 class Process:
