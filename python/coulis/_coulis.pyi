@@ -571,6 +571,9 @@ class SubscriptionExecutor:
         """
     def health(self) -> dict[str, Any] | None:
         """Answer how the bus is, by name; `None` where events stay in this process."""
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed, or belongs to the process that this one was forked from."""
     def prometheus(self) -> str:
         """Answer the engine's counters in the text format of Prometheus."""
     def close(self, timeout: float | None = None) -> list[Undelivered]:
@@ -709,11 +712,14 @@ class Session:
         """
     def closing(self) -> Asked:
         """Answer the close that what was taken last asks for, once."""
+    def losses(self) -> int:
+        """Answer how many results were lost since the last call because the client reads too slowly."""
     def close(self) -> None:
         """Note that the connection is gone: end its subscriptions. Later calls do nothing. Safe to repeat."""
 
 def postgres_migrations(schema: str = "coulis") -> str:
     """Answer the SQL that installs what the PostgreSQL bus needs or brings it up to date; safe to repeat."""
+
 @final
 class Exchange:
     """One request over HTTP: what it asks for."""

@@ -16,8 +16,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMap
 from typing import TYPE_CHECKING, Any, Protocol
 
 from coulis._coulis import AuthenticationFailed, AuthorizationFailed, SecurityContext, Session
+from coulis.draining import BATCH_CONNECTIONS, DEADLINE_SECONDS, Door, Drained, draining
 from coulis.http import serve as serve_http
+from coulis.logs import ConnectionLog
 from coulis.loops import running_bridge
+from coulis.operations import MetricsApp
 from coulis.reservations import Reservations
 from coulis.types import Scope
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from coulis.manager import SubscriptionManager
     from coulis.types import Asked
 
-__all__ = ["AuthHandler", "Authenticator", "SubscriptionApp"]
+__all__ = ["AuthHandler", "Authenticator", "MetricsApp", "SubscriptionApp"]
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -103,6 +106,9 @@ class SubscriptionApp:
     and is let in unless it sends cookies; over HTTP browsers do so for pages of this server and say it
     (`Sec-Fetch-Site`). Others get HTTP 403. Behind a proxy that changes `Host` the server does not know its
     own origin: pass the list.
+
+    Where it is the whole application of a server, it drains when that ends, within `drain_deadline` seconds;
+    inside another one, `coulis.draining.draining` is for its lifespan.
     """
 
     def __init__(
@@ -117,6 +123,7 @@ class SubscriptionApp:
         stream_keep_alive: float | None = 12.0,
         reservations_max: int = 1_000,
         reservation_timeout: float = 30.0,
+        drain_deadline: float = DEADLINE_SECONDS,
     ) -> None:
         if not init_timeout > 0:
             raise ValueError(f"`init_timeout` is `{init_timeout}`: pass seconds above 0")
@@ -132,6 +139,9 @@ class SubscriptionApp:
         self.reservations = Reservations(reservations_max, reservation_timeout)
         self._takes_scope = _needs_two(auth_handler)
         self.allowed_origins = None if allowed_origins is None else _origins(allowed_origins)
+        self.drain_deadline = drain_deadline
+        self.door = Door()
+        manager.doors.add(self.door)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -140,7 +150,21 @@ class SubscriptionApp:
         elif scope["type"] == "http":
             await serve_http(self, scope, receive, send)
         elif scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await _lifespan(self, receive, send)
+
+    async def drain(
+        self, deadline: float = DEADLINE_SECONDS, *, code: int = 1012, batch: int = BATCH_CONNECTIONS
+    ) -> Drained:
+        """Send all clients away within `deadline` seconds, and let nobody in from now on.
+
+        Batches of `batch` connections at least, spread over the deadline, are closed with `code`, 1012 or
+        1001, each after all that was readable for it was sent. The last message of a subscription has the
+        cursor with which its client goes on at another server. Clients that do not read are cut off at the
+        deadline. Answer how many left and how many were cut.
+
+        Call it in the loop that serves. Raises `ValueError`.
+        """
+        return await self.door.drain(deadline, code=code, batch=batch)
 
     def lets_in(self, scope: Scope) -> bool:
         """Answer whether a client may come from where it says it comes."""
@@ -241,24 +265,45 @@ async def _serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Sen
     if not app.lets_in(scope):
         await send({"type": "websocket.close"})  # before the accept: HTTP 403
         return
-    offered = scope.get("subprotocols", ())
-    spoken = [SUBPROTOCOL, LEGACY_SUBPROTOCOL] if app.legacy_protocol else [SUBPROTOCOL]
-    subprotocol = next((name for name in spoken if name in offered), None)
-    if subprotocol is None:
+    if not app.door.is_open:
+        await _closed_door(app, scope, send)
+        return
+    if (subprotocol := _subprotocol(app, scope)) is None:
         # A close before the accept would become HTTP 403 and lose its code.
         await send({"type": "websocket.accept"})
         await send({"type": "websocket.close", "code": 4406, "reason": "Subprotocol not acceptable"})
         return
     connection = _Connection(app, scope, receive, send, legacy=subprotocol == LEGACY_SUBPROTOCOL)
-    try:
-        await send({"type": "websocket.accept", "subprotocol": subprotocol})
-        close = await connection.run()
-    finally:
-        await connection.end()
-    if close is not None:
-        # After the end, which cancels the pending receive: granian loses a close beside one.
-        code, reason = close
-        await connection.sent({"type": "websocket.close", "code": code, "reason": reason})
+    close = None
+    with app.door.inside(connection):
+        try:
+            await send({"type": "websocket.accept", "subprotocol": subprotocol})
+            close = await connection.run()
+        finally:
+            await connection.end()
+            app.door.count(connection.log.ended(close))
+        if close is not None:
+            # After the end, which cancels the pending receive: granian loses a close beside one.
+            code, reason = close
+            await connection.sent({"type": "websocket.close", "code": code, "reason": reason})
+
+
+async def _closed_door(app: SubscriptionApp, scope: Scope, send: Send) -> None:
+    """Refuse a client that comes too late: HTTP 503, or 1012 where a server cannot say that."""
+    if "websocket.http.response" in scope.get("extensions", {}):
+        headers = [(b"content-type", b"text/plain"), (b"retry-after", b"1")]
+        await send({"type": "websocket.http.response.start", "status": 503, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": b"the server is about to end"})
+        return
+    await send({"type": "websocket.accept", "subprotocol": _subprotocol(app, scope)})
+    await send({"type": "websocket.close", "code": 1012, "reason": "Service restart"})
+
+
+def _subprotocol(app: SubscriptionApp, scope: Scope) -> str | None:
+    """Answer the sub-protocol to speak, of those that the client offers."""
+    spoken = [SUBPROTOCOL, LEGACY_SUBPROTOCOL] if app.legacy_protocol else [SUBPROTOCOL]
+    offered = scope.get("subprotocols", ())
+    return next((name for name in spoken if name in offered), None)
 
 
 class _Connection:
@@ -279,6 +324,8 @@ class _Connection:
         self._close: asyncio.Future[Close] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._leaving: Close | None = None
+        self.log = ConnectionLog(scope)
 
     async def run(self) -> Close | None:
         """Move messages until the client has gone, or answer how the connection is to be closed."""
@@ -289,6 +336,15 @@ class _Connection:
         ends: set[asyncio.Future[Any]] = {self._start(self._read()), self._start(self._write()), self._close}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         return self._close.result() if self._close.done() else None
+
+    def leave(self, code: int, reason: str) -> None:
+        """Close once what is readable now was sent."""
+        self._leaving = (code, reason)
+        self._ready.set()
+
+    def cut(self, code: int, reason: str) -> None:
+        """Close without more ado."""
+        self._close_with((code, reason))
 
     async def end(self) -> None:
         """Free everything; what belongs to the engine first, so that a second cancellation cannot stop it."""
@@ -316,6 +372,7 @@ class _Connection:
         while True:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
+                self.log.left(message.get("code"))
                 return
             if not self._close.done():
                 self._do(self._session.receive(message.get("text")))
@@ -325,16 +382,21 @@ class _Connection:
             # Cleared before looking: what comes after the look sets it again.
             self._ready.clear()
             texts = self._session.take(_TEXTS_AT_ONCE)
+            if (lost := self._session.losses()) > 0:
+                self.log.lost(lost)
             for text in texts:
                 if not await self.sent({"type": "websocket.send", "text": text}):
                     return
             if (asked := self._session.closing()) is not None:
                 self._do(asked)
                 return
-            if len(texts) < _TEXTS_AT_ONCE:
-                await self._ready.wait()
-            else:
+            if len(texts) >= _TEXTS_AT_ONCE:
                 await asyncio.sleep(0)  # a socket that never blocks must not keep the loop
+            elif self._leaving is not None:
+                self._close_with(self._leaving)
+                return
+            else:
+                await self._ready.wait()
 
     async def sent(self, message: Message) -> bool:
         """Send and answer whether the client is still there."""
@@ -363,11 +425,14 @@ class _Connection:
             context = await self._app.identify(payload, self._scope)
         except Exception:
             _logger.exception("auth_handler failed: the connection is refused")
+            self.log.refused()
             self._do(self._session.refuse(failed=True))
             return
         if context is None:
+            self.log.refused()
             self._do(self._session.refuse())
             return
+        self.log.identified(context)
         self._do(self._session.accept(context))
         self._watch(context.expires)
 
@@ -393,9 +458,9 @@ class _Connection:
         self._schedule_ping()
 
 
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
+async def _lifespan(app: SubscriptionApp, receive: Receive, send: Send) -> None:
+    await receive()  # lifespan.startup
+    async with draining(app, app.drain_deadline):
+        await send({"type": "lifespan.startup.complete"})
+        await receive()  # lifespan.shutdown
+    await send({"type": "lifespan.shutdown.complete"})

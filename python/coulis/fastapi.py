@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from coulis.starlette import subscription_routes
+from coulis.starlette import metrics_routes, subscription_routes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from coulis.asgi import AuthHandler
     from coulis.manager import SubscriptionManager
 
-__all__ = ["SubscriptionRouterFactory"]
+__all__ = ["SubscriptionRouterFactory", "metrics_router"]
 
 
 class SubscriptionRouterFactory:
@@ -56,3 +56,12 @@ class SubscriptionRouterFactory:
             )
         )
         return router
+
+
+def metrics_router(manager: SubscriptionManager) -> APIRouter:
+    """Answer a router for `/healthz`, `/readyz` and `/metrics`; see `coulis.asgi.MetricsApp`."""
+    from fastapi import APIRouter
+
+    router = APIRouter()
+    router.routes.extend(metrics_routes(manager))
+    return router

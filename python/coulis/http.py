@@ -52,6 +52,8 @@ class Results:
         self._ready = asyncio.Event()
         self._token = self._bridge.watch(self._ready.set)
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._leaving = False
         executor, reader = app.manager.executor, self._bridge.reader
         self._stream: Stream | None = None
         self.refusal: Refusal | None = None
@@ -79,20 +81,29 @@ class Results:
         """Answer with all results, until the stream is over or the client has gone."""
         assert self._stream is not None
         content_type = (b"content-type", self._stream.content_type.encode())
-        tasks: set[asyncio.Task[None]] = set()
         try:
             headers = [content_type, *_STREAM_HEADERS]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             self._schedule_keep_alive()
-            tasks = {self._loop.create_task(_gone(receive)), self._loop.create_task(self._write(send))}
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            self._tasks = {self._loop.create_task(_gone(receive)), self._loop.create_task(self._write(send))}
+            with self._app.door.inside(self):
+                await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.close()
-            for task in tasks:
-                task.cancel()
-            for end in await asyncio.gather(*tasks, return_exceptions=True):
+            self.cut()
+            for end in await asyncio.gather(*self._tasks, return_exceptions=True):
                 if isinstance(end, Exception):
                     _logger.error("an answer failed", exc_info=end)
+
+    def leave(self, code: int = 0, reason: str = "") -> None:
+        """End the answer once what is readable now was sent; it is not complete, so its client comes back."""
+        self._leaving = True
+        self._ready.set()
+
+    def cut(self, code: int = 0, reason: str = "") -> None:
+        """End the answer without more ado."""
+        for task in self._tasks:
+            task.cancel()
 
     def close(self) -> None:
         """Free everything. Safe to repeat."""
@@ -124,7 +135,7 @@ class Results:
             # Cleared before looking: what comes after the look sets it again.
             self._ready.clear()
             body = self._stream.take(_RESULTS_AT_ONCE)
-            over = self._stream.over
+            over = self._stream.over or (self._leaving and not body)
             if not body and not over:
                 await self._ready.wait()
                 continue
@@ -158,7 +169,9 @@ class _Request:
         self._exchange = Exchange(app.manager.executor, scope["method"], query, list(headers))
 
     async def serve(self) -> None:
-        if not self._app.lets_in(self._scope):
+        if not self._app.door.is_open:
+            await self._refuse(_refusal(503, "ENGINE_CLOSED", "the server is about to end: try another one"))
+        elif not self._app.lets_in(self._scope):
             message = "pages of this origin may not subscribe here: see `allowed_origins`"
             await self._refuse(_refusal(403, "FORBIDDEN_ORIGIN", message))
         elif (refusal := self._exchange.refusal) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from coulis._coulis import EventBusConfig, SecurityContext, SubscriptionExecutor, SubscriptionNotFound
+from coulis.draining import BATCH_CONNECTIONS, DEADLINE_SECONDS, Door, Drained
 from coulis.loops import LoopBridge, running_bridge
 from coulis.registry import Declaration, Registry, default_registry
 
@@ -92,6 +94,8 @@ class SubscriptionManager:
             delivery_rates=delivery_rates,
             declarations=self.registry.fields,
         )
+        self.doors: weakref.WeakSet[Door] = weakref.WeakSet()
+        """Where clients come in: one of each `SubscriptionApp` that serves this manager."""
         self.subscriptions: dict[str, SubscriptionData] = {}
         # The same by both ids, each to the other: an id of a client may repeat across connections.
         self._by_id: dict[str, dict[str, SubscriptionData]] = {}
@@ -285,6 +289,18 @@ class SubscriptionManager:
         for data in self._by_connection.get(connection_id, {}).values():
             data.user_id, data.tenant_id = found.user_id, found.tenant_id
         return ended
+
+    async def drain(
+        self, deadline: float = DEADLINE_SECONDS, *, code: int = 1012, batch: int = BATCH_CONNECTIONS
+    ) -> Drained:
+        """Send away the clients of all apps that serve this manager, as `SubscriptionApp.drain` does."""
+        drains = [door.drain(deadline, code=code, batch=batch) for door in self.doors]
+        return sum(await asyncio.gather(*drains), Drained())
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether an app that serves this manager lets nobody in any more."""
+        return any(not door.is_open for door in self.doors)
 
     async def close(self, timeout: float | None = None) -> list[Undelivered]:
         """End all subscriptions and stop the engine; answer as `SubscriptionExecutor.close`. Safe to repeat.

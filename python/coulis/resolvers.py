@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from coulis._coulis import EngineClosed
+from coulis.logs import Paced
 
 if TYPE_CHECKING:
     from coulis._coulis import JobQueue, ResolverJob
@@ -19,7 +20,7 @@ __all__ = ["Resolver", "check_resolver"]
 Resolver = Callable[..., Any] | Callable[..., Awaitable[Any]]
 """`(event, variables)` or `(event, variables, info)`, sync or async; answers the operation's `data`."""
 
-_logger = logging.getLogger("coulis.resolvers")
+_log = Paced("coulis.resolvers")
 
 _MESSAGE_CHARACTERS_MAX = 500
 
@@ -59,7 +60,7 @@ def describe_failure(resolver: object, error: BaseException) -> str:
     """Log a resolver's failure with its traceback and answer the message for the client. Never raises."""
     try:
         name = getattr(resolver, "__qualname__", type(resolver).__name__)
-        _logger.error("resolver %s failed", name, exc_info=error)
+        _log.log(logging.ERROR, name, "resolver %s failed", name, exc_info=error, resolver=name)
         text = str(error) or type(error).__name__
         # A lone surrogate cannot be sent.
         return text[:_MESSAGE_CHARACTERS_MAX].encode(errors="replace").decode()

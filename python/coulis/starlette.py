@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from coulis.asgi import AuthHandler, SubscriptionApp
+from coulis.operations import HEADERS, PATHS, MetricsApp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from coulis.manager import SubscriptionManager
 
-__all__ = ["subscription_routes"]
+__all__ = ["metrics_routes", "subscription_routes"]
 
 
 def subscription_routes(
@@ -50,3 +51,24 @@ def subscription_routes(
         WebSocketRoute(path, app, name="subscriptions"),
         Route(path, app, name="subscriptions_http", include_in_schema=False),
     ]
+
+
+def metrics_routes(manager: SubscriptionManager, prefix: str = "") -> list[BaseRoute]:
+    """Answer routes for `/healthz`, `/readyz` and `/metrics` below `prefix`.
+
+    See `coulis.asgi.MetricsApp` for what they tell.
+    """
+    from starlette.requests import Request
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Route
+
+    answers = MetricsApp(manager)
+
+    def route(path: str) -> Route:
+        async def answer(request: Request) -> PlainTextResponse:
+            status, text = answers.answer(path)
+            return PlainTextResponse(text, status, headers=HEADERS)
+
+        return Route(prefix + path, answer, name=path[1:], include_in_schema=False)
+
+    return [route(path) for path in PATHS]

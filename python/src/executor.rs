@@ -524,6 +524,12 @@ impl SubscriptionExecutor {
         Ok(Some(told))
     }
 
+    /// Whether it was closed, or belongs to the process that this one was forked from.
+    #[getter]
+    fn is_closed(&self) -> bool {
+        self.core.get().map_or(true, |core| core.engine.is_closed())
+    }
+
     /// The engine's counters in the text format of Prometheus.
     fn prometheus(&self) -> PyResult<String> {
         Ok(self.core.get()?.engine.metrics().prometheus())

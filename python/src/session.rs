@@ -13,7 +13,7 @@ use coulis::{
     plan::OperationName,
     protocol::{Action, Close, CloseCode, Dialect, Machine, Message, Subscribe},
     security,
-    subscriber::{Content, Subscriber, SubscriberOptions},
+    subscriber::{Content, Gap, GapReason, Subscriber, SubscriberOptions},
     value::Value,
 };
 use pyo3::{
@@ -50,6 +50,8 @@ struct Connection {
     context: security::SecurityContext,
     /// The engine ended the connection.
     closing: Option<Close>,
+    /// Results lost because the client reads too slowly, since `losses` was asked.
+    lost: u64,
 }
 
 /// What a call asks of the socket's owner: `("authenticate", payload)`, `("close", code, reason)` or nothing.
@@ -78,7 +80,7 @@ impl Session {
         let dialect = if legacy { Dialect::Legacy } else { Dialect::Modern };
         let machine = Machine::speaking(dialect, core.engine.limits());
         let context = security::SecurityContext::default();
-        let connection = Connection { machine, subscriber, core, lane, context, closing: None };
+        let connection = Connection { machine, subscriber, core, lane, context, closing: None, lost: 0 };
         Ok(Self(Lock::new(Some(Native::new(connection)))))
     }
 
@@ -149,6 +151,11 @@ impl Session {
     /// The close that what was taken last asks for, once.
     fn closing<'py>(&self, py: Python<'py>) -> PyResult<Asked<'py>> {
         self.with(|connection| close(py, connection.closing.take()))
+    }
+
+    /// How many results were lost since the last call because the client reads too slowly.
+    fn losses(&self) -> PyResult<u64> {
+        self.with(|connection| Ok(std::mem::take(&mut connection.lost)))
     }
 
     /// The connection is gone: ends its subscriptions. Later calls do nothing. Safe to repeat.
@@ -256,7 +263,7 @@ impl Connection {
         }
         let dialect = self.machine.dialect();
         let Self { subscriber, lane, .. } = self;
-        let (mut failed, mut too_slow, mut ended) = (None, false, Vec::new());
+        let (mut failed, mut too_slow, mut ended, mut lost) = (None, false, Vec::new(), 0);
         if texts.len() < limit {
             subscriber.drain(limit - texts.len(), |delivery| {
                 let write = || {
@@ -268,12 +275,17 @@ impl Connection {
                     // Shared texts are those of the dialect that most connections speak.
                     Content::Result(_) if dialect == Dialect::Legacy => Lane::own_text(py, write()),
                     Content::Result(payload) => lane.text(py, delivery.id, payload, write),
-                    Content::Gap(_) | Content::Resumed(_) => Lane::own_text(py, write()),
+                    Content::Gap(gap) => {
+                        lost += slow(&gap);
+                        Lane::own_text(py, write())
+                    }
+                    Content::Resumed(_) => Lane::own_text(py, write()),
                     Content::Closed(_) => {
                         ended.push(delivery.id.to_owned());
                         Lane::own_text(py, write())
                     }
-                    Content::Ended(_) => {
+                    Content::Ended(gap) => {
+                        lost += slow(&gap);
                         too_slow = true;
                         Lane::own_text(py, write())
                     }
@@ -284,6 +296,7 @@ impl Connection {
                 }
             });
         }
+        self.lost += lost;
         // Its `error` message was taken: the client may use the id again.
         for id in &ended {
             self.machine.ended(id);
@@ -295,6 +308,11 @@ impl Connection {
         }
         failed.map_or(Ok(texts), Err)
     }
+}
+
+/// The results of a gap that reading faster would have saved.
+fn slow(gap: &Gap) -> u64 {
+    if gap.reason == GapReason::Overflow { u64::from(gap.count) } else { 0 }
 }
 
 fn authenticate<'py>(py: Python<'py>, payload: Option<&Value>) -> PyResult<Bound<'py, PyTuple>> {

@@ -430,6 +430,9 @@ async def test_a_fault_of_the_server_closes_4500_and_tells_nothing(
         def closing(self):
             return None
 
+        def losses(self):
+            return 0
+
         def close(self):
             pass
 
