@@ -12,6 +12,7 @@ from coulis._coulis import (
     InvalidQuery,
     JWTKey,
     LimitExceeded,
+    Operation,
     PolicyError,
     PyGraphQLMessage,
     PySubscriptionPayload,
@@ -23,8 +24,12 @@ from coulis._coulis import (
     SubscriptionNotFound,
     __version__,
 )
+from coulis.errors import ConversionError, UserError
+from coulis.hosting import Connection
 from coulis.jwt import JWTVerifier
+from coulis.loaders import Loader, Loaders
 from coulis.manager import SubscriptionData, SubscriptionManager
+from coulis.permissions import BasePermission, SubscriptionInfo
 from coulis.registry import Registry, subscription
 
 PyEventBusConfig = EventBusConfig
@@ -34,7 +39,10 @@ __all__ = [
     "AlreadyExists",
     "AuthenticationFailed",
     "AuthorizationFailed",
+    "BasePermission",
     "BusError",
+    "Connection",
+    "ConversionError",
     "CoulisError",
     "EngineClosed",
     "EventBusConfig",
@@ -42,6 +50,9 @@ __all__ = [
     "JWTKey",
     "JWTVerifier",
     "LimitExceeded",
+    "Loader",
+    "Loaders",
+    "Operation",
     "PolicyError",
     "PyEventBusConfig",
     "PyGraphQLMessage",
@@ -54,8 +65,10 @@ __all__ = [
     "SecurityContext",
     "SubscriptionData",
     "SubscriptionExecutor",
+    "SubscriptionInfo",
     "SubscriptionManager",
     "SubscriptionNotFound",
+    "UserError",
     "__version__",
     "policy",
     "subscription",

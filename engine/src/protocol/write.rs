@@ -30,7 +30,12 @@ pub(super) fn complete(id: &str) -> String {
 
 pub(super) fn error(id: &str, errors: &[GraphQlError]) -> String {
     let errors: Vec<_> = errors.iter().map(graphql_error).collect();
-    format!(r#"{{"id":{},"type":"error","payload":[{}]}}"#, quote(id), errors.join(","))
+    self::errors(id, &format!("[{}]", errors.join(",")))
+}
+
+/// `errors` is the JSON text of a list.
+pub(super) fn errors(id: &str, errors: &str) -> String {
+    format!(r#"{{"id":{},"type":"error","payload":{errors}}}"#, quote(id))
 }
 
 /// One error as the GraphQL specification shapes it (section 7.1.2).
