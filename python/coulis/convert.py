@@ -79,7 +79,7 @@ def converter(hint: Any) -> Callable[[Any], Any] | None:
 
 def _asks_for_more(hint: Any) -> bool:
     origin = get_origin(hint) or hint
-    if origin in (Any, object, dict, list, Mapping, typing.MutableMapping, Sequence, None):
+    if origin in (Any, object, dict, list, Mapping, typing.MutableMapping, Sequence, type(None)):
         return False
     # Text names and aliases of JSON types are no wish to have anything converted.
     return not (isinstance(hint, typing.TypeVar) or _is_union_of_plain(hint))

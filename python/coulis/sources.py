@@ -1,7 +1,7 @@
 """Events of a channel for other GraphQL libraries: their subscriptions, fed by the engine.
 
-The engine does what it does for its own clients: policies, filters, bounds, gaps. What it hands out here is the
-event itself; the other library shapes it.
+The engine does what it does for its own clients: policies, filters, bounds, gaps. What it hands out here is
+the event itself; the other library shapes it.
 """
 
 from __future__ import annotations
