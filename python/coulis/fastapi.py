@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fastapi import APIRouter
+    from typing_extensions import Unpack
 
     from coulis.asgi import AuthHandler
+    from coulis.hosting import HostingOptions
     from coulis.manager import SubscriptionManager
 
 __all__ = ["SubscriptionRouterFactory"]
@@ -29,6 +31,7 @@ class SubscriptionRouterFactory:
         init_timeout: float = 10.0,
         keep_alive: float | None = None,
         allowed_origins: Iterable[str] | None = None,
+        **options: Unpack[HostingOptions],
     ) -> APIRouter:
         """Answer a router that serves subscriptions at `path`.
 
@@ -45,6 +48,7 @@ class SubscriptionRouterFactory:
                 init_timeout=init_timeout,
                 keep_alive=keep_alive,
                 allowed_origins=allowed_origins,
+                **options,
             )
         )
         return router

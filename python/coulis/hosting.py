@@ -11,9 +11,9 @@ import inspect
 import logging
 import uuid
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from coulis._coulis import AuthenticationFailed, AuthorizationFailed, CoulisError, SecurityContext
 from coulis.errors import UserError, graphql_error, is_for_clients, log_failure
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from coulis.registry import Declaration
     from coulis.types import Scope
 
-__all__ = ["Connection", "Host", "Hosting"]
+__all__ = ["Connection", "Host", "Hosting", "HostingOptions"]
 
 Hook = Callable[..., Any]
 
@@ -53,6 +53,18 @@ class Connection:
     context: Any = None
     """What `context=` made of it."""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+class HostingOptions(TypedDict, total=False):
+    """The arguments of a `SubscriptionApp` that are about this; see there."""
+
+    context: Callable[[Connection], Any] | None
+    execute: Callable[..., Any] | None
+    permission_classes: Iterable[Any]
+    on_connect: Callable[[Connection], Any] | None
+    on_subscribe: Callable[[Connection, Operation], Any] | None
+    on_complete: Callable[[Connection, Operation], Any] | None
+    on_disconnect: Callable[[Connection, int | None], Any] | None
 
 
 @dataclass(frozen=True)

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import itertools
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from coulis._coulis import CoulisError, EngineClosed, LoopReader, ResolverJob, SubscriptionExecutor
-from coulis.loaders import Loaders
-from coulis.resolvers import describe_failure, give_up
+from coulis._coulis import LoopReader, SubscriptionExecutor
+from coulis.running import Runs
 
 if TYPE_CHECKING:
     from coulis.types import EventData
 
 __all__ = ["LoopBridge", "private_reader", "running_bridge"]
-
-RESOLVERS_AT_ONCE_MAX = 256
-"""Async resolvers of one loop that run at the same time; further ones wait in a bounded queue."""
 
 
 class LoopBridge:
@@ -37,7 +31,7 @@ class LoopBridge:
         self._loop = loop
         self._tokens = itertools.count(1)
         self._wakes: dict[int, Callable[[], object]] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        self._runs = Runs(loop, self._start_jobs)
         loop.add_reader(self.reader.fileno(), self._woken)
 
     def watch(self, wake: Callable[[], object]) -> int:
@@ -84,73 +78,15 @@ class LoopBridge:
             self._start_jobs()
 
     def _start_jobs(self) -> None:
-        loaders = Loaders()
-        for job in self.reader.take_jobs(RESOLVERS_AT_ONCE_MAX - len(self._running)):
-            task = self._loop.create_task(_answer(job, loaders))
-            self._running.add(task)
-            task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        full = len(self._running) >= RESOLVERS_AT_ONCE_MAX
-        self._running.discard(task)
-        if full:
-            self._start_jobs()
+        if (room := self._runs.room()) > 0:
+            self._runs.start(self.reader.take_jobs(room))
 
     def close(self) -> None:
         """Stop reading and running; waiting jobs are answered with an error."""
         self._loop.remove_reader(self.reader.fileno())
         self.reader.close()
-        for task in self._running:
-            task.cancel()
+        self._runs.cancel()
         self._wakes.clear()
-
-
-async def _answer(job: ResolverJob, loaders: Loaders) -> None:
-    try:
-        resolver = job.resolver
-    except EngineClosed as closed:
-        job.fail(str(closed))
-        return
-    settings, limit = job.settings, _Limit(job)
-    started = time.monotonic()
-    try:
-        result = await resolver(*job.arguments(loaders))
-        settings.took(resolver, started)
-        if not limit.reached:
-            job.answer(result)
-    except asyncio.CancelledError:
-        if not limit.reached:
-            job.fail("the resolver was cancelled")
-        raise
-    except Exception as error:
-        if not limit.reached:
-            job.fail(describe_failure(resolver, error, settings.debug))
-    finally:
-        limit.forget()
-
-
-class _Limit:
-    """How long one async resolver may take: then its subscriptions are told, and it is cancelled."""
-
-    def __init__(self, job: ResolverJob) -> None:
-        self.reached = False
-        self._job = job
-        self._task = asyncio.current_task()
-        seconds = job.timeout or job.settings.timeout
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(seconds, self._over, seconds) if seconds is not None else None
-
-    def _over(self, seconds: float) -> None:
-        self.reached = True
-        # Told first: whoever does not let itself be cancelled is not waited for.
-        with contextlib.suppress(CoulisError):
-            self._job.fail(give_up(self._job.resolver, seconds))
-        if self._task is not None:
-            self._task.cancel()
-
-    def forget(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
 
 
 # Weak on both sides: a bridge lives as long as its loop has it as a reader, and knows that loop.

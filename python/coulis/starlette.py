@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from starlette.routing import BaseRoute
+    from typing_extensions import Unpack
 
+    from coulis.hosting import HostingOptions
     from coulis.manager import SubscriptionManager
 
 __all__ = ["subscription_routes"]
@@ -24,6 +26,7 @@ def subscription_routes(
     init_timeout: float = 10.0,
     keep_alive: float | None = None,
     allowed_origins: Iterable[str] | None = None,
+    **options: Unpack[HostingOptions],
 ) -> list[BaseRoute]:
     """Answer the routes that serve subscriptions at `path`.
 
@@ -37,5 +40,6 @@ def subscription_routes(
         init_timeout=init_timeout,
         keep_alive=keep_alive,
         allowed_origins=allowed_origins,
+        **options,
     )
     return [WebSocketRoute(path, app, name="subscriptions")]

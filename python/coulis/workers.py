@@ -39,8 +39,8 @@ class _Shop:
         self.jobs = jobs
         self.batch: deque[ResolverJob] = deque()
         self.loaders = Loaders()
-        self.lost: set[Any] = set()
-        """The resolvers that have not returned."""
+        self.lost: set[int] = set()
+        """The addresses of the resolvers that have not returned; their threads keep them alive."""
         self._changed = threading.Condition()
         self._work: tuple[_Worker, ResolverJob, Any, float] | None = None
         """Who works at what, and the time by which that is to be over."""
@@ -51,7 +51,7 @@ class _Shop:
 
     def refuses(self, resolver: Any) -> bool:
         """Answer whether a resolver gets no job, because it or too many others have not returned."""
-        return bool(self.lost) and (resolver in self.lost or len(self.lost) >= ABANDONED_MAX)
+        return bool(self.lost) and (id(resolver) in self.lost or len(self.lost) >= ABANDONED_MAX)
 
     def begin(self, worker: _Worker, job: ResolverJob, resolver: Any, seconds: float) -> None:
         """Have the watch look whether a job is over in time."""
@@ -69,7 +69,7 @@ class _Shop:
         """Answer whether the job that was begun is still the thread's, or was given up."""
         with self._changed:
             if worker.given_up:
-                self.lost.discard(resolver)
+                self.lost.discard(id(resolver))
             else:
                 self._work = None
             return not worker.given_up
@@ -97,7 +97,7 @@ class _Shop:
                     worker, job, resolver, _ = self._work
                     self._work = None
                     worker.given_up = True
-                    self.lost.add(resolver)
+                    self.lost.add(id(resolver))
                     return job, resolver, worker.seconds
                 self._wakes_at = None if self._work is None else self._work[3]
                 self._changed.wait(left)

@@ -8,7 +8,7 @@ import threading
 
 import coulis
 import pytest
-from coulis import workers
+from coulis import running, workers
 from messages import bare
 
 QUERY = "subscription { user { id } }"
@@ -139,6 +139,55 @@ async def test_an_async_resolver_that_does_not_let_itself_be_cancelled_is_not_wa
         assert errors_of(await manager.get_next_event("s")) == ["the resolver timed out"]
         go.set()
     assert "failed" not in caplog.text
+
+
+async def test_runs_of_one_resolver_are_bounded_and_others_go_on(monkeypatch):
+    """Also where none of them ever ends: what comes for it later is answered at once."""
+    monkeypatch.setattr(running, "ONE_AT_ONCE_MAX", 3)
+    go, started = asyncio.Event(), []
+
+    async def stubborn(event, variables):
+        started.append(event["id"])
+        while not go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await go.wait()
+        return {"user": event}
+
+    async def well(event, variables):
+        return {"other": event}
+
+    manager = coulis.SubscriptionManager(registry=coulis.Registry(), resolver_timeout=SHORT)
+    async with manager:
+        await manager.create_subscription("s", "c", QUERY, resolver_fn=stubborn)
+        await manager.create_subscription("o", "c", OTHER, resolver_fn=well)
+        published = [manager.publish_event("t", "user", {"id": number}) for number in range(10)]
+        assert await asyncio.gather(*published) == [1] * 10
+        assert started == [0, 1, 2]
+        for message in manager.executor.next_events("s"):
+            assert errors_of(message) == ["the resolver timed out"]
+        assert await manager.publish_event("t", "other", {"id": 1}) == 1
+        assert await manager.publish_event("t", "user", {"id": 10}) == 1
+        assert errors_of(await manager.get_next_event("s")) == ["the resolver timed out"]
+        go.set()
+        while True:
+            await manager.publish_event("t", "user", {"id": 11})
+            if "errors" not in bare(await manager.get_next_event("s"))["payload"]:
+                break
+
+
+async def test_jobs_that_wait_for_their_resolver_are_all_done_in_order(manager, monkeypatch):
+    monkeypatch.setattr(running, "ONE_AT_ONCE_MAX", 3)
+
+    async def resolver(event, variables):
+        for _ in range(event["id"] % 4):
+            await asyncio.sleep(0)
+        return {"user": event}
+
+    await manager.create_subscription("s", "c", QUERY, resolver_fn=resolver)
+    published = [manager.publish_event("t", "user", {"id": number}) for number in range(100)]
+    assert await asyncio.gather(*published) == [1] * 100
+    heard = [bare(message)["payload"]["data"]["user"]["id"] for message in manager.executor.next_events("s")]
+    assert heard == list(range(100))
 
 
 @pytest.mark.parametrize("is_async", [False, True])

@@ -66,11 +66,32 @@ class Callable:
         return {"user": {"id": "later"}}
 
 
+class Unhashable:
+    __hash__ = None
+
+    def __call__(self, event, variables):
+        return {"user": {"id": "unhashable"}}
+
+
+class UnhashableLater:
+    __hash__ = None
+
+    async def __call__(self, event, variables):
+        return {"user": {"id": "later"}}
+
+
+async def test_an_async_object_that_cannot_be_hashed_may_resolve(manager):
+    await manager.create_subscription("s", "c", QUERY, resolver_fn=UnhashableLater())
+    assert await manager.publish_event("t", "user", {}) == 1
+    assert body(await manager.get_next_event("s")) == {"data": {"user": {"id": "later"}}}
+
+
 @pytest.mark.parametrize(
     ("resolver", "expected"),
     [
         (Callable().method, "method"),
         (Callable(), "call"),
+        (Unhashable(), "unhashable"),
         (functools.partial(lambda more, event, variables: {"user": {"id": more}}, "partial"), "partial"),
         (lambda event, variables, *, info=None: {"user": {"id": "keyword"}}, "keyword"),
         (lambda *arguments: {"user": {"id": len(arguments)}}, 2),
