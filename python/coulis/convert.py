@@ -25,8 +25,15 @@ Convert = Callable[[Any, str], Any]
 
 _WRAPPERS = [typing.Annotated, *(getattr(typing, name, None) for name in ("Required", "NotRequired"))]
 _PLAIN = (str, bool, type(None))
+
+
+def _time(text: str) -> datetime:
+    # Python 3.10 does not know the `Z` that JavaScript writes.
+    return datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith("Z") else text)
+
+
 _TEXTS: dict[type, Callable[[str], Any]] = {
-    datetime: datetime.fromisoformat,
+    datetime: _time,
     date: date.fromisoformat,
     time: time.fromisoformat,
     UUID: UUID,

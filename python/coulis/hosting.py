@@ -154,7 +154,8 @@ class Host:
 
     async def close(self, code: int | None) -> None:
         """End everything, then tell the hooks. A cancellation meanwhile does not keep them from it."""
-        if self._tasks or self._late or self.connection is not None:
+        told = self.connection is not None and self._app.hosting.on_disconnect is not None
+        if self._tasks or self._late or self._active or told:
             await asyncio.shield(asyncio.get_running_loop().create_task(self._close(code)))
 
     async def _close(self, code: int | None) -> None:

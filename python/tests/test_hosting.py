@@ -5,9 +5,11 @@ import contextlib
 import json
 import os
 import threading
+from typing import ClassVar
 
 import coulis
 import pytest
+import strawberry
 from conftest import served, until
 from coulis.asgi import SubscriptionApp
 
@@ -262,6 +264,27 @@ async def test_the_direct_api_asks_the_permissions_too():
 def test_what_is_no_permission_is_refused(given):
     with pytest.raises(TypeError, match="`permission_classes`"):
         coulis.Registry().subscription(permission_classes=given)
+
+
+class OfStrawberry(strawberry.permission.BasePermission):
+    message = "as Strawberry says it"
+    asked: ClassVar = []
+
+    def has_permission(self, source, info, **kwargs):
+        self.asked.append((source, info.field_name, info.variables, kwargs))
+        return False
+
+
+async def test_permissions_of_strawberry_are_asked_as_they_are(open_app):
+    registry = coulis.Registry()
+    registry.subscription("user", permission_classes=[OfStrawberry])(lambda event, variables: event)
+    async with coulis.SubscriptionManager(registry=registry) as manager:
+        client = await (await open_app(manager))()
+        await client.init()
+        query = "subscription ($n: Int = 1) { user(n: $n, m: 2) { id } }"
+        await client.say(type="subscribe", id="1", payload={"query": query})
+        assert errors_of(await client.hear()) == [("as Strawberry says it", "FORBIDDEN")]
+        assert OfStrawberry.asked == [(None, "user", {"n": 1}, {"n": 1, "m": 2})]
 
 
 class Failing(coulis.BasePermission):

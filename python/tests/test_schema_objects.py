@@ -8,6 +8,7 @@ import pytest
 import strawberry
 from conftest import served
 from coulis.asgi import SubscriptionApp
+from coulis.graphql import validate
 
 SDL = """
 type Query { hello(name: String = "you"): String! broken: Int refused: Int }
@@ -122,6 +123,12 @@ async def test_errors_of_resolvers_are_masked_and_logged(client, caplog):
     payload = await ask(client, "{ refused }")
     assert payload["errors"][0]["message"] == "not today"
     assert payload["errors"][0]["extensions"]["code"] == "CLOSED"
+
+
+@pytest.mark.parametrize("make", [core_schema, strawberry_schema])
+def test_documents_are_validated_by_a_schema_object(make):
+    assert validate("subscription { user { id } }", schema=make()) == []
+    assert validate("subscription { user { secret } }", schema=make())[0]["locations"]
 
 
 @pytest.mark.parametrize("schema", [5, object(), ["type Query { a: Int }"]])

@@ -124,7 +124,7 @@ def test_everything_inside_is_converted_too():
             "unknown": "left out",
             "addresses": [{"city": "x"}, {"city": "y", "zip": 7}],
             "by_name": {"home": {"city": "z"}},
-            "since": "2026-01-02T03:04:05+00:00",
+            "since": "2026-01-02T03:04:05Z",
             "key": "12345678-1234-5678-1234-567812345678",
             "price": "1.20",
             "kind": "bad",
