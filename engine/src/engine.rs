@@ -1,5 +1,6 @@
 //! The running whole: shards, router, plans, and the verbs `open`, `subscribe`, `publish`, `close`.
 
+mod hosted;
 mod live;
 
 use std::{

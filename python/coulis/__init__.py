@@ -12,6 +12,7 @@ from coulis._coulis import (
     InvalidQuery,
     JWTKey,
     LimitExceeded,
+    Operation,
     PolicyError,
     PyGraphQLMessage,
     PySubscriptionPayload,
@@ -24,8 +25,12 @@ from coulis._coulis import (
     __version__,
     postgres_migrations,
 )
+from coulis.errors import ConversionError, UserError
+from coulis.hosting import Connection
 from coulis.jwt import JWTVerifier
+from coulis.loaders import Loader, Loaders
 from coulis.manager import SubscriptionData, SubscriptionManager
+from coulis.permissions import BasePermission, SubscriptionInfo
 from coulis.registry import Registry, subscription
 
 PyEventBusConfig = EventBusConfig
@@ -35,7 +40,10 @@ __all__ = [
     "AlreadyExists",
     "AuthenticationFailed",
     "AuthorizationFailed",
+    "BasePermission",
     "BusError",
+    "Connection",
+    "ConversionError",
     "CoulisError",
     "EngineClosed",
     "EventBusConfig",
@@ -43,6 +51,9 @@ __all__ = [
     "JWTKey",
     "JWTVerifier",
     "LimitExceeded",
+    "Loader",
+    "Loaders",
+    "Operation",
     "PolicyError",
     "PyEventBusConfig",
     "PyGraphQLMessage",
@@ -55,8 +66,10 @@ __all__ = [
     "SecurityContext",
     "SubscriptionData",
     "SubscriptionExecutor",
+    "SubscriptionInfo",
     "SubscriptionManager",
     "SubscriptionNotFound",
+    "UserError",
     "__version__",
     "policy",
     "postgres_migrations",

@@ -9,8 +9,9 @@ from typing import Any, Final, Literal, final
 
 from typing_extensions import Self
 
+from coulis.loaders import Loaders
 from coulis.registry import Declaration
-from coulis.resolvers import Resolver
+from coulis.resolvers import Resolver, Settings
 from coulis.types import (
     AccessRules,
     Asked,
@@ -37,6 +38,7 @@ __all__ = [
     "JobQueue",
     "LimitExceeded",
     "LoopReader",
+    "Operation",
     "PendingPublish",
     "PolicyError",
     "PyGraphQLMessage",
@@ -369,6 +371,9 @@ class SubscriptionExecutor:
         rates: Mapping[str, tuple[float, int]] | None = None,
         delivery_rates: Mapping[str, tuple[float, int]] | None = None,
         declarations: Mapping[str, Declaration] | None = None,
+        debug: bool = False,
+        resolver_timeout: float | None = 30.0,
+        slow_resolver: float | None = 1.0,
     ) -> Self: ...
     @property
     def event_bus(self) -> EventBusConfig:
@@ -393,6 +398,7 @@ class SubscriptionExecutor:
         resume: str | None = None,
         overflow: str | None = None,
         wake: tuple[LoopReader, int] | None = None,
+        permitted: bool = False,
     ) -> str:
         """Register a subscription and answer the given id.
 
@@ -407,6 +413,9 @@ class SubscriptionExecutor:
         `policy` and `filter` are expressions (CEL) on `event`, `before`, `ctx`, `args` and `vars`, or the
         same as a tree such as `{"eq": ["event.room", "vars.room"]}`; only events that both admit are
         delivered, beside the rules of the channel.
+
+        `permitted`: the `permission_classes` of the declaration were asked, which the executor does not do;
+        without that it refuses (`AuthorizationFailed`).
 
         `resume` is the last cursor that was seen (`extensions.coulis.cursor` of a message), or `""` for the
         present position: the first message then tells whether all that was missed follows. `overflow` says
@@ -563,6 +572,13 @@ class SubscriptionExecutor:
 
         Raises `InvalidQuery`.
         """
+    def bind(
+        self, query: str, operation_name: str | None = None, variables: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Answer the variables with the document's defaults, and the arguments of the root field.
+
+        Raises `InvalidQuery`.
+        """
     def get_metrics(self) -> dict[str, Any]:
         """Answer the engine's counters by name.
 
@@ -600,6 +616,47 @@ class ResolverInfo:
     @property
     def subscription_id(self) -> str:
         """The id of the first of the subscriptions that get this result."""
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The variables of the subscription."""
+    @property
+    def context(self) -> Any:
+        """What `context=` of the application made for the connection; `None` without it.
+
+        A resolver that takes `info` runs for each connection then, not once for all that are equal.
+        """
+    @property
+    def loaders(self) -> Loaders:
+        """Loaders that live as long as the batch of events that this one came in."""
+
+@final
+class Operation:
+    """What a client asked for, once its document keeps every rule."""
+
+    @property
+    def id(self) -> str:
+        """The id that the client chose."""
+    @property
+    def kind(self) -> Literal["query", "mutation", "subscription"]:
+        """What it does."""
+    @property
+    def query(self) -> str:
+        """The GraphQL document."""
+    @property
+    def operation_name(self) -> str | None:
+        """Which operation of the document, where the client named one."""
+    @property
+    def root_field(self) -> str | None:
+        """The root field of a subscription, by its name in the schema; `None` for others."""
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The variables; those of a subscription with the defaults of the document."""
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of a subscription's root field, with the variables put in."""
+    @property
+    def extensions(self) -> dict[str, Any]:
+        """The request's extensions."""
 
 @final
 class ResolverJob:
@@ -608,7 +665,13 @@ class ResolverJob:
     @property
     def resolver(self) -> Callable[..., Any]:
         """The callable; raises `EngineClosed` once its executor is closed."""
-    def arguments(self) -> tuple[Any, ...]:
+    @property
+    def settings(self) -> Settings:
+        """What the executor was told about resolvers."""
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that the resolver may take; `None`: as the settings say."""
+    def arguments(self, loaders: Loaders | None = None) -> tuple[Any, ...]:
         """Answer what to call the resolver with."""
     def answer(self, result: object) -> None:
         """Answer with the resolver's result; `TypeError` or `ValueError` if it has no JSON form."""
@@ -622,6 +685,8 @@ class JobQueue:
     What is left when it ends is answered with an error.
     """
 
+    def enter(self) -> None:
+        """Note that the calling thread runs resolvers, before it has waited."""
     def wait(self) -> list[ResolverJob]:
         """Wait for jobs and answer a batch of them; none means that the thread is to end."""
 
@@ -682,16 +747,46 @@ class Session:
     """
 
     def __new__(
-        cls, executor: SubscriptionExecutor, reader: LoopReader, token: int, *, legacy: bool = False
+        cls,
+        executor: SubscriptionExecutor,
+        reader: LoopReader,
+        token: int,
+        *,
+        legacy: bool = False,
+        decides: bool = False,
+        executes: bool = False,
     ) -> Self: ...
     def receive(self, text: str | None, /) -> Asked:
         """Take one message of the client: text, or `None` for a binary one.
 
-        Answer `("authenticate", payload)` when `accept` or `refuse` is due, and `("close", code, reason)`
-        when the connection must be closed.
+        Answer `("authenticate", payload)` when `accept` or `refuse` is due, `("operation", operation)` when
+        the host is to decide on one or to run it, `("complete", operation)` when its client has ended such a
+        one, and `("close", code, reason)` when the connection must be closed.
         """
-    def accept(self, context: SecurityContext) -> Asked:
-        """Let the client subscribe as `context`."""
+    def accept(self, context: SecurityContext, *, payload: dict[str, Any] | None = None) -> Asked:
+        """Let the client subscribe as `context`; `payload` comes with the acknowledgement."""
+    def tell_resolvers(self, context: object) -> None:
+        """Set what resolvers are told of this connection, as `info.context`."""
+    def start(self, operation: Operation) -> bool:
+        """Let a subscription in; answer whether it is active. If not, its client was told, or has gone."""
+    def send(self, operation: Operation, value: object) -> bool:
+        """Send one value of a generator, of which the client gets what it selected; `False` if that is over.
+
+        Raises `ValueError` and `TypeError` for what has no JSON form, and `InvalidQuery` if it cannot be
+        shaped any more.
+        """
+    def result(self, operation: Operation, value: object) -> bool:
+        """Send the result of a query or mutation, as GraphQL shapes it; `False` if that is over."""
+    def fail(self, operation: Operation, errors: list[dict[str, Any]]) -> None:
+        """End an operation with errors, as GraphQL shapes them; none tells of an internal error."""
+    def finish(self, operation: Operation) -> None:
+        """End an operation that has sent all its results."""
+    def waiting(self) -> int:
+        """Answer how many of the host's results wait to be taken."""
+    def ended(self) -> list[Operation]:
+        """Answer those operations of the host that the engine has ended since the last call."""
+    def close_with(self, code: int, reason: str) -> Asked:
+        """End the connection for a reason of the host's; `code` is 4000 to 4999."""
     def refuse(self, *, failed: bool = False) -> Asked:
         """Tell the client that it may not subscribe, or not go on; `failed`: nobody could tell."""
     def expire(self) -> Asked:

@@ -17,14 +17,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from coulis._coulis import AuthenticationFailed, AuthorizationFailed, SecurityContext, Session
 from coulis.draining import BATCH_CONNECTIONS, DEADLINE_SECONDS, Door, Drained, draining
+from coulis.hosting import Connection, Host, Hosting, Refused
 from coulis.http import serve as serve_http
 from coulis.logs import ConnectionLog
 from coulis.loops import running_bridge
 from coulis.operations import MetricsApp
+from coulis.permissions import permissions
 from coulis.reservations import Reservations
+from coulis.schema import execute_of
 from coulis.types import Scope
 
 if TYPE_CHECKING:
+    from coulis._coulis import Operation
     from coulis.manager import SubscriptionManager
     from coulis.types import Asked
 
@@ -109,6 +113,18 @@ class SubscriptionApp:
 
     Where it is the whole application of a server, it drains when that ends, within `drain_deadline` seconds;
     inside another one, `coulis.draining.draining` is for its lifespan.
+
+    `on_connect(connection)` may refuse a client that was authenticated, by answering `False` or by raising a
+    `UserError` (its `code` is the close code, 4403 without one); a dict comes with the acknowledgement.
+    `context(connection)` is called once after it; resolvers, generators and `execute` get what it answers.
+    `on_subscribe(connection, operation)` may refuse in the same ways, with an `error` message.
+    `on_complete(connection, operation)` and `on_disconnect(connection, code)` are told of ends, once each;
+    what they raise is logged. All may be sync or async. `permission_classes` are asked about every
+    subscription, before those of its declaration.
+
+    Queries and mutations go to `execute(query, variables, operation_name, context)`, sync or async, or to the
+    schema object that the manager was given; without either they are refused. `context` is that of the
+    connection, or the `Connection` itself if there is no `context=`.
     """
 
     def __init__(
@@ -124,6 +140,13 @@ class SubscriptionApp:
         reservations_max: int = 1_000,
         reservation_timeout: float = 30.0,
         drain_deadline: float = DEADLINE_SECONDS,
+        context: Callable[[Connection], Any] | None = None,
+        execute: Callable[..., Any] | None = None,
+        permission_classes: Iterable[Any] = (),
+        on_connect: Callable[[Connection], Any] | None = None,
+        on_subscribe: Callable[[Connection, Operation], Any] | None = None,
+        on_complete: Callable[[Connection, Operation], Any] | None = None,
+        on_disconnect: Callable[[Connection, int | None], Any] | None = None,
     ) -> None:
         if not init_timeout > 0:
             raise ValueError(f"`init_timeout` is `{init_timeout}`: pass seconds above 0")
@@ -142,6 +165,20 @@ class SubscriptionApp:
         self.drain_deadline = drain_deadline
         self.door = Door()
         manager.doors.add(self.door)
+        self.hosting = Hosting(
+            context,
+            execute if execute is not None else execute_of(manager.schema),
+            permissions(permission_classes),
+            on_connect,
+            on_subscribe,
+            on_complete,
+            on_disconnect,
+        )
+        if legacy_protocol and self.hosting.decides:
+            raise ValueError(
+                "`legacy_protocol` goes without `permission_classes`, `on_subscribe` and `on_complete`: "
+                "nobody would ask them there"
+            )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -320,7 +357,16 @@ class _Connection:
         self._bridge = running_bridge()
         self._ready = asyncio.Event()
         self._token = self._bridge.watch(self._ready.set)
-        self._session = Session(app.manager.executor, self._bridge.reader, self._token, legacy=legacy)
+        self._session = Session(
+            app.manager.executor,
+            self._bridge.reader,
+            self._token,
+            legacy=legacy,
+            decides=app.hosting.decides,
+            executes=app.hosting.execute is not None,
+        )
+        self._host = Host(app, self._session, self._ready.set)
+        self._code: int | None = None
         self._close: asyncio.Future[Close] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -335,7 +381,10 @@ class _Connection:
         self._schedule_ping()
         ends: set[asyncio.Future[Any]] = {self._start(self._read()), self._start(self._write()), self._close}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        return self._close.result() if self._close.done() else None
+        if not self._close.done():
+            return None
+        self._code = self._close.result()[0]
+        return self._close.result()
 
     def leave(self, code: int, reason: str) -> None:
         """Close once what is readable now was sent."""
@@ -355,6 +404,7 @@ class _Connection:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._host.close(self._code)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
@@ -372,7 +422,8 @@ class _Connection:
         while True:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
-                self.log.left(message.get("code"))
+                self._code = message.get("code")
+                self.log.left(self._code)
                 return
             if not self._close.done():
                 self._do(self._session.receive(message.get("text")))
@@ -387,6 +438,9 @@ class _Connection:
             for text in texts:
                 if not await self.sent({"type": "websocket.send", "text": text}):
                     return
+            self._host.sent()
+            for operation in self._session.ended():
+                self._host.end(operation)
             if (asked := self._session.closing()) is not None:
                 self._do(asked)
                 return
@@ -411,6 +465,10 @@ class _Connection:
         """Do what the session asks, and have the writer look for replies."""
         if asked is not None and asked[0] == "close":
             self._close_with((asked[1], asked[2]))
+        elif asked is not None and asked[0] == "operation":
+            self._host.begin(asked[1])
+        elif asked is not None and asked[0] == "complete":
+            self._host.end(asked[1])
         elif asked is not None:
             self._start(self._authenticate(asked[1] or {}))
         self._ready.set()
@@ -432,9 +490,22 @@ class _Connection:
             self.log.refused()
             self._do(self._session.refuse())
             return
+        if (known := self._host.connection) is not None:  # a new token
+            self._do(self._session.accept(context))
+            known.security = context
+        elif not await self._let_in(Connection(self._scope, payload, context)):
+            return
         self.log.identified(context)
-        self._do(self._session.accept(context))
         self._watch(context.expires)
+
+    async def _let_in(self, connection: Connection) -> bool:
+        try:
+            reply = await self._host.connect(connection)
+        except Refused as refused:
+            self._do(self._session.close_with(refused.code, refused.reason))
+            return False
+        self._do(self._session.accept(connection.security, payload=reply))
+        return True
 
     def _watch(self, expires: int | None) -> None:
         """Close when the time comes, whether there is anything to send or not."""

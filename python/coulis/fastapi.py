@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fastapi import APIRouter
+    from typing_extensions import Unpack
 
     from coulis.asgi import AuthHandler
+    from coulis.hosting import HostingOptions
     from coulis.manager import SubscriptionManager
 
 __all__ = ["SubscriptionRouterFactory", "metrics_router"]
@@ -33,6 +35,7 @@ class SubscriptionRouterFactory:
         stream_keep_alive: float | None = 12.0,
         reservations_max: int = 1_000,
         reservation_timeout: float = 30.0,
+        **options: Unpack[HostingOptions],
     ) -> APIRouter:
         """Answer a router that serves subscriptions at `path`.
 
@@ -53,6 +56,7 @@ class SubscriptionRouterFactory:
                 stream_keep_alive=stream_keep_alive,
                 reservations_max=reservations_max,
                 reservation_timeout=reservation_timeout,
+                **options,
             )
         )
         return router

@@ -9,11 +9,13 @@ meanwhile.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from typing import TYPE_CHECKING, Any
 
 from coulis._coulis import EngineClosed, Exchange, Stream
+from coulis.hosting import Connection, Refused, let_in
 from coulis.loops import running_bridge
 
 if TYPE_CHECKING:
@@ -273,7 +275,24 @@ class _Request:
                 _refusal(401, "UNAUTHENTICATED", "Token expired" if expired else "Unauthorized")
             )
             return None
-        return context
+        return context if await self._let_in(context) else None
+
+    async def _let_in(self, context: SecurityContext) -> bool:
+        """Ask the hooks about the client. Those about single subscriptions are asked over WebSocket only."""
+        hosting = self._app.hosting
+        if hosting.decides:
+            message = "this service is subscribed to over WebSocket only"
+            await self._refuse(_refusal(501, "NOT_SUPPORTED", message))
+            return False
+        if hosting.on_connect is None:
+            return True
+        try:
+            await let_in(hosting, Connection(self._scope, _payload(self._scope), context))
+        except Refused as refused:
+            status = 500 if refused.code == 4500 else 403
+            await self._refuse(_refusal(status, "FORBIDDEN", json.dumps(refused.reason)[1:-1]))
+            return False
+        return True
 
     async def _read(self) -> bool:
         """Read the request and answer whether there is one to run."""

@@ -11,16 +11,13 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from coulis._coulis import EngineClosed, LoopReader, ResolverJob, SubscriptionExecutor
-from coulis.resolvers import describe_failure
+from coulis._coulis import LoopReader, SubscriptionExecutor
+from coulis.running import Runs
 
 if TYPE_CHECKING:
     from coulis.types import EventData
 
 __all__ = ["LoopBridge", "private_reader", "running_bridge"]
-
-RESOLVERS_AT_ONCE_MAX = 256
-"""Async resolvers of one loop that run at the same time; further ones wait in a bounded queue."""
 
 
 class LoopBridge:
@@ -34,7 +31,7 @@ class LoopBridge:
         self._loop = loop
         self._tokens = itertools.count(1)
         self._wakes: dict[int, Callable[[], object]] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        self._runs = Runs(loop, self._start_jobs)
         loop.add_reader(self.reader.fileno(), self._woken)
 
     def watch(self, wake: Callable[[], object]) -> int:
@@ -81,39 +78,15 @@ class LoopBridge:
             self._start_jobs()
 
     def _start_jobs(self) -> None:
-        for job in self.reader.take_jobs(RESOLVERS_AT_ONCE_MAX - len(self._running)):
-            task = self._loop.create_task(_answer(job))
-            self._running.add(task)
-            task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        full = len(self._running) >= RESOLVERS_AT_ONCE_MAX
-        self._running.discard(task)
-        if full:
-            self._start_jobs()
+        if (room := self._runs.room()) > 0:
+            self._runs.start(self.reader.take_jobs(room))
 
     def close(self) -> None:
         """Stop reading and running; waiting jobs are answered with an error."""
         self._loop.remove_reader(self.reader.fileno())
         self.reader.close()
-        for task in self._running:
-            task.cancel()
+        self._runs.cancel()
         self._wakes.clear()
-
-
-async def _answer(job: ResolverJob) -> None:
-    try:
-        resolver = job.resolver
-    except EngineClosed as closed:
-        job.fail(str(closed))
-        return
-    try:
-        job.answer(await resolver(*job.arguments()))
-    except asyncio.CancelledError:
-        job.fail("the resolver was cancelled")
-        raise
-    except Exception as error:
-        job.fail(describe_failure(resolver, error))
 
 
 # Weak on both sides: a bridge lives as long as its loop has it as a reader, and knows that loop.

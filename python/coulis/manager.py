@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 from coulis._coulis import EventBusConfig, SecurityContext, SubscriptionExecutor, SubscriptionNotFound
 from coulis.draining import BATCH_CONNECTIONS, DEADLINE_SECONDS, Door, Drained
 from coulis.loops import LoopBridge, running_bridge
+from coulis.permissions import SubscriptionInfo, check_permissions
 from coulis.registry import Declaration, Registry, default_registry
+from coulis.schema import to_sdl
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from coulis.resolvers import Resolver
+    from coulis.schema import SchemaSource
     from coulis.types import AccessRules, ChannelRules, Condition, EventData, Identity, Undelivered
 
 __all__ = ["SubscriptionData", "SubscriptionManager"]
@@ -56,13 +59,17 @@ class SubscriptionManager:
 
     Distribution, security and rendering happen in `executor`; the manager keeps what belongs to Python: which
     subscriptions there are, which resolver serves them, and who waits for messages.
+
+    `schema` is a text in the schema definition language, a graphql-core `GraphQLSchema` or a
+    `strawberry.Schema`; of an object a `SubscriptionApp` runs queries and mutations too. The other arguments
+    are those of `SubscriptionExecutor`.
     """
 
     def __init__(
         self,
         event_bus_config: EventBusConfig | None = None,
         *,
-        schema: str | None = None,
+        schema: SchemaSource | None = None,
         limits: Mapping[str, float] | None = None,
         shards: int | None = None,
         tenancy: str = "permissive",
@@ -75,12 +82,17 @@ class SubscriptionManager:
         rates: Mapping[str, tuple[float, int]] | None = None,
         delivery_rates: Mapping[str, tuple[float, int]] | None = None,
         registry: Registry | None = None,
+        debug: bool = False,
+        resolver_timeout: float | None = 30.0,
+        slow_resolver: float | None = 1.0,
     ) -> None:
         self.event_bus_config = event_bus_config if event_bus_config is not None else EventBusConfig.memory()
         self.registry = registry if registry is not None else default_registry
+        self.schema = schema
+        self.debug = debug
         self.executor = SubscriptionExecutor(
             self.event_bus_config,
-            schema=schema,
+            schema=to_sdl(schema),
             limits=limits,
             shards=shards,
             tenancy=tenancy,
@@ -93,6 +105,9 @@ class SubscriptionManager:
             rates=rates,
             delivery_rates=delivery_rates,
             declarations=self.registry.fields,
+            debug=debug,
+            resolver_timeout=resolver_timeout,
+            slow_resolver=slow_resolver,
         )
         self.doors: weakref.WeakSet[Door] = weakref.WeakSet()
         """Where clients come in: one of each `SubscriptionApp` that serves this manager."""
@@ -131,6 +146,9 @@ class SubscriptionManager:
         Raises `InvalidQuery`, `AuthorizationFailed`, `AlreadyExists`, `LimitExceeded`, `PolicyError`, and
         `TypeError` or `ValueError` for bad arguments.
         """
+        permitted = await self._permitted(
+            subscription_id, query, operation_name, variables, context or SecurityContext(user_id, tenant_id)
+        )
         bridge = running_bridge()
         data = SubscriptionData(
             query,
@@ -162,6 +180,7 @@ class SubscriptionManager:
                 wake=(bridge.reader, data._token),
                 filter=filter,
                 policy=policy,
+                permitted=permitted,
             )
         except BaseException:
             bridge.forget(data._token)
@@ -169,6 +188,26 @@ class SubscriptionManager:
         self._by_id.setdefault(subscription_id, {})[connection_id] = data
         self._by_connection.setdefault(connection_id, {})[subscription_id] = data
         self.subscriptions[self._key(subscription_id, connection_id)] = data
+
+    async def _permitted(
+        self,
+        subscription_id: str,
+        query: str,
+        operation_name: str | None,
+        variables: dict[str, Any] | None,
+        security: SecurityContext,
+    ) -> bool:
+        """Ask the permissions of the root field's declaration; answer whether there are any."""
+        if not any(declared.permission_classes for declared in self.registry.fields.values()):
+            return False
+        field_name = self.executor.root_field(query, operation_name)
+        declared = self.registry.fields.get(field_name)
+        if declared is None or not declared.permission_classes or declared.generates:
+            return False
+        bound, arguments = self.executor.bind(query, operation_name, variables)
+        info = SubscriptionInfo(field_name, subscription_id, bound, security)
+        await check_permissions(declared.permission_classes, info, arguments)
+        return True
 
     async def publish_event(
         self,
@@ -267,9 +306,13 @@ class SubscriptionManager:
         """Answer the engine's counters by name."""
         return self.executor.get_metrics()
 
-    async def reload_schema(self, sdl: str | None) -> int:
-        """Replace the schema while subscriptions live; see `SubscriptionExecutor.reload_schema`."""
-        return await asyncio.get_running_loop().run_in_executor(None, self.executor.reload_schema, sdl)
+    async def reload_schema(self, sdl: SchemaSource | None) -> int:
+        """Replace the schema while subscriptions live; see `SubscriptionExecutor.reload_schema`.
+
+        Queries and mutations go on with the object that a `SubscriptionApp` began with.
+        """
+        text = to_sdl(sdl)
+        return await asyncio.get_running_loop().run_in_executor(None, self.executor.reload_schema, text)
 
     async def refresh(
         self,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from coulis._coulis import check_overflow, check_policy
-from coulis.resolvers import Resolver, check_resolver
+from coulis.permissions import Permission, permissions
+from coulis.resolvers import Resolver, check_generator, check_seconds, is_async_generator, prepare
 from coulis.types import Condition
 
 __all__ = ["Declaration", "Registry", "default_registry", "subscription"]
@@ -36,6 +37,12 @@ class Declaration:
     """Must hold for every event that is delivered."""
     filter: Condition = None
     """The same."""
+    permission_classes: tuple[Permission, ...] = ()
+    """Are asked when somebody subscribes."""
+    timeout: float | None = None
+    """Seconds that the resolver may take; `None`: what the executor says."""
+    generates: bool = False
+    """Whether the resolver is an async generator: it makes its values itself, for each subscription."""
 
 
 class Registry:
@@ -54,10 +61,17 @@ class Registry:
         *,
         per_subscription: bool = False,
         overflow: str = "drop_oldest",
+        permission_classes: Iterable[Any] = (),
+        timeout: float | None = None,
     ) -> Callable[[ResolverT], ResolverT]:
         """Declare the resolver of a subscription field.
 
-        `def` or `async def`, called `(event, variables[, info])`.
+        `def` or `async def`, called `(event, variables[, info])`. The hint of `event` says what it is: a
+        dataclass, a `TypedDict`, a pydantic model or a msgspec `Struct`, made of the event's data; without
+        one it is the data. An event that does not fit is an error for that event only.
+
+        An async generator of `(variables[, info])` is backed by no channel: it is run for each subscription,
+        goes on when the client has taken a value, and is cancelled when the subscription ends.
 
         The field is `name`, or the function's own name. Raises `ValueError` for a name that GraphQL does not
         allow or that another resolver has, `TypeError` for what cannot be called so, and `PolicyError` for
@@ -67,17 +81,44 @@ class Registry:
 
         `overflow` says what happens when too many messages wait for a reader: `"drop_oldest"`,
         `"drop_newest"`, `"disconnect"` or `"latest_per_key(path)"`.
+
+        `permission_classes` are asked once when somebody subscribes; see `coulis.BasePermission`. `timeout`
+        is how many seconds the resolver may take, by default the executor's `resolver_timeout`.
         """
         check_policy("filter", filter)
         check_policy("policy", policy)
         check_overflow(overflow)
+        asked, seconds = permissions(permission_classes), check_seconds("timeout", timeout)
         channels, types = words("channel", channel), words("events", events)
 
         def declare(resolver: ResolverT) -> ResolverT:
-            check_resolver(resolver)
+            generates = is_async_generator(resolver)
+            if generates:
+                check_generator(resolver)
+                refuse_for_generators(
+                    channel=channels,
+                    events=types,
+                    filter=filter,
+                    policy=policy,
+                    per_subscription=per_subscription,
+                )
+            else:
+                prepare(resolver)
             field = name if name is not None else getattr(resolver, "__name__", "")
             self._add(
-                Declaration(field, resolver, channels, types, per_subscription, overflow, policy, filter)
+                Declaration(
+                    field,
+                    resolver,
+                    channels,
+                    types,
+                    per_subscription,
+                    overflow,
+                    policy,
+                    filter,
+                    asked,
+                    seconds,
+                    generates,
+                )
             )
             return resolver
 
@@ -92,6 +133,13 @@ class Registry:
         if other is not None and _origin(other.resolver) != _origin(declaration.resolver):
             raise ValueError(f"`{declaration.name}` has a resolver already: pass another name=")
         self.fields[declaration.name] = declaration
+
+
+def refuse_for_generators(**given: Any) -> None:
+    """Refuse what says something about events, where there are none."""
+    for name, value in given.items():
+        if value:
+            raise ValueError(f"`{name}` is about events, and an async generator gets none: leave it out")
 
 
 def words(name: str, value: str | Iterable[str] | None) -> tuple[str, ...]:

@@ -1,42 +1,137 @@
-"""What a resolver is: how it is called, and how its failure is reported."""
+"""What a resolver is: how it is called, how long it may take, and how its failure is reported."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import logging
-import threading
+import math
+import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from coulis._coulis import EngineClosed
+from coulis.convert import converter, event_hint
+from coulis.errors import INTERNAL_ERROR, log_failure, message_for
 from coulis.logs import Paced
 
-if TYPE_CHECKING:
-    from coulis._coulis import JobQueue, ResolverJob
-
-__all__ = ["Resolver", "check_resolver"]
+__all__ = ["Resolver", "Settings", "check_generator", "check_resolver", "prepare"]
 
 Resolver = Callable[..., Any] | Callable[..., Awaitable[Any]]
 """`(event, variables)` or `(event, variables, info)`, sync or async; answers the operation's `data`."""
 
-_log = Paced("coulis.resolvers")
+TIMED_OUT = "the resolver timed out"
+"""What clients read of a resolver that was given up."""
 
-_MESSAGE_CHARACTERS_MAX = 500
+_log = Paced("coulis.resolvers")
+_logger = logging.getLogger("coulis.resolvers")
+
+_SLOW_TOLD_EVERY = 60.0
+"""Seconds between two warnings about the same slow resolver."""
+_SLOW_NAMES_MAX = 1_024
+"""Slow resolvers that are remembered for that."""
+
+
+class Settings:
+    """What an executor was told about resolvers."""
+
+    def __init__(self, debug: bool, timeout: float | None, slow: float | None) -> None:
+        self.debug = debug
+        self.timeout = check_seconds("resolver_timeout", timeout)
+        self.slow = check_seconds("slow_resolver", slow)
+        self._told: dict[str, float] = {}
+
+    def took(self, resolver: object, started: float) -> None:
+        """Warn of a resolver that took long, from time to time."""
+        now = time.monotonic()
+        if self.slow is None or now - started < self.slow:
+            return
+        name = name_of(resolver)
+        if now - self._told.get(name, -math.inf) < _SLOW_TOLD_EVERY:
+            return
+        if len(self._told) >= _SLOW_NAMES_MAX:
+            self._told.clear()
+        self._told[name] = now
+        _logger.warning("resolver %s is slow: it took %.2f s", name, now - started)
+
+
+def check_seconds(name: str, value: float | None) -> float | None:
+    """Answer seconds above 0, or `None`; `TypeError` or `ValueError` for others."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"`{name}` is a `{type(value).__name__}`: pass seconds, or None for no such bound")
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"`{name}` is `{value}`: pass seconds above 0, or None for no such bound")
+    return float(value)
+
+
+def name_of(resolver: object) -> str:
+    """Answer what logs call a resolver."""
+    return getattr(resolver, "__qualname__", type(resolver).__name__)
 
 
 def check_resolver(resolver: Any) -> tuple[bool, bool]:
     """Answer whether a resolver is async and whether it takes `info`; `TypeError` if it is no resolver."""
     if not callable(resolver):
         raise TypeError(f"`resolver` is a `{type(resolver).__name__}`: pass a function (event, variables)")
-    target: Any = resolver
-    while isinstance(target, functools.partial):
-        target = target.func
-    if not inspect.isroutine(target):
-        target = type(target).__call__
+    target = _target(resolver)
     if inspect.isasyncgenfunction(target) or inspect.isgeneratorfunction(target):
         raise TypeError("`resolver` is a generator: it is called for each event and answers once")
     return inspect.iscoroutinefunction(target), _takes_info(resolver)
+
+
+def prepare(resolver: Any) -> tuple[bool, bool, Resolver]:
+    """Answer the same, and what is to be called: the resolver, behind what converts its event."""
+    is_async, takes_info = check_resolver(resolver)
+    convert = converter(event_hint(resolver))
+    if convert is None:
+        return is_async, takes_info, resolver
+    wrapper = _converting_later if is_async else _converting
+    return is_async, takes_info, wrapper(resolver, convert)
+
+
+def _converting(resolver: Callable[..., Any], convert: Callable[[Any], Any]) -> Callable[..., Any]:
+    def resolve(event: Any, *rest: Any) -> Any:
+        return resolver(convert(event), *rest)
+
+    return functools.update_wrapper(resolve, resolver)
+
+
+def _converting_later(
+    resolver: Callable[..., Awaitable[Any]], convert: Callable[[Any], Any]
+) -> Callable[..., Awaitable[Any]]:
+    async def resolve(event: Any, *rest: Any) -> Any:
+        return await resolver(convert(event), *rest)
+
+    return functools.update_wrapper(resolve, resolver)
+
+
+def is_async_generator(function: Any) -> bool:
+    """Answer whether a function makes an async generator."""
+    return callable(function) and inspect.isasyncgenfunction(_target(function))
+
+
+def check_generator(generator: Any) -> bool:
+    """Answer whether an async generator function takes `info`; `TypeError` if it cannot be called as one."""
+    positional = [
+        parameter
+        for parameter in inspect.signature(generator).parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and parameter.default is parameter.empty
+    ]
+    names = [parameter.name for parameter in positional]
+    if len(names) == 1 or (len(names) == 2 and names[1] == "info"):
+        return len(names) == 2
+    raise TypeError(
+        f"`resolver` is an async generator of ({', '.join(names)}): it makes its values itself and must take "
+        "(variables) or (variables, info); with an event, write a function that answers once"
+    )
+
+
+def _target(resolver: Any) -> Any:
+    while isinstance(resolver, functools.partial):
+        resolver = resolver.func
+    return resolver if inspect.isroutine(resolver) else type(resolver).__call__
 
 
 def _takes_info(resolver: Callable[..., Any]) -> bool:
@@ -56,48 +151,16 @@ def _takes_info(resolver: Callable[..., Any]) -> bool:
     raise TypeError("`resolver` must take (event, variables) or (event, variables, info)")
 
 
-def describe_failure(resolver: object, error: BaseException) -> str:
+def describe_failure(resolver: object, error: BaseException, debug: bool) -> str:
     """Log a resolver's failure with its traceback and answer the message for the client. Never raises."""
+    log_failure(_logger, f"resolver {name_of(resolver)}", error)
     try:
-        name = getattr(resolver, "__qualname__", type(resolver).__name__)
-        _log.log(logging.ERROR, name, "resolver %s failed", name, exc_info=error, resolver=name)
-        text = str(error) or type(error).__name__
-        # A lone surrogate cannot be sent.
-        return text[:_MESSAGE_CHARACTERS_MAX].encode(errors="replace").decode()
-    except Exception:
-        return "the resolver failed"
+        return message_for(error, debug)
+    except Exception:  # its own `__str__`
+        return INTERNAL_ERROR
 
 
-def start_thread(jobs: JobQueue) -> None:
-    """Start the thread of one executor's sync resolvers; it ends when the executor does."""
-    threading.Thread(target=_run, args=(jobs,), name="coulis-resolver", daemon=True).start()
-
-
-def _run(jobs: JobQueue) -> None:
-    while batch := jobs.wait():
-        for job in batch:
-            _resolve(job)
-        del batch, job
-
-
-def _resolve(job: ResolverJob) -> None:
-    try:
-        resolver = job.resolver
-    except EngineClosed as closed:
-        job.fail(str(closed))
-        return
-    try:
-        result = resolver(*job.arguments())
-        _refuse_awaitable(result)
-        job.answer(result)
-    except BaseException as error:
-        job.fail(describe_failure(resolver, error))
-
-
-def _refuse_awaitable(result: object) -> None:
-    # A sync resolver that calls an async function: nobody would await it.
-    if inspect.isawaitable(result):
-        close = getattr(result, "close", None)
-        if close is not None:
-            close()
-        raise TypeError("the resolver answered an awaitable: declare it with `async def`")
+def give_up(resolver: object, seconds: float) -> str:
+    """Log that a resolver was given up and answer the message for the client."""
+    _logger.error("resolver %s did not return within %.2f s: it is given up", name_of(resolver), seconds)
+    return TIMED_OUT

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from starlette.routing import BaseRoute
+    from typing_extensions import Unpack
 
+    from coulis.hosting import HostingOptions
     from coulis.manager import SubscriptionManager
 
 __all__ = ["metrics_routes", "subscription_routes"]
@@ -29,6 +31,7 @@ def subscription_routes(
     stream_keep_alive: float | None = 12.0,
     reservations_max: int = 1_000,
     reservation_timeout: float = 30.0,
+    **options: Unpack[HostingOptions],
 ) -> list[BaseRoute]:
     """Answer the routes that serve subscriptions at `path`.
 
@@ -46,6 +49,7 @@ def subscription_routes(
         stream_keep_alive=stream_keep_alive,
         reservations_max=reservations_max,
         reservation_timeout=reservation_timeout,
+        **options,
     )
     return [
         WebSocketRoute(path, app, name="subscriptions"),

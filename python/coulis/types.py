@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 from uuid import UUID
+
+if TYPE_CHECKING:
+    from coulis._coulis import Operation
 
 __all__ = [
     "AccessRules",
@@ -32,7 +35,11 @@ EventData: TypeAlias = dict[str, Any] | list[Any] | tuple[Any, ...] | bytes | st
 """A value that has a JSON form, or JSON text; `None` tells that something is gone."""
 
 Asked: TypeAlias = (
-    tuple[Literal["authenticate"], dict[str, Any] | None] | tuple[Literal["close"], int, str] | None
+    tuple[Literal["authenticate"], dict[str, Any] | None]
+    | tuple[Literal["operation"], "Operation"]
+    | tuple[Literal["complete"], "Operation"]
+    | tuple[Literal["close"], int, str]
+    | None
 )
 """What a `Session` asks of the socket's owner."""
 

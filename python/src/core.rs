@@ -11,7 +11,7 @@ use coulis::{
     },
     event::{Event, EventError, Federation},
     overflow::Overflow,
-    security::SecurityContext,
+    security::{Condition, SecurityContext},
     subscriber::Subscriber,
     value::Value,
 };
@@ -32,9 +32,11 @@ use crate::{
     policy::rule_error,
     publishing::Published,
     reader::Lane,
-    resolver::Resolvers,
+    resolver::{Resolvers, Wanted},
 };
 
+/// The channel that subscriptions are on whose results the host makes; no event is admitted to them.
+const GENERATED: &str = "coulis.generated";
 /// How long a closing executor waits for its bus to take what is buffered.
 const BUS_CLOSE_MAX: Duration = Duration::from_secs(5);
 
@@ -72,6 +74,10 @@ pub(crate) struct Wish {
     pub(crate) resolver: Option<Py<PyAny>>,
     pub(crate) overflow: Option<Overflow>,
     pub(crate) lane: Option<Arc<Lane>>,
+    /// The host's object of the connection.
+    pub(crate) host: Option<Py<PyAny>>,
+    /// The host was asked, where the declaration wants that.
+    pub(crate) permitted: bool,
 }
 
 /// What a publish says of an event beside its data.
@@ -88,9 +94,14 @@ pub(crate) struct Attributes<'a, 'py> {
 }
 
 impl Core {
-    pub(crate) fn start(engine: Engine, node: Option<Node>, declarations: Option<Py<PyAny>>) -> Arc<Self> {
+    pub(crate) fn start(
+        engine: Engine,
+        node: Option<Node>,
+        declarations: Option<Py<PyAny>>,
+        settings: Py<PyAny>,
+    ) -> Arc<Self> {
         let core = Arc::new(Self {
-            resolvers: Resolvers::new(Bounds::event(engine.limits())),
+            resolvers: Resolvers::new(Bounds::event(engine.limits()), settings),
             engine,
             node,
             published: Lock::default(),
@@ -180,18 +191,26 @@ impl Core {
         subscriber: &mut Subscriber,
         wish: Wish,
     ) -> PyResult<Result<(), SubscribeError>> {
-        let Wish { mut request, resolver, overflow, lane } = wish;
+        let Wish { mut request, resolver, overflow, lane, host, permitted } = wish;
         let planned = detached(py, || self.engine.plan(&request.query, &request.operation_name))?;
         let plan = match planned {
             Ok(plan) => plan,
             Err(errors) => return Ok(Err(SubscribeError::InvalidQuery(errors))),
         };
         let declared = self.declarations.get(py, plan.root_field())?;
+        if !permitted && (declared.guarded || declared.generates) {
+            return Err(not_asked(py, plan.root_field(), declared.generates));
+        }
         request.overflow = overflow.unwrap_or_else(|| declared.overflow.clone());
+        let timeout = declared.timeout;
+        if declared.generates {
+            request = anchor(request);
+        }
         let resolver = fill(&mut request, resolver, declared);
         if let Some(callable) = resolver {
-            let callback = self.resolvers.callback(callable.bind(py), lane.as_ref())?;
-            request.resolver = Some(callback);
+            let callable = callable.bind(py);
+            let wanted = Wanted { callable, lane: lane.as_ref(), context: host.as_ref(), timeout };
+            request.resolver = Some(self.resolvers.callback(wanted)?);
         }
         detached(py, || self.engine.subscribe(subscriber, request))
     }
@@ -204,6 +223,19 @@ impl Core {
         Value::parse(&mut text, limits.message_depth_max)
             .map_err(|error| value_error(format!("`variables` is refused: {error}")))
     }
+}
+
+/// A subscription to nothing, for one whose results the host makes: so it is counted, bounded, judged anew and revoked
+/// as any other.
+fn anchor(request: SubscribeRequest) -> SubscribeRequest {
+    let (channels, policies) = (vec![GENERATED.to_owned()], vec![Condition::from("false")]);
+    SubscribeRequest { channels, policies, resume: None, resolver: None, ..request }
+}
+
+fn not_asked(py: Python<'_>, field: &str, generates: bool) -> PyErr {
+    let how = if generates { "is an async generator" } else { "has `permission_classes`" };
+    let message = format!("`{field}` {how}: it is served by `SubscriptionApp` over WebSocket");
+    errors::forbidden(py, "FORBIDDEN", &message)
 }
 
 /// What the caller gave goes before what was declared; the declared resolver brings its own sharing along.

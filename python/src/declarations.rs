@@ -19,6 +19,12 @@ pub(crate) struct Declared {
     pub(crate) filters: Vec<Condition>,
     pub(crate) per_subscription: bool,
     pub(crate) overflow: Overflow,
+    /// Seconds that the resolver may take; `None`: as the settings say.
+    pub(crate) timeout: Option<f64>,
+    /// The host makes the results: no event does, and there is no resolver.
+    pub(crate) generates: bool,
+    /// The host has to be asked before somebody may subscribe.
+    pub(crate) guarded: bool,
 }
 
 impl Declarations {
@@ -40,14 +46,19 @@ impl Declarations {
         if found.is_none() {
             return Ok(Declared::default());
         }
+        let generates: bool = found.getattr(intern!(py, "generates"))?.extract()?;
+        let resolver = found.getattr(intern!(py, "resolver"))?;
         Ok(Declared {
-            resolver: Some(found.getattr(intern!(py, "resolver"))?.unbind()),
+            resolver: (!generates).then(|| resolver.unbind()),
             channels: found.getattr(intern!(py, "channels"))?.extract()?,
             events: found.getattr(intern!(py, "events"))?.extract()?,
             policies: settings::conditions("policy", Some(&found.getattr(intern!(py, "policy"))?))?,
             filters: settings::conditions("filter", Some(&found.getattr(intern!(py, "filter"))?))?,
             per_subscription: found.getattr(intern!(py, "per_subscription"))?.extract()?,
             overflow: settings::overflow(&found.getattr(intern!(py, "overflow"))?)?,
+            timeout: found.getattr(intern!(py, "timeout"))?.extract()?,
+            generates,
+            guarded: found.getattr(intern!(py, "permission_classes"))?.is_truthy()?,
         })
     }
 }

@@ -300,7 +300,9 @@ impl Connection {
             resume,
             ..SubscribeRequest::default()
         };
-        let wish = Wish { request, resolver: None, overflow: None, lane: Some(Arc::clone(&self.lane)) };
+        // What has to be asked of the host first is refused here: that is served over WebSocket.
+        let lane = Some(Arc::clone(&self.lane));
+        let wish = Wish { request, resolver: None, overflow: None, lane, host: None, permitted: false };
         match self.core.subscribe(py, &mut self.subscriber, wish) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(SubscribeError::InvalidQuery(errors))) => Err(errors),

@@ -85,13 +85,18 @@ impl SubscriptionExecutor {
     /// withholds is told as a gap with the reason `rate`, and counted as `rate_limited`.
     ///
     /// `access` says who may read which field, as in `{"rules": {"users.email": {"roles": ["admin"]}}}`.
+    ///
+    /// A resolver that takes longer than `resolver_timeout` seconds is given up (`None`: never), one that takes longer
+    /// than `slow_resolver` is told of in the log `coulis.resolvers`. With `debug=True` clients read what a resolver raised;
+    /// without, only that of a `UserError`.
     #[new]
     #[pyo3(signature = (event_bus=None, *, schema=None, limits=None, shards=None, tenancy="permissive",
         owner=Some("user_id"), channels=None, policies=None, introspection=true, allowed_operations=None, access=None,
-        rates=None, delivery_rates=None, declarations=None),
+        rates=None, delivery_rates=None, declarations=None, debug=false, resolver_timeout=Some(30.0),
+        slow_resolver=Some(1.0)),
         text_signature = "(event_bus=None, *, schema=None, limits=None, shards=None, tenancy='permissive', \
         owner='user_id', channels=None, policies=None, introspection=True, allowed_operations=None, access=None, \
-        rates=None, delivery_rates=None, declarations=None)")]
+        rates=None, delivery_rates=None, declarations=None, debug=False, resolver_timeout=30.0, slow_resolver=1.0)")]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         py: Python<'_>,
@@ -109,7 +114,12 @@ impl SubscriptionExecutor {
         rates: Option<&Bound<'_, PyAny>>,
         delivery_rates: Option<&Bound<'_, PyAny>>,
         declarations: Option<Py<PyAny>>,
+        debug: bool,
+        resolver_timeout: Option<f64>,
+        slow_resolver: Option<f64>,
     ) -> PyResult<Self> {
+        let asked = (debug, resolver_timeout, slow_resolver);
+        let settings = py.import("coulis.resolvers")?.call_method1("Settings", asked)?.unbind();
         let event_bus = event_bus.map_or_else(|| Py::new(py, EventBusConfig::memory()), Ok)?;
         let mut builder = Engine::builder()
             .limits(settings::limits(limits)?)
@@ -135,7 +145,7 @@ impl SubscriptionExecutor {
         let engine = detached(py, || builder.build())?.map_err(|error| build_error(py, &error))?;
         watch_process(py)?;
         let node = bus::connect(py, event_bus.get(), &engine)?;
-        Ok(Self { core: Native::new(Core::start(engine, node, declarations)), event_bus })
+        Ok(Self { core: Native::new(Core::start(engine, node, declarations, settings)), event_bus })
     }
 
     /// Registers a subscription and answers the given id. Every publish that starts afterwards is seen by it.
@@ -149,6 +159,8 @@ impl SubscriptionExecutor {
     /// such as `{"eq": ["event.room", "vars.room"]}`; only events that both admit are delivered, beside the rules of the
     /// channel.
     ///
+    /// `permitted`: the `permission_classes` of the declaration were asked, which the executor does not do.
+    ///
     /// `resume` is the last cursor that was seen (`extensions.coulis.cursor` of a message), or `""` for the present
     /// position: the first message then tells whether all that was missed follows. `overflow` says what happens when
     /// too many messages wait: `"drop_oldest"` (the default), `"drop_newest"`, `"disconnect"` or
@@ -158,7 +170,7 @@ impl SubscriptionExecutor {
     /// and `TypeError` or `ValueError` for bad arguments.
     #[pyo3(signature = (connection_id, subscription_id, query, operation_name=None, variables=None, user_id=None,
         tenant_id=None, *, channel=None, events=None, resolver=None, per_subscription=false, filter=None,
-        policy=None, context=None, resume=None, overflow=None, wake=None))]
+        policy=None, context=None, resume=None, overflow=None, wake=None, permitted=false))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn register_subscription(
         &self,
@@ -180,6 +192,7 @@ impl SubscriptionExecutor {
         resume: Option<&Bound<'_, PyAny>>,
         overflow: Option<&Bound<'_, PyAny>>,
         wake: Option<(Py<LoopReader>, u64)>,
+        permitted: bool,
     ) -> PyResult<String> {
         let core = self.core.get()?;
         let request = SubscribeRequest {
@@ -199,8 +212,8 @@ impl SubscriptionExecutor {
         };
         let wake = wake.map(|(reader, token)| (Arc::clone(reader.get().lane()), token));
         let overflow = overflow.map(settings::overflow).transpose()?;
-        let wish =
-            Wish { request, resolver, overflow, lane: wake.as_ref().map(|(lane, _)| Arc::clone(lane)) };
+        let lane = wake.as_ref().map(|(lane, _)| Arc::clone(lane));
+        let wish = Wish { request, resolver, overflow, lane, host: None, permitted };
         let place = core.direct.reserve(connection_id, &subscription_id)?;
         match register(py, core, wish, wake) {
             Ok(subscriber) => {
@@ -366,6 +379,28 @@ impl SubscriptionExecutor {
         detached(py, || core.engine.plan(query, &name))?
             .map(|plan| plan.root_field().to_owned())
             .map_err(|list| errors::invalid_query(py, &list))
+    }
+
+    /// The variables of a subscription with its document's defaults, and the arguments of its root field: two dicts. Raises
+    /// `InvalidQuery`.
+    #[pyo3(signature = (query, operation_name=None, variables=None))]
+    fn bind<'py>(
+        &self,
+        py: Python<'py>,
+        query: &str,
+        operation_name: Option<String>,
+        variables: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        let core = self.core.get()?;
+        let name = operation_name.map_or(OperationName::Only, OperationName::Label);
+        let given = core.variables(variables)?;
+        let bound = detached(py, || {
+            let plan = core.engine.plan(query, &name)?;
+            let bound = plan.bind(&given, core.engine.limits())?;
+            Ok((plan.arguments(&bound.variables), bound.variables))
+        })?;
+        let (arguments, variables) = bound.map_err(|list: Vec<_>| errors::invalid_query(py, &list))?;
+        Ok((crate::decode::tree(py, &variables)?, crate::decode::tree(py, &arguments)?))
     }
 
     /// Replaces the row policies of the executor, all of them: the arguments are those of its constructor. Live

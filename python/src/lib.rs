@@ -17,6 +17,7 @@ mod times;
 mod config;
 mod context;
 mod message;
+mod operation;
 mod payload;
 mod policy;
 
@@ -59,6 +60,7 @@ mod _coulis {
         forks::forked,
         graphql::validate,
         message::PyGraphQLMessage,
+        operation::Operation,
         payload::PySubscriptionPayload,
         policy::{evaluate, evaluate_tagged},
         reader::{LoopReader, PendingPublish, ResolverJob},

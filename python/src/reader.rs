@@ -310,10 +310,23 @@ impl ResolverJob {
         self.function.callable(py)
     }
 
+    /// What the executor was told about resolvers.
+    #[getter]
+    fn settings(&self, py: Python<'_>) -> Py<PyAny> {
+        self.function.settings.clone_ref(py)
+    }
+
+    /// Seconds that the resolver may take; `None`: as the settings say.
+    #[getter]
+    fn timeout(&self) -> Option<f64> {
+        self.function.timeout
+    }
+
     /// What to call the resolver with.
-    fn arguments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+    #[pyo3(signature = (loaders=None))]
+    fn arguments<'py>(&self, py: Python<'py>, loaders: Option<Py<PyAny>>) -> PyResult<Bound<'py, PyTuple>> {
         let job = self.take()?;
-        let arguments = self.function.arguments(py, &job);
+        let arguments = self.function.arguments(py, &job, loaders);
         *self.job.lock() = Some(job);
         arguments
     }

@@ -50,29 +50,62 @@ pub(crate) fn on_resolver_thread() -> bool {
 #[derive(Debug)]
 pub(crate) struct Function {
     /// `None` once the executor is closed: a resolver that knows its executor must not keep it for ever.
-    callable: Lock<Option<Py<PyAny>>>,
+    called: Lock<Option<Called>>,
     takes_info: bool,
+    /// Seconds that it may take; `None`: as the settings say.
+    pub(crate) timeout: Option<f64>,
+    /// What Python wants to know of resolvers; nothing here looks at it.
+    pub(crate) settings: Py<PyAny>,
     bounds: Bounds,
+}
+
+/// What is called, and the host's object of the connection that it is called for.
+#[derive(Debug)]
+struct Called {
+    callable: Py<PyAny>,
+    /// What the callable was made of: its address is an identity as long as it lives.
+    #[expect(dead_code, reason = "kept alive")]
+    given: Py<PyAny>,
+    context: Option<Py<PyAny>>,
 }
 
 impl Function {
     /// # Errors
     /// `EngineClosed` once the executor is closed.
     pub(crate) fn callable(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.callable.lock().as_ref().map(|callable| callable.clone_ref(py)).ok_or_else(closed)
+        self.called.lock().as_ref().map(|called| called.callable.clone_ref(py)).ok_or_else(closed)
+    }
+
+    fn context(&self, py: Python<'_>) -> Py<PyAny> {
+        let called = self.called.lock();
+        let context = called.as_ref().and_then(|called| called.context.as_ref());
+        context.map_or_else(|| py.None(), |context| context.clone_ref(py))
     }
 
     fn let_go(&self) {
-        let callable = self.callable.lock().take();
-        drop(callable);
+        let called = self.called.lock().take();
+        drop(called);
     }
 
     /// What to call it with: the job's event and variables, and `info` if it wants it.
-    pub(crate) fn arguments<'py>(&self, py: Python<'py>, job: &Job) -> PyResult<Bound<'py, PyTuple>> {
+    pub(crate) fn arguments<'py>(
+        &self,
+        py: Python<'py>,
+        job: &Job,
+        loaders: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
         let event = decode::node(py, job.event().document().root())?;
         let variables = decode::tree(py, job.variables())?;
         if self.takes_info {
-            (event, variables, ResolverInfo::of(job)).into_pyobject(py)
+            let info = ResolverInfo {
+                event_type: job.event().event_type().into(),
+                channel: job.event().channel().into(),
+                subscription_id: job.subscription().into(),
+                variables: variables.clone().unbind(),
+                context: self.context(py),
+                loaders: loaders.unwrap_or_else(|| py.None()),
+            };
+            (event, variables, info).into_pyobject(py)
         } else {
             (event, variables).into_pyobject(py)
         }
@@ -94,16 +127,12 @@ pub(crate) struct ResolverInfo {
     channel: String,
     /// The id of the first of the subscriptions that get this result.
     subscription_id: String,
-}
-
-impl ResolverInfo {
-    fn of(job: &Job) -> Self {
-        Self {
-            event_type: job.event().event_type().into(),
-            channel: job.event().channel().into(),
-            subscription_id: job.subscription().into(),
-        }
-    }
+    /// The variables of the subscription.
+    variables: Py<PyAny>,
+    /// What `context=` of the application made for the connection; `None` without it.
+    context: Py<PyAny>,
+    /// Loaders that live as long as the batch of events that this one came in.
+    loaders: Py<PyAny>,
 }
 
 /// A function with the place where it runs: what the engine knows a resolver by.
@@ -150,6 +179,7 @@ pub(crate) struct Task {
 #[derive(Debug)]
 pub(crate) struct Resolvers {
     bounds: Bounds,
+    settings: Py<PyAny>,
     known: Lock<Known>,
     thread: Lock<Option<ResolverThread>>,
 }
@@ -167,22 +197,53 @@ struct Known {
 /// both, lives.
 type Identity = (usize, usize);
 
-/// A function, and the address of the loop it runs on; 0 is the thread.
-type Key = (Identity, usize);
+/// A function, the address of the loop it runs on (0 is the thread), that of the host's context (0 is none), and the
+/// bits of its timeout.
+type Key = (Identity, usize, usize, Option<u64>);
+
+/// A callable to be called for results.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a, 'py> {
+    pub(crate) callable: &'a Bound<'py, PyAny>,
+    /// Where it runs, if it is async; `None`: on a private loop.
+    pub(crate) lane: Option<&'a Arc<Lane>>,
+    /// The host's object of the connection; whoever is not told of it shares results across connections.
+    pub(crate) context: Option<&'a Py<PyAny>>,
+    /// Seconds that it may take; `None`: as the settings say.
+    pub(crate) timeout: Option<f64>,
+}
+
+impl Wanted<'_, '_> {
+    fn key(&self, identity: Identity, place: usize, takes_info: bool) -> Key {
+        let context = self.context.filter(|_| takes_info).map_or(0, |context| context.as_ptr() as usize);
+        (identity, place, context, self.timeout.map(f64::to_bits))
+    }
+}
 
 impl Known {
-    fn get(&self, identity: Identity, lane: Option<&Arc<Lane>>) -> Option<Arc<Callback>> {
-        let find = |place: usize| self.callbacks.get(&(identity, place)).and_then(Weak::upgrade);
-        find(0).or_else(|| find(address(lane?)))
+    fn get(&self, identity: Identity, wanted: &Wanted<'_, '_>) -> Option<Arc<Callback>> {
+        let find = |place: usize, takes_info: bool| {
+            let known = self.callbacks.get(&wanted.key(identity, place, takes_info))?.upgrade()?;
+            // One that is told of the context is not for other connections.
+            (wanted.context.is_none() || known.function.takes_info == takes_info).then_some(known)
+        };
+        let places = std::iter::once(0).chain(wanted.lane.map(address));
+        places.flat_map(|place| [(place, true), (place, false)]).find_map(|(place, info)| find(place, info))
     }
 
     /// Of two threads that make the same callback the first one's is used by both.
-    fn get_or_insert(&mut self, identity: Identity, callback: Callback) -> Arc<Callback> {
+    fn get_or_insert(
+        &mut self,
+        identity: Identity,
+        wanted: &Wanted<'_, '_>,
+        callback: Callback,
+    ) -> Arc<Callback> {
         let place = match &callback.place {
             Place::Thread(_) => 0,
             Place::Loop(lane) => address(lane),
         };
-        if let Some(known) = self.callbacks.get(&(identity, place)).and_then(Weak::upgrade) {
+        let key = wanted.key(identity, place, callback.function.takes_info);
+        if let Some(known) = self.callbacks.get(&key).and_then(Weak::upgrade) {
             return known;
         }
         if self.callbacks.len() >= self.prune_at {
@@ -190,7 +251,7 @@ impl Known {
             self.prune_at = 64 + 2 * self.callbacks.len();
         }
         let callback = Arc::new(callback);
-        self.callbacks.insert((identity, place), Arc::downgrade(&callback));
+        self.callbacks.insert(key, Arc::downgrade(&callback));
         callback
     }
 }
@@ -200,35 +261,41 @@ fn address(lane: &Arc<Lane>) -> usize {
 }
 
 impl Resolvers {
-    pub(crate) fn new(bounds: Bounds) -> Self {
-        Self { bounds, known: Lock::default(), thread: Lock::new(None) }
+    /// `settings` is for the Python code that calls resolvers.
+    pub(crate) fn new(bounds: Bounds, settings: Py<PyAny>) -> Self {
+        Self { bounds, settings, known: Lock::default(), thread: Lock::new(None) }
     }
 
-    /// The callback for `callable`; async ones run on `lane`, or on a private loop.
+    /// The callback for a callable.
     ///
     /// # Errors
     /// `TypeError` for what is no resolver, and what the start of a thread raises.
-    pub(crate) fn callback(
-        &self,
-        callable: &Bound<'_, PyAny>,
-        lane: Option<&Arc<Lane>>,
-    ) -> PyResult<Arc<Callback>> {
-        static CHECK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let py = callable.py();
-        let identity = identity(callable);
-        if let Some(known) = self.known.lock().get(identity, lane) {
+    pub(crate) fn callback(&self, wanted: Wanted<'_, '_>) -> PyResult<Arc<Callback>> {
+        static PREPARE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let Wanted { callable: given, lane, context, timeout } = wanted;
+        let py = given.py();
+        let identity = identity(given);
+        if let Some(known) = self.known.lock().get(identity, &wanted) {
             return Ok(known);
         }
-        let (is_async, takes_info) =
-            CHECK.import(py, "coulis.resolvers", "check_resolver")?.call1((callable,))?.extract()?;
+        let prepared = PREPARE.import(py, "coulis.resolvers", "prepare")?.call1((given,))?;
+        let (is_async, takes_info, callable): (bool, bool, Py<PyAny>) = prepared.extract()?;
         let place = match (is_async, lane) {
             (false, _) => Place::Thread(self.queue(py)?),
             (true, Some(lane)) => Place::Loop(Arc::clone(lane)),
             (true, None) => Place::Loop(private_lane(py)?),
         };
-        let callable = Lock::new(Some(callable.clone().unbind()));
-        let function = Arc::new(Function { callable, takes_info, bounds: self.bounds });
-        Ok(self.known.lock().get_or_insert(identity, Callback { function, place }))
+        let context = context.filter(|_| takes_info).map(|context| context.clone_ref(py));
+        let called = Called { callable, given: given.clone().unbind(), context };
+        let function = Function {
+            called: Lock::new(Some(called)),
+            takes_info,
+            timeout,
+            settings: self.settings.clone_ref(py),
+            bounds: self.bounds,
+        };
+        let callback = Callback { function: Arc::new(function), place };
+        Ok(self.known.lock().get_or_insert(identity, &wanted, callback))
     }
 
     /// The queue of the resolver thread, which the first sync resolver starts.
@@ -243,7 +310,7 @@ impl Resolvers {
             (thread.insert(started).queue.clone(), jobs)
         };
         let started = START
-            .import(py, "coulis.resolvers", "start_thread")
+            .import(py, "coulis.workers", "start_thread")
             .and_then(|start| start.call1((Bound::new(py, jobs)?,)));
         if let Err(error) = started {
             drop(self.thread.lock().take());
@@ -341,6 +408,12 @@ pub(crate) struct JobQueue {
 
 #[pymethods]
 impl JobQueue {
+    /// Tells that the calling thread runs resolvers, before it has waited.
+    #[expect(clippy::unused_self, reason = "a method, as a thread knows its queue")]
+    fn enter(&self) {
+        IS_RESOLVER_THREAD.set(true);
+    }
+
     /// Waits for jobs and answers a batch of them; none means that the thread is to end.
     fn wait(&self, py: Python<'_>) -> PyResult<Vec<ResolverJob>> {
         IS_RESOLVER_THREAD.set(true);

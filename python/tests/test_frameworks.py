@@ -5,6 +5,7 @@ import pathlib
 import re
 
 import coulis
+import httpx
 import pytest
 import websockets
 from conftest import served, until
@@ -90,20 +91,35 @@ async def test_an_unmodified_client_library_subscribes_and_unsubscribes(manager)
             await until(lambda: not manager.get_metrics()["subscriptions"])
 
 
-def test_the_quick_start_of_the_readme_is_a_program():
-    readme = pathlib.Path(__file__).parent.parent / "README.md"
-    (program,) = re.findall(r"```python\n(.*?)```", readme.read_text(), re.DOTALL)
+async def test_the_quick_start_of_the_readme_works_as_printed(connect):
+    readme = (pathlib.Path(__file__).parent.parent / "README.md").read_text("utf-8")
+    program = re.search(r"```python\n(.*?)```", readme, re.DOTALL)[1]
     names = {}
     try:
         exec(compile(program, "README.md", "exec"), names)
-        assert names["manager"].resolver_for("subscription { orderChanged { id } }") is names["orderChanged"]
-        assert "/graphql/subscriptions" in [getattr(route, "path", "") for route in routes(names["app"])]
+        async with served(names["app"]) as address:
+            client = await connect(address, "/graphql/subscriptions")
+            await client.init()
+            assert await client.subscribe("1", "subscription { orderText { text } }") == []
+            async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as web:
+                assert (await web.post("/orders/7/paid")).json() == 1
+            assert (await client.hear())["payload"]["data"] == {"orderText": {"text": "order 7 is paid"}}
+            await client.socket.close()
     finally:
-        default_registry.fields.pop("orderChanged", None)
+        default_registry.fields.pop("orderText", None)
         names["manager"].executor.close()
 
 
-def routes(app):
-    for route in app.routes:
-        yield route
-        yield from getattr(getattr(route, "original_router", None), "routes", ())
+@pytest.mark.parametrize("readme", ["README.md", "python/README.md"])
+def test_a_quick_start_is_short(readme):
+    text = (pathlib.Path(__file__).parents[2] / readme).read_text("utf-8")
+    program = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    assert "publish_event" in program and "SubscriptionRouterFactory" in program
+    assert len(program.splitlines()) <= 16
+
+
+def test_a_router_takes_the_settings_of_the_application(manager):
+    with pytest.raises(TypeError, match="`on_connect` is a `int`"):
+        SubscriptionRouterFactory.create(manager, on_connect=1)
+    with pytest.raises(TypeError, match="nonsense"):
+        subscription_routes(manager, nonsense=1)

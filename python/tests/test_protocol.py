@@ -287,7 +287,7 @@ async def test_a_resolver_that_fails_is_a_next_with_errors_and_the_stream_goes_o
             assert await manager.publish_event("t", "user", {"id": number, "secret": 1}) == 1
         failed, well = await client.hear(), await client.hear()
         assert failed["payload"]["data"] is None
-        assert failed["payload"]["errors"][0]["message"] == "it broke"
+        assert failed["payload"]["errors"][0]["message"] == "internal error"
         assert well["payload"] == {"data": {"user": {"id": 2}}}
     assert "resolve failed" in caplog.text
 
@@ -425,6 +425,9 @@ async def test_a_fault_of_the_server_closes_4500_and_tells_nothing(
             raise coulis.CoulisError("inner workings")
 
         def take(self, limit):
+            return []
+
+        def ended(self):
             return []
 
         def closing(self):

@@ -66,11 +66,32 @@ class Callable:
         return {"user": {"id": "later"}}
 
 
+class Unhashable:
+    __hash__ = None
+
+    def __call__(self, event, variables):
+        return {"user": {"id": "unhashable"}}
+
+
+class UnhashableLater:
+    __hash__ = None
+
+    async def __call__(self, event, variables):
+        return {"user": {"id": "later"}}
+
+
+async def test_an_async_object_that_cannot_be_hashed_may_resolve(manager):
+    await manager.create_subscription("s", "c", QUERY, resolver_fn=UnhashableLater())
+    assert await manager.publish_event("t", "user", {}) == 1
+    assert body(await manager.get_next_event("s")) == {"data": {"user": {"id": "later"}}}
+
+
 @pytest.mark.parametrize(
     ("resolver", "expected"),
     [
         (Callable().method, "method"),
         (Callable(), "call"),
+        (Unhashable(), "unhashable"),
         (functools.partial(lambda more, event, variables: {"user": {"id": more}}, "partial"), "partial"),
         (lambda event, variables, *, info=None: {"user": {"id": "keyword"}}, "keyword"),
         (lambda *arguments: {"user": {"id": len(arguments)}}, 2),
@@ -182,11 +203,26 @@ def test_a_failure_is_errors_and_never_event_data(executor, resolver, quiet):
     assert quiet.records[0].exc_info
 
 
-def test_the_message_of_a_failure_is_that_of_the_exception(executor, quiet):
-    executor.register_subscription("c", "s", QUERY, resolver=raising)
-    executor.publish_event("t", "user", {})
-    assert heard(executor)["errors"][0]["message"] == "it broke"
-    assert "raising failed" in quiet.text
+def refusing(event, variables):
+    raise coulis.UserError("sold out")
+
+
+@pytest.mark.parametrize(
+    ("resolver", "debug", "message"),
+    [
+        (raising, False, "internal error"),
+        (raising, True, "it broke"),
+        (refusing, False, "sold out"),
+        (lambda event, variables: object(), False, "internal error"),
+    ],
+)
+def test_clients_read_of_a_failure_only_what_is_meant_for_them(resolver, debug, message, quiet):
+    with coulis.SubscriptionExecutor(debug=debug) as executor:
+        executor.register_subscription("c", "s", QUERY, resolver=resolver)
+        executor.publish_event("t", "user", {})
+        assert heard(executor)["errors"][0]["message"] == message
+    assert f"{resolver.__qualname__} failed" in quiet.text
+    assert quiet.records[0].exc_info
 
 
 def test_resolvers_keep_the_order_of_the_events(executor):

@@ -8,7 +8,7 @@ use crate::{
     error::GraphQlError,
     limits::Limits,
     link::End,
-    plan::{Admission, OperationName, Plan, Plans, Refused, Schema},
+    plan::{Admission, OperationKind, OperationName, Plan, Plans, Refused, Schema},
     policy::Constant,
     security::{
         Asked, RuleError, Rulebook, SecurityContext,
@@ -48,6 +48,15 @@ impl Catalogue {
         operation: &OperationName,
     ) -> Result<Arc<Plan>, Vec<GraphQlError>> {
         self.plans.plan(document, operation)
+    }
+
+    /// What kind of operation is meant.
+    pub(crate) fn kind(
+        &self,
+        document: &str,
+        operation: &OperationName,
+    ) -> Result<OperationKind, Vec<GraphQlError>> {
+        self.plans.kind(document, operation)
     }
 
     /// The first field that a filter asks about and its reader may not read: who filters by a field reads it.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Admission, OperationName, Plan, schema::Schema};
+use apollo_compiler::ast::OperationType;
+
+use super::{Admission, OperationKind, OperationName, Plan, parse, schema::Schema};
 use crate::{
     error::GraphQlError,
     limits::Limits,
@@ -68,6 +70,25 @@ impl Plans {
         // Of two that make the same plan at once both are counted: too much, until the cache starts anew.
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(Arc::clone(plans.get_or_insert(key, plan)))
+    }
+
+    /// What kind of operation is meant; the document keeps every rule that a plan's does.
+    ///
+    /// # Errors
+    /// As [`Plans::plan`], but for operations that are no subscriptions.
+    pub fn kind(
+        &self,
+        document: &str,
+        operation: &OperationName,
+    ) -> Result<OperationKind, Vec<GraphQlError>> {
+        self.admission.text(document, &self.limits)?;
+        let (schema, introspection) = (self.schema.as_ref(), self.admission.introspection);
+        let tree = super::checked(document, schema, &self.limits, introspection)?;
+        Ok(match parse::operation(&tree, operation)?.operation_type {
+            OperationType::Query => OperationKind::Query,
+            OperationType::Mutation => OperationKind::Mutation,
+            OperationType::Subscription => OperationKind::Subscription,
+        })
     }
 
     fn bytes(&self) -> usize {

@@ -50,6 +50,17 @@ pub enum OperationName {
     Label(String),
 }
 
+/// What an operation does (GraphQL specification, section 2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperationKind {
+    /// It reads.
+    Query,
+    /// It writes, then reads.
+    Mutation,
+    /// It reads at each event.
+    Subscription,
+}
+
 /// One subscription operation that keeps every rule.
 #[derive(Debug)]
 pub struct Plan {
@@ -95,12 +106,7 @@ impl Plan {
         limits: &Limits,
         introspection: Introspection,
     ) -> Result<Self, Vec<GraphQlError>> {
-        let tree = parse::document(document, limits)?;
-        introspection.check(&tree)?;
-        let errors = rules::check(&tree, schema, limits);
-        if !errors.is_empty() {
-            return Err(errors);
-        }
+        let tree = checked(document, schema, limits, introspection)?;
         let meant = parse::operation(&tree, operation)?;
         let root = (meant.operation_type == OperationType::Subscription)
             .then(|| first_field(&meant.selection_set, &parse::fragments(&tree)))
@@ -165,6 +171,19 @@ impl Plan {
     pub fn document(&self) -> &Arc<str> {
         &self.document
     }
+}
+
+/// A document that keeps every rule.
+fn checked(
+    document: &str,
+    schema: Option<&Schema>,
+    limits: &Limits,
+    introspection: Introspection,
+) -> Result<Document, Vec<GraphQlError>> {
+    let tree = parse::document(document, limits)?;
+    introspection.check(&tree)?;
+    let errors = rules::check(&tree, schema, limits);
+    if errors.is_empty() { Ok(tree) } else { Err(errors) }
 }
 
 /// The root field; the rules have shown that there is one and that no fragment uses itself.

@@ -61,13 +61,18 @@ impl CloseCode {
 /// The close frame of a connection: a code, and a reason that fits the frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {
-    code: CloseCode,
+    code: u16,
     reason: String,
 }
 
 impl Close {
     /// Closes with `code` and `reason`, which is cut to [`REASON_BYTES_MAX`] bytes between two characters.
     pub fn new(code: CloseCode, reason: impl Into<String>) -> Self {
+        Self::of(code as u16, reason)
+    }
+
+    /// The same with a code of the host's own: 4000 to 4999 (RFC 6455, section 7.4.2).
+    pub fn of(code: u16, reason: impl Into<String>) -> Self {
         let mut reason = reason.into();
         reason.truncate(boundary_at_or_before(&reason, REASON_BYTES_MAX));
         Self { code, reason }
@@ -75,7 +80,7 @@ impl Close {
 
     /// The code as it stands in the frame.
     pub fn code(&self) -> u16 {
-        self.code as u16
+        self.code
     }
 
     /// The reason as it stands in the frame.

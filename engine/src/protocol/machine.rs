@@ -248,6 +248,15 @@ impl Machine {
         open
     }
 
+    /// The same with errors that the host has written: `errors` is a JSON array with one object at least.
+    pub fn failed_with(&mut self, operation: &Operation, errors: &str) -> bool {
+        let open = self.free(operation);
+        if open {
+            self.replies.push(write::errors(&operation.id, errors));
+        }
+        open
+    }
+
     /// Ends an operation that has sent all its results: frees its id, then queues `complete`.
     ///
     /// Answers whether it was open; if not, nothing is queued.

@@ -29,13 +29,18 @@ pub(super) fn complete(id: &str) -> String {
 }
 
 pub(super) fn error(id: &str, errors: &[GraphQlError]) -> String {
-    format!(r#"{{"id":{},"type":"error","payload":{}}}"#, quote(id), graphql_errors(errors))
+    self::errors(id, &graphql_errors(errors))
 }
 
 /// The list of errors of a result.
 pub(super) fn graphql_errors(errors: &[GraphQlError]) -> String {
     let errors: Vec<_> = errors.iter().map(graphql_error).collect();
     format!("[{}]", errors.join(","))
+}
+
+/// `errors` is the JSON text of a list.
+pub(super) fn errors(id: &str, errors: &str) -> String {
+    format!(r#"{{"id":{},"type":"error","payload":{errors}}}"#, quote(id))
 }
 
 /// One error as the GraphQL specification shapes it (section 7.1.2).

@@ -1,0 +1,302 @@
+"""What an application decides and runs for one connection: hooks, permissions, queries, generators.
+
+Every operation that Python has a say in has one task here. Its results wait in the session until the socket
+has taken them, and the task waits as well: so a slow client slows its own generators and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import uuid
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+from coulis._coulis import AuthenticationFailed, AuthorizationFailed, CoulisError, SecurityContext
+from coulis.errors import UserError, graphql_error, is_for_clients, log_failure
+from coulis.execution import run
+from coulis.permissions import SubscriptionInfo, check_permissions
+from coulis.resolvers import check_generator
+
+if TYPE_CHECKING:
+    from coulis._coulis import Operation, Session
+    from coulis.asgi import SubscriptionApp
+    from coulis.registry import Declaration
+    from coulis.types import Scope
+
+__all__ = ["Connection", "Host", "Hosting", "HostingOptions"]
+
+Hook = Callable[..., Any]
+
+FAREWELL_MAX = 5.0
+"""Seconds that the tasks of a connection that is gone have to end, before the hooks are told without them."""
+
+_FORBIDDEN = 4403
+_INTERNAL = "INTERNAL_SERVER_ERROR"
+_FAILED = (4500, "Internal server error")
+_logger = logging.getLogger("coulis.hooks")
+
+
+@dataclass(eq=False)
+class Connection:
+    """One client, as hooks and `context=` get it."""
+
+    scope: Scope
+    """What ASGI knows of it."""
+    payload: dict[str, Any]
+    """That of `connection_init`."""
+    security: SecurityContext
+    """Who it is; another one after it brought a new token."""
+    context: Any = None
+    """What `context=` made of it."""
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+class HostingOptions(TypedDict, total=False):
+    """The arguments of a `SubscriptionApp` that are about this; see there."""
+
+    context: Callable[[Connection], Any] | None
+    execute: Callable[..., Any] | None
+    permission_classes: Iterable[Any]
+    on_connect: Callable[[Connection], Any] | None
+    on_subscribe: Callable[[Connection, Operation], Any] | None
+    on_complete: Callable[[Connection, Operation], Any] | None
+    on_disconnect: Callable[[Connection, int | None], Any] | None
+
+
+@dataclass(frozen=True)
+class Hosting:
+    """What an application was told about that; see `SubscriptionApp`."""
+
+    context: Hook | None
+    execute: Hook | None
+    permissions: tuple[Any, ...]
+    on_connect: Hook | None
+    on_subscribe: Hook | None
+    on_complete: Hook | None
+    on_disconnect: Hook | None
+
+    def __post_init__(self) -> None:
+        for name in ("context", "execute", "on_connect", "on_subscribe", "on_complete", "on_disconnect"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise TypeError(f"`{name}` is a `{type(value).__name__}`: pass a function")
+
+    @property
+    def decides(self) -> bool:
+        """Whether each subscription has to be asked about."""
+        return bool(self.permissions or self.on_subscribe or self.on_complete)
+
+
+class Refused(Exception):
+    """A connection may not come in; the close to tell it with."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code, self.reason = code, reason
+
+
+async def let_in(hosting: Hosting, connection: Connection) -> dict[str, Any] | None:
+    """Ask `on_connect` and `context=` about a client; answer what goes with its acknowledgement. Raises `Refused`."""
+    try:
+        payload = await _call(hosting.on_connect, connection)
+        if payload is False:
+            raise Refused(_FORBIDDEN, "Forbidden")
+        if hosting.context is not None:
+            connection.context = await _call(hosting.context, connection)
+    except Refused:
+        raise
+    except Exception as error:
+        raise _refused(error) from error
+    return payload if isinstance(payload, dict) else None
+
+
+class Host:
+    """What becomes of the operations of one connection that Python has a say in."""
+
+    def __init__(self, app: SubscriptionApp, session: Session, wake: Callable[[], object]) -> None:
+        self.connection: Connection | None = None
+        self._app = app
+        self._session = session
+        self._wake = wake
+        self._tasks: dict[Operation, asyncio.Task[None]] = {}
+        self._active: set[Operation] = set()
+        self._unsent: deque[asyncio.Future[None]] = deque()
+        self._late: set[asyncio.Task[Any]] = set()
+
+    async def connect(self, connection: Connection) -> dict[str, Any] | None:
+        """Let a client in, and answer the payload of its acknowledgement. Raises `Refused`."""
+        payload = await let_in(self._app.hosting, connection)
+        if self._app.hosting.context is not None:
+            self._session.tell_resolvers(connection.context)
+        self.connection = connection
+        return payload
+
+    def begin(self, operation: Operation) -> None:
+        """Decide on an operation, or run it, in a task of its own."""
+        task = asyncio.get_running_loop().create_task(self._serve(operation))
+        self._tasks[operation] = task
+        task.add_done_callback(lambda _: self._tasks.pop(operation, None))
+
+    def end(self, operation: Operation) -> None:
+        """Take note that an operation is over, by its client or by the engine."""
+        task = self._tasks.get(operation)
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+        if operation in self._active:
+            self._active.discard(operation)
+            self._tell(self._app.hosting.on_complete, operation)
+
+    def sent(self) -> None:
+        """Take note that the socket has taken what the session handed out."""
+        waiting = self._session.waiting() if self._unsent else 0
+        while len(self._unsent) > waiting:
+            future = self._unsent.popleft()
+            if not future.done():
+                future.set_result(None)
+
+    async def close(self, code: int | None) -> None:
+        """End everything, then tell the hooks. A cancellation meanwhile does not keep them from it."""
+        told = self.connection is not None and self._app.hosting.on_disconnect is not None
+        if self._tasks or self._late or self._active or told:
+            await asyncio.shield(asyncio.get_running_loop().create_task(self._close(code)))
+
+    async def _close(self, code: int | None) -> None:
+        tasks = [*self._tasks.values(), *self._late]
+        for task in self._tasks.values():
+            task.cancel()
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=FAREWELL_MAX)
+            if stuck:
+                _logger.error("%d operations of a connection that is gone do not end", len(stuck))
+        hosting = self._app.hosting
+        while self._active:
+            await self._told(hosting.on_complete, self._active.pop())
+        if self.connection is not None:
+            await self._told(hosting.on_disconnect, code)
+
+    async def _serve(self, operation: Operation) -> None:
+        session = self._session
+        try:
+            declaration = await self._admit(operation)
+            if operation.kind != "subscription":
+                self._active.add(operation)
+                await self._execute(operation)
+            elif not session.start(operation):
+                return
+            else:
+                self._active.add(operation)
+                if declaration is None or not declaration.generates:
+                    return
+                await self._generate(operation, declaration)
+            session.finish(operation)
+        except Exception as error:
+            self._failed(operation, error)
+        finally:
+            self._wake()
+        self.end(operation)
+
+    async def _admit(self, operation: Operation) -> Declaration | None:
+        """Ask the permissions and the hook. Raises what refuses."""
+        hosting, field_name = self._app.hosting, operation.root_field
+        declaration = self._app.manager.registry.fields.get(field_name) if field_name is not None else None
+        if field_name is not None:
+            own = declaration.permission_classes if declaration is not None else ()
+            info = self._info(operation, field_name)
+            await check_permissions((*hosting.permissions, *own), info, operation.arguments)
+        if await _call(hosting.on_subscribe, self.connection, operation) is False:
+            raise AuthorizationFailed("not allowed")
+        return declaration
+
+    def _info(self, operation: Operation, field_name: str) -> SubscriptionInfo:
+        connection = self._connected()
+        return SubscriptionInfo(
+            field_name, operation.id, operation.variables, connection.security, connection.context
+        )
+
+    def _connected(self) -> Connection:
+        if self.connection is None:  # the protocol lets nobody subscribe before
+            raise CoulisError("the connection is not acknowledged")
+        return self.connection
+
+    async def _execute(self, operation: Operation) -> None:
+        hosting, connection = self._app.hosting, self._connected()
+        if hosting.execute is None:
+            raise CoulisError("the application runs no queries")
+        result = await run(
+            hosting.execute,
+            operation.query,
+            operation.variables,
+            operation.operation_name,
+            connection if hosting.context is None else connection.context,
+            debug=self._app.manager.debug,
+        )
+        if self._session.result(operation, result):
+            await self._flushed()
+
+    async def _generate(self, operation: Operation, declaration: Declaration) -> None:
+        info = self._info(operation, declaration.name)
+        takes_info = check_generator(declaration.resolver)
+        call = cast("Hook", declaration.resolver)
+        arguments = [operation.variables, *([info] if takes_info else [])]
+        values: AsyncGenerator[Any, None] = call(*arguments)
+        try:
+            async for value in values:
+                if not self._session.send(operation, value):
+                    return
+                await self._flushed()
+        finally:
+            await values.aclose()
+
+    async def _flushed(self) -> None:
+        """Wait until the socket has taken what was sent."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._unsent.append(future)
+        self._wake()
+        try:
+            await future
+        finally:
+            if future in self._unsent:
+                self._unsent.remove(future)
+
+    def _failed(self, operation: Operation, error: Exception) -> None:
+        if not is_for_clients(error):
+            log_failure(_logger, f"{operation.kind} {operation.root_field or ''}".rstrip(), error)
+        refused = isinstance(error, (AuthorizationFailed, AuthenticationFailed))
+        code = "FORBIDDEN" if refused else "USER_ERROR" if isinstance(error, UserError) else _INTERNAL
+        self._session.fail(operation, [graphql_error(error, self._app.manager.debug, code)])
+
+    def _tell(self, hook: Hook | None, *arguments: Any) -> None:
+        if hook is not None:
+            self._start_late(self._told(hook, *arguments))
+
+    def _start_late(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    async def _told(self, hook: Hook | None, *arguments: Any) -> None:
+        try:
+            await _call(hook, self.connection, *arguments)
+        except Exception as error:
+            log_failure(_logger, f"`{getattr(hook, '__qualname__', 'a hook')}`", error)
+
+
+async def _call(hook: Hook | None, *arguments: Any) -> Any:
+    if hook is None:
+        return None
+    found = hook(*arguments)
+    return await found if inspect.isawaitable(found) else found
+
+
+def _refused(error: Exception) -> Refused:
+    if isinstance(error, UserError):
+        code = error.code if isinstance(error.code, int) and 4000 <= error.code <= 4999 else _FORBIDDEN
+        return Refused(code, str(error))
+    if is_for_clients(error):
+        return Refused(_FORBIDDEN, str(error) or "Forbidden")
+    log_failure(_logger, "letting a connection in", error)
+    return Refused(*_FAILED)
