@@ -100,7 +100,7 @@ class Refused(Exception):
 
 
 async def let_in(hosting: Hosting, connection: Connection) -> dict[str, Any] | None:
-    """Ask `on_connect` and `context=` about a client; answer what goes with its acknowledgement. Raises `Refused`."""
+    """Ask the hooks about a client; answer what goes with its acknowledgement. Raises `Refused`."""
     try:
         payload = await _call(hosting.on_connect, connection)
         if payload is False:

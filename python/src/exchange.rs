@@ -26,7 +26,7 @@ use pyo3::{
 use crate::{
     context::SecurityContext,
     core::{Core, Wish},
-    errors::{self, detached, detached_if_long, guarded},
+    errors::{self, AuthorizationFailed, detached, detached_if_long, guarded},
     executor::SubscriptionExecutor,
     forks::Native,
     lock::Lock,
@@ -307,6 +307,9 @@ impl Connection {
             Ok(Ok(())) => Ok(()),
             Ok(Err(SubscribeError::InvalidQuery(errors))) => Err(errors),
             Ok(Err(error)) => Err(vec![GraphQlError::new(error.code(), error.to_string())]),
+            Err(raised) if raised.is_instance_of::<AuthorizationFailed>(py) => {
+                Err(vec![GraphQlError::new("NOT_SUPPORTED", raised.value(py).to_string())])
+            }
             Err(raised) => {
                 // A fault of the server, such as a declaration that is no resolver: not for the client to read.
                 errors::log(py, "a subscription could not be set up", &raised);
