@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Results", "serve"]
 
-_RESULTS_AT_ONCE = 32
+_RESULTS_AT_ONCE = 128
 _WAIT_MAX = 86_400.0
 """Seconds that one timer waits: a clock may be set meanwhile."""
 _STREAM_HEADERS = [

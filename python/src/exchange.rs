@@ -205,10 +205,15 @@ impl Stream {
         })
     }
 
-    /// The interval of keep-alive is over.
+    /// The interval of keep-alive is over. An answer of an engine that is closed ends.
     fn keep_alive(&self) -> PyResult<()> {
         self.with(|connection| {
-            connection.stream.keep_alive();
+            if connection.core.engine.is_closed() {
+                let error = GraphQlError::new("ENGINE_CLOSED", "the server is closing: subscribe again");
+                connection.stream.end(&error);
+            } else {
+                connection.stream.keep_alive();
+            }
             Ok(())
         })
     }

@@ -313,6 +313,19 @@ async def test_a_closed_engine_is_503():
         assert response.json()["errors"][0]["extensions"]["code"] == "ENGINE_CLOSED"
 
 
+async def test_an_answer_of_an_engine_that_is_closed_ends_with_the_next_sign_of_life():
+    manager = coulis.SubscriptionManager(registry=coulis.Registry())
+    async with (
+        served(SubscriptionApp(manager, stream_keep_alive=0.01)) as address,
+        browsing(address) as client,
+        events(client, **asked(QUERY)) as answer,
+    ):
+        await manager.close()
+        (_, data), end = await answer.rest()
+        assert end == ("complete", None)
+        assert data["errors"][0]["extensions"]["code"] == "ENGINE_CLOSED"
+
+
 def by_header(payload):
     return {"user_id": payload["Authorization"]} if "authorization" in payload else None
 

@@ -33,6 +33,8 @@
 //! `message_bytes_max` of their bytes plus the one that went beyond; a client that goes on closes 1008. To these
 //! comes one terminal message for each operation that was open then.
 //!
+//! Over HTTP it is [`http::Exchange`] that reads requests and [`stream::Stream`] that writes answers down.
+//!
 //! Why not a library: none offers this protocol without I/O. async-graphql's is a `Stream` tied to its executor and
 //! Strawberry's an asyncio handler; here ASGI, tests and native sockets share one implementation, and every
 //! interleaving of client and host can be tested without a socket or a clock.
