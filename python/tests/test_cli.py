@@ -31,7 +31,7 @@ from typer.testing import CliRunner
 pytest_plugins = ["redis_server"]
 
 QUERY = "subscription { orders { id } }"
-SECONDS = 30
+SECONDS = 120
 PROGRAM = """
     import coulis
     from coulis.fastapi import SubscriptionRouterFactory
