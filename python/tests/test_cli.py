@@ -31,7 +31,7 @@ from typer.testing import CliRunner
 pytest_plugins = ["redis_server"]
 
 QUERY = "subscription { orders { id } }"
-SECONDS = 30
+SECONDS = 120
 PROGRAM = """
     import coulis
     from coulis.fastapi import SubscriptionRouterFactory
@@ -193,7 +193,20 @@ def test_dev_starts_anew_when_a_file_changes(tmp_path, program):
         file = tmp_path / f"{program.partition(':')[0]}.py"
         dev.line(r"(startup complete)")
         file.write_text(file.read_text().replace("create(manager)", "create(manager, '/other')"))
-        assert dev.line(r"ws://([^/]+)/other") == address
+        # A change before the first look of the web server at the files is none: it is told of again.
+        seen = threading.Event()
+        touching = threading.Thread(target=touch_until, args=(file, seen))
+        touching.start()
+        try:
+            assert dev.line(r"ws://([^/]+)/other") == address
+        finally:
+            seen.set()
+            touching.join()
+
+
+def touch_until(file, seen):
+    while not seen.wait(2.0):
+        file.touch()
 
 
 def test_demo_serves_real_clients_and_checks_them(tmp_path):

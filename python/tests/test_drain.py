@@ -19,7 +19,7 @@ from coulis.draining import Door, Drained, draining, schedule
 pytest_plugins = ["redis_server"]
 
 QUERY = "subscription { user { id } }"
-SECONDS = 20
+SECONDS = 60
 
 
 @pytest.fixture
