@@ -786,7 +786,7 @@ class Session:
     def ended(self) -> list[Operation]:
         """Answer those operations of the host that the engine has ended since the last call."""
     def close_with(self, code: int, reason: str) -> Asked:
-        """End the connection for a reason of the host's; `code` is 4000 to 4999."""
+        """End the connection for a reason of the host's; `code` is 1008, or 4000 to 4999."""
     def refuse(self, *, failed: bool = False) -> Asked:
         """Tell the client that it may not subscribe, or not go on; `failed`: nobody could tell."""
     def expire(self) -> Asked:

@@ -365,7 +365,7 @@ class _Connection:
             decides=app.hosting.decides,
             executes=app.hosting.execute is not None,
         )
-        self._host = Host(app, self._session, self._ready.set)
+        self._host = Host(app, self._session, self._do)
         self._code: int | None = None
         self._close: asyncio.Future[Close] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from coulis._coulis import Operation, Session
     from coulis.asgi import SubscriptionApp
     from coulis.registry import Declaration
-    from coulis.types import Scope
+    from coulis.types import Asked, Scope
 
 __all__ = ["Connection", "Host", "Hosting", "HostingOptions"]
 
@@ -34,6 +34,10 @@ Hook = Callable[..., Any]
 FAREWELL_MAX = 5.0
 """Seconds that the tasks of a connection that is gone have to end, before the hooks are told without them."""
 
+UNDER_WAY_MAX = 1_024
+"""Operations and late hooks of one connection that are under way; who begins more is closed with 1008."""
+
+_TOO_MANY = (1008, "Too many operations under way")
 _FORBIDDEN = 4403
 _INTERNAL = "INTERNAL_SERVER_ERROR"
 _FAILED = (4500, "Internal server error")
@@ -117,11 +121,11 @@ async def let_in(hosting: Hosting, connection: Connection) -> dict[str, Any] | N
 class Host:
     """What becomes of the operations of one connection that Python has a say in."""
 
-    def __init__(self, app: SubscriptionApp, session: Session, wake: Callable[[], object]) -> None:
+    def __init__(self, app: SubscriptionApp, session: Session, do: Callable[[Asked], object]) -> None:
         self.connection: Connection | None = None
         self._app = app
         self._session = session
-        self._wake = wake
+        self._do = do
         self._tasks: dict[Operation, asyncio.Task[None]] = {}
         self._active: set[Operation] = set()
         self._unsent: deque[asyncio.Future[None]] = deque()
@@ -137,6 +141,10 @@ class Host:
 
     def begin(self, operation: Operation) -> None:
         """Decide on an operation, or run it, in a task of its own."""
+        # A client that begins and ends operations faster than the hooks are told of it.
+        if len(self._tasks) + len(self._late) >= UNDER_WAY_MAX:
+            self._do(self._session.close_with(*_TOO_MANY))
+            return
         task = asyncio.get_running_loop().create_task(self._serve(operation))
         self._tasks[operation] = task
         task.add_done_callback(lambda _: self._tasks.pop(operation, None))
@@ -196,7 +204,7 @@ class Host:
         except Exception as error:
             self._failed(operation, error)
         finally:
-            self._wake()
+            self._do(None)
         self.end(operation)
 
     async def _admit(self, operation: Operation) -> Declaration | None:
@@ -255,7 +263,7 @@ class Host:
         """Wait until the socket has taken what was sent."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._unsent.append(future)
-        self._wake()
+        self._do(None)
         try:
             await future
         finally:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coulis._coulis import CoulisError, EngineClosed
 from coulis.loaders import Loaders
@@ -34,19 +34,19 @@ class Runs:
     """The async resolvers that run on a loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, has_room: Callable[[], object]) -> None:
-        self._loop = loop
+        self.loop = loop
         self._has_room = has_room
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], _Run] = {}
         # By the address of the resolver, which need not be hashable; its runs and jobs keep it alive.
-        self._running: Counter[int] = Counter()
-        self._overdue: Counter[int] = Counter()
-        """Runs whose time is over and that do not end."""
-        self._parked: defaultdict[int, deque[tuple[ResolverJob, Loaders]]] = defaultdict(deque)
+        self._count: defaultdict[int, int] = defaultdict(int)
+        self._late: defaultdict[int, int] = defaultdict(int)
+        """Of these, runs whose time is over and that do not end."""
+        self._parked: defaultdict[int, deque[tuple[ResolverJob, Any, Loaders]]] = defaultdict(deque)
         self._parked_count = 0
 
     def room(self) -> int:
         """Answer how many more may be started."""
-        return RESOLVERS_AT_ONCE_MAX - len(self._tasks)
+        return RESOLVERS_AT_ONCE_MAX - len(self._running)
 
     def start(self, jobs: Iterable[ResolverJob]) -> None:
         """Start a batch of jobs, or have them wait for their resolver."""
@@ -57,110 +57,105 @@ class Runs:
             except EngineClosed as closed:
                 job.fail(str(closed))
                 continue
-            known = id(resolver)
-            if self._running[known] < ONE_AT_ONCE_MAX:
-                self._run(known, job, loaders)
-            elif self._parked_count >= PARKED_MAX or self._is_lost(known):
+            key = id(resolver)
+            if self._count[key] < ONE_AT_ONCE_MAX:
+                self._run(job, resolver, loaders)
+            elif self._parked_count >= PARKED_MAX or self._is_lost(key):
                 job.fail(TIMED_OUT)
             else:
-                self._parked[known].append((job, loaders))
+                self._parked[key].append((job, resolver, loaders))
                 self._parked_count += 1
 
     def cancel(self) -> None:
         """Stop everything; jobs that wait are answered with an error."""
         self._parked.clear()
-        for task in self._tasks:
+        for task in self._running:
             task.cancel()
 
-    def _is_lost(self, resolver: int) -> bool:
-        return self._overdue[resolver] >= ONE_AT_ONCE_MAX
-
-    def _run(self, resolver: int, job: ResolverJob, loaders: Loaders) -> None:
-        limit = _Limit(job, lambda: self._late(resolver))
-        task = self._loop.create_task(_answer(job, loaders, limit))
-        limit.start(task)
-        self._running[resolver] += 1
-        self._tasks.add(task)
-        task.add_done_callback(lambda task: self._finished(task, resolver, limit))
-
-    def _late(self, resolver: int) -> None:
-        self._overdue[resolver] += 1
-        if self._is_lost(resolver):
-            for job, _ in self._take_parked(resolver):
+    def late(self, resolver: object) -> None:
+        """Take note that the time of a run is over."""
+        key = id(resolver)
+        self._late[key] += 1
+        if self._is_lost(key):
+            parked = self._parked.pop(key, deque())
+            self._parked_count -= len(parked)
+            for job, _, _ in parked:
                 with contextlib.suppress(CoulisError):
                     job.fail(TIMED_OUT)
 
-    def _take_parked(self, resolver: int) -> deque[tuple[ResolverJob, Loaders]]:
-        parked = self._parked.pop(resolver, deque())
-        self._parked_count -= len(parked)
-        return parked
+    def _is_lost(self, key: int) -> bool:
+        return self._late.get(key, 0) >= ONE_AT_ONCE_MAX
 
-    def _finished(self, task: asyncio.Task[None], resolver: int, limit: _Limit) -> None:
+    def _run(self, job: ResolverJob, resolver: Any, loaders: Loaders) -> None:
+        run = _Run(self, job, resolver)
+        task = self.loop.create_task(run.answer(loaders))
+        run.limit(task)
+        self._count[id(resolver)] += 1
+        self._running[task] = run
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
         full = self.room() <= 0
-        self._tasks.discard(task)
-        _less(self._running, resolver)
-        if limit.reached:
-            _less(self._overdue, resolver)
-        if (parked := self._parked.get(resolver)) is not None:
+        run = self._running.pop(task)
+        key = id(run.resolver)
+        _less(self._count, key)
+        if run.late:
+            _less(self._late, key)
+        if self._parked_count and (parked := self._parked.get(key)) is not None:
             self._parked_count -= 1
-            self._run(resolver, *parked.popleft())
+            self._run(*parked.popleft())
             if not parked:
-                del self._parked[resolver]
+                del self._parked[key]
         if full:
             self._has_room()
 
 
-def _less(counter: Counter[int], resolver: int) -> None:
-    counter[resolver] -= 1
-    if not counter[resolver]:
-        del counter[resolver]
+def _less(counts: defaultdict[int, int], key: int) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]
 
 
-async def _answer(job: ResolverJob, loaders: Loaders, limit: _Limit) -> None:
-    settings, started = job.settings, time.monotonic()
-    try:
-        resolver = job.resolver
-    except EngineClosed as closed:
-        job.fail(str(closed))
-        return
-    try:
-        result = await resolver(*job.arguments(loaders))
-        settings.took(resolver, started)
-        if not limit.reached:
-            job.answer(result)
-    except asyncio.CancelledError:
-        if not limit.reached:
-            job.fail("the resolver was cancelled")
-        raise
-    except Exception as error:
-        if not limit.reached:
-            job.fail(describe_failure(resolver, error, settings.debug))
-    finally:
-        limit.forget()
+class _Run:
+    """One result that is being made; when its time is over its readers are told, and it is cancelled."""
 
+    __slots__ = ("_job", "_runs", "_settings", "_timer", "late", "resolver")
 
-class _Limit:
-    """How long one run may take: then its subscriptions are told, and it is cancelled."""
-
-    def __init__(self, job: ResolverJob, late: Callable[[], object]) -> None:
-        self.reached = False
+    def __init__(self, runs: Runs, job: ResolverJob, resolver: Any) -> None:
+        self.resolver = resolver
+        self.late = False
+        self._runs = runs
         self._job = job
-        self._late = late
+        self._settings = job.settings
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self, task: asyncio.Task[None]) -> None:
-        seconds = self._job.timeout or self._job.settings.timeout
+    def limit(self, task: asyncio.Task[None]) -> None:
+        seconds = self._job.timeout or self._settings.timeout
         if seconds is not None:
-            self._timer = task.get_loop().call_later(seconds, self._over, task, seconds)
+            self._timer = self._runs.loop.call_later(seconds, self._over, task, seconds)
 
     def _over(self, task: asyncio.Task[None], seconds: float) -> None:
-        self.reached = True
+        self.late = True
         # Told first: whoever does not let itself be cancelled is not waited for.
         with contextlib.suppress(CoulisError):
-            self._job.fail(give_up(self._job.resolver, seconds))
-        self._late()
+            self._job.fail(give_up(self.resolver, seconds))
+        self._runs.late(self.resolver)
         task.cancel()
 
-    def forget(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+    async def answer(self, loaders: Loaders) -> None:
+        job, started = self._job, time.monotonic()
+        try:
+            result = await self.resolver(*job.arguments(loaders))
+            self._settings.took(self.resolver, started)
+            if not self.late:
+                job.answer(result)
+        except asyncio.CancelledError:
+            if not self.late:
+                job.fail("the resolver was cancelled")
+            raise
+        except Exception as error:
+            if not self.late:
+                job.fail(describe_failure(self.resolver, error, self._settings.debug))
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import time
 
 import coulis
 import pytest
@@ -12,11 +13,15 @@ import websockets
 from coulis.asgi import SUBPROTOCOL
 from messages import bare
 
+PATIENCE = 60.0
+"""Seconds after which what a test waits for is not going to come."""
+
 
 async def until(condition):
     """Give the loop's other tasks turns until a condition holds."""
-    turn = asyncio.sleep
+    turn, deadline = asyncio.sleep, time.monotonic() + PATIENCE
     while not condition():
+        assert time.monotonic() < deadline, "it never came to hold"
         await turn(0)
 
 
@@ -67,7 +72,7 @@ class Client:
         await self.socket.send(json.dumps(message))
 
     async def hear(self):
-        text = await self.socket.recv()
+        text = await asyncio.wait_for(self.socket.recv(), PATIENCE)
         assert isinstance(text, str), "messages are text frames"
         return bare(text)
 

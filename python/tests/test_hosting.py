@@ -150,6 +150,25 @@ async def test_what_a_late_hook_raises_is_logged_and_hurts_nobody(manager, open_
     await until(lambda: "broken hook" in caplog.text)
 
 
+async def test_hooks_that_are_under_way_are_bounded(manager, open_app, monkeypatch):
+    monkeypatch.setattr("coulis.hosting.UNDER_WAY_MAX", 10)
+    go = asyncio.Event()
+
+    async def on_complete(connection, operation):
+        await go.wait()
+
+    client = await (await open_app(manager, on_complete=on_complete))()
+    await client.init()
+    for number in range(10):
+        await client.subscribe(str(number), QUERY)
+        await until(lambda: manager.get_metrics()["subscriptions"])
+        await client.say(type="complete", id=str(number))
+        await until(lambda: not manager.get_metrics()["subscriptions"])
+    await client.say(type="subscribe", id="more", payload={"query": QUERY})
+    assert (await client.closed())[:2] == (1008, "Too many operations under way")
+    go.set()
+
+
 async def test_a_subscription_that_its_client_ends_while_it_is_decided_never_starts(manager, open_app):
     asked, cancelled = asyncio.Event(), asyncio.Event()
 

@@ -97,6 +97,19 @@ test("after complete nothing is subscribed any more, and the other operation goe
   await staying.return();
 });
 
+test("a query, a mutation and an async generator each end by themselves", PATIENCE, async (t) => {
+  const { iterate } = client(t);
+  for (const kind of ["query", "mutation"]) {
+    const asked = iterate(`${kind} ($name: String) { hello(name: $name) }`, { name: "é" });
+    assert.deepEqual((await asked.next()).value, { data: { hello: "é" } });
+    assert.equal((await asked.next()).done, true);
+  }
+  const counted = [];
+  const query = "subscription ($from: Int!) { countdown(from: $from) }";
+  for await (const { data } of iterate(query, { from: 3 })) counted.push(data.countdown);
+  assert.deepEqual(counted, [3, 2, 1]);
+});
+
 test("variables reach the resolver, and its failure is an error without data", PATIENCE, async (t) => {
   const { iterate } = client(t);
   const query = "subscription ($hello: String!, $fail: Boolean) { greeting(hello: $hello, fail: $fail) { text } }";

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import threading
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import coulis
@@ -19,13 +20,27 @@ manager = coulis.SubscriptionManager()
 async def greeting(event: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
     """Answer something that only Python knows, or fail where the client asks for it."""
     if variables.get("fail"):
-        raise ValueError("no greeting today")
+        raise coulis.UserError("no greeting today")
     return {"greeting": {"text": f"{variables['hello']} {event['id']}"}}
+
+
+@coulis.subscription()
+async def countdown(variables: dict[str, Any]) -> AsyncGenerator[dict[str, int], None]:
+    """Count down without any event."""
+    for number in range(variables["from"], 0, -1):
+        yield {"countdown": number}
+
+
+async def execute(query: str, variables: dict[str, Any], name: str | None, context: Any) -> dict[str, Any]:
+    """Answer queries and mutations."""
+    return {"data": {"hello": variables["name"]}}
 
 
 app = FastAPI()
 app.include_router(
-    SubscriptionRouterFactory.create(manager, path="/graphql/subscriptions", legacy_protocol=True)
+    SubscriptionRouterFactory.create(
+        manager, path="/graphql/subscriptions", legacy_protocol=True, execute=execute
+    )
 )
 
 

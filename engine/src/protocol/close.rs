@@ -71,7 +71,7 @@ impl Close {
         Self::of(code as u16, reason)
     }
 
-    /// The same with a code of the host's own: 4000 to 4999 (RFC 6455, section 7.4.2).
+    /// The same with a code of the host's own: 4000 to 4999, or one that RFC 6455 defines (section 7.4).
     pub fn of(code: u16, reason: impl Into<String>) -> Self {
         let mut reason = reason.into();
         reason.truncate(boundary_at_or_before(&reason, REASON_BYTES_MAX));
