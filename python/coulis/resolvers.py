@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import logging
@@ -11,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from coulis.convert import converter, event_hint
-from coulis.errors import INTERNAL_ERROR, log_failure, message_for
+from coulis.errors import INTERNAL_ERROR, message_for
 from coulis.logs import Paced
 
 __all__ = ["Resolver", "Settings", "check_generator", "check_resolver", "prepare"]
@@ -153,7 +154,10 @@ def _takes_info(resolver: Callable[..., Any]) -> bool:
 
 def describe_failure(resolver: object, error: BaseException, debug: bool) -> str:
     """Log a resolver's failure with its traceback and answer the message for the client. Never raises."""
-    log_failure(_logger, f"resolver {name_of(resolver)}", error)
+    name = name_of(resolver)
+    # Somebody's handler may raise: the client has to be answered all the same.
+    with contextlib.suppress(Exception):
+        _log.log(logging.ERROR, name, "resolver %s failed", name, exc_info=error, resolver=name)
     try:
         return message_for(error, debug)
     except Exception:  # its own `__str__`
