@@ -160,7 +160,6 @@ class SubscriptionApp:
         self.legacy_protocol = legacy_protocol
         self.stream_keep_alive = stream_keep_alive
         self.reservations = Reservations(reservations_max, reservation_timeout)
-        self._takes_scope = _needs_two(auth_handler)
         self.allowed_origins = None if allowed_origins is None else _origins(allowed_origins)
         self.drain_deadline = drain_deadline
         self.door = Door()
@@ -179,6 +178,15 @@ class SubscriptionApp:
                 "`legacy_protocol` goes without `permission_classes`, `on_subscribe` and `on_complete`: "
                 "nobody would ask them there"
             )
+
+    @property
+    def auth_handler(self) -> AuthHandler | None:
+        """What tells who a client is."""
+        return self._auth_handler
+
+    @auth_handler.setter
+    def auth_handler(self, handler: AuthHandler | None) -> None:
+        self._auth_handler, self._takes_scope = handler, _needs_two(handler)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""

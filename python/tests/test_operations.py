@@ -78,7 +78,7 @@ async def test_the_routes_answer_wherever_they_are_mounted(manager, number):
 
 
 async def test_other_paths_go_to_the_app_that_is_inside(manager):
-    assert (await get(MetricsApp(manager, SubscriptionApp(manager)), "/other")).status_code == 426
+    assert (await get(MetricsApp(manager, SubscriptionApp(manager)), "/other")).status_code == 400
     alone = await get(MetricsApp(manager), "/other")
     assert (alone.status_code, alone.text) == (404, "there are /healthz, /readyz, /metrics\n")
 

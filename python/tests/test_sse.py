@@ -260,7 +260,7 @@ async def test_a_resolver_that_fails_is_a_result_with_errors(caplog):
     @registry.subscription("user")
     async def resolve(event, variables):
         if event["id"] == 1:
-            raise ValueError("it broke")
+            raise coulis.UserError("it broke")
         return {"user": event}
 
     async with (
