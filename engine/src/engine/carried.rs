@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::{id::Offset, subscriber::OwnedContent};
+use crate::{cursor::Epoch, id::Offset, subscriber::OwnedContent};
 
 const EPOCH: Epoch = Epoch(40);
 
