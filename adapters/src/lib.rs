@@ -16,8 +16,8 @@
 //! | a black hole | the same; the publisher hears that the fate is unknown | the same |
 //! | cut in the middle of an answer | the same | the same |
 //! | 200 ms for each way | the same, later | the same |
-//! | wrong password, missing right | nothing; health and the publisher name it; then everything | a missing right: the same; a password is not tested |
-//! | no memory (`maxmemory`) | what is refused is refused by name, what was accepted arrives | a full disk is not tested |
+//! | wrong password, missing right | nothing; health and the publisher name it; then everything | the same |
+//! | no memory (`maxmemory`), a full disk | what is refused is refused by name, what was accepted arrives | the same |
 //! | history trimmed before it was read | a gap with the exact number of events | a gap |
 //! | history lost, or restored from a copy | a gap; cursors of before are refused (`epoch`) | the same |
 //! | Pub/Sub mode: connection lost | a gap, always: nobody knows what was missed | – |

@@ -122,6 +122,31 @@ impl Postgres {
         self.child.iter().for_each(|child| signal("-CONT", &family(child.id())));
     }
 
+    /// Lets no file of the server grow beyond so many bytes, which it takes for a full disk; `None`: as it likes.
+    ///
+    /// # Panics
+    /// If the system does not allow it.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let limit = bytes.map_or_else(|| "unlimited".into(), |bytes| bytes.to_string());
+        for process in self.child.iter().flat_map(|child| family(child.id())) {
+            // The soft one alone, which may be raised again.
+            let limit = format!("--fsize={limit}:unlimited");
+            succeed(as_user("prlimit".as_ref()).args(["--pid", &process.to_string(), &limit]));
+        }
+    }
+
+    /// Has `role` come with a password.
+    ///
+    /// # Panics
+    /// If the server refuses it.
+    pub fn ask_for_password(&self, role: &str) {
+        let file = self.data().join("pg_hba.conf");
+        let rules = fs::read_to_string(&file).expect("rules");
+        let rules = format!("host all {role} 127.0.0.1/32 scram-sha-256\n{rules}");
+        fs::write(&file, rules).expect("rules");
+        self.sql("select pg_reload_conf()");
+    }
+
     /// A copy of the data files of a server that does not run.
     ///
     /// # Panics
@@ -248,11 +273,16 @@ fn is_root() -> bool {
 
 /// A program of the server, run by the server's user.
 fn as_server(name: &str) -> Command {
+    as_user(&program(name))
+}
+
+/// Any program, run by the server's user.
+fn as_user(program: &Path) -> Command {
     if !is_root() {
-        return Command::new(program(name));
+        return Command::new(program);
     }
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program(name));
+    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program);
     command
 }
 

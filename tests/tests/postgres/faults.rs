@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    hash::{BuildHasher as _, RandomState},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     thread,
     time::{Duration, Instant},
@@ -15,7 +16,7 @@ use coulis_tests::servers::{
     until,
 };
 
-use crate::support::{Seen, close, config, connected, event, named, session};
+use crate::support::{Seen, close, config, connected, event, named, session, start};
 
 /// Settings that give a server up soon.
 fn hasty(server: &Postgres) -> PostgresConfig {
@@ -44,6 +45,53 @@ fn assert_all_read(server: &Postgres, seen: &Seen) {
     until("everything is read", || seen.len() >= stored.len());
     assert_eq!(seen.data(), stored);
     assert!(seen.begins().iter().skip(1).all(|(_, missed)| missed.is_none()), "{:?}", seen.begins());
+}
+
+#[test]
+fn a_wrong_password_is_told_and_a_right_one_works() {
+    let server = Postgres::start(&[]);
+    server.sql("create role guarded superuser login password 'right'");
+    server.ask_for_password("guarded");
+    let url = server.url_of("guarded:wrong");
+    let publish_wait_max = Duration::from_millis(200);
+    let settings = PostgresConfig { connection_string: url, publish_wait_max, ..hasty(&server) };
+    let (bus, seen) = start(settings);
+    let is_told = |text: &str| text.contains("password authentication failed");
+    until("it is told", || bus.health().error.is_some_and(|error| is_told(&error)));
+    let error = bus.publish(&event("1")).unwrap_err();
+    assert!(is_told(&error.reason) && !error.unknown && !error.reason.contains("wrong"), "{error}");
+    server.sql("alter role guarded password 'wrong'");
+    until("it is connected", || bus.health().connected);
+    bus.publish(&event("2")).unwrap();
+    assert_eq!(seen.wait_for(1), ["2"], "what was given up is not published after all");
+    close(&bus, &server);
+}
+
+#[test]
+fn a_full_disk_refuses_by_name_and_loses_nothing_that_was_taken() {
+    let server = Postgres::start(&[]);
+    let (bus, seen) = connected(config(&server));
+    bus.publish(&event("0")).unwrap();
+    // Above the size of a file of the write-ahead log, which a server cannot do without.
+    server.limit_files(Some(20 << 20));
+    let mut taken = vec!["0".to_owned()];
+    let refused = loop {
+        // Digits that do not compress.
+        let digits: String =
+            (0..56_000).map(|_| format!("{:016x}", RandomState::new().hash_one(0))).collect();
+        let document = format!("\"{digits}\"");
+        match bus.publish(&event(&document)) {
+            Ok(_) => taken.push(document),
+            Err(error) => break error,
+        }
+        assert!(taken.len() < 100, "the disk is not full");
+    };
+    assert!(refused.reason.contains("could not extend file") && !refused.unknown, "{refused}");
+    server.limit_files(None);
+    taken.push("1".into());
+    until("there is room again", || bus.publish(&event("1")).is_ok());
+    assert!(seen.wait_for(taken.len()) == taken, "what was taken arrives, and nothing else");
+    close(&bus, &server);
 }
 
 #[test]
