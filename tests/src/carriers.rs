@@ -101,10 +101,33 @@ impl Carrier for Outbox {
     }
 }
 
+/// Hands what a process does on to the server inside.
+macro_rules! process {
+    () => {
+        fn port(&self) -> u16 {
+            self.0.port()
+        }
+
+        fn kill(&mut self) {
+            self.0.kill();
+        }
+
+        fn restart(&mut self) {
+            self.0.restart();
+        }
+
+        fn stop(&self) {
+            self.0.stop();
+        }
+
+        fn go_on(&self) {
+            self.0.go_on();
+        }
+    };
+}
+
 impl Server for Streams {
-    fn port(&self) -> u16 {
-        self.0.port()
-    }
+    process!();
 
     fn connect_at(&self, port: u16, limits: &Limits, sink: Box<dyn Sink>) -> Result<Arc<dyn Bus>, BusError> {
         let url = format!("redis://127.0.0.1:{port}");
@@ -112,48 +135,14 @@ impl Server for Streams {
         let config = RedisConfig { answer_wait_max: ANSWER_MAX, block_max, ..RedisConfig::new(url, "shop") };
         Ok(Arc::new(RedisBus::start(config, limits.clone(), sink)?))
     }
-
-    fn kill(&mut self) {
-        self.0.kill();
-    }
-
-    fn restart(&mut self) {
-        self.0.restart();
-    }
-
-    fn stop(&self) {
-        self.0.stop();
-    }
-
-    fn go_on(&self) {
-        self.0.go_on();
-    }
 }
 
 impl Server for Outbox {
-    fn port(&self) -> u16 {
-        self.0.port()
-    }
+    process!();
 
     fn connect_at(&self, port: u16, limits: &Limits, sink: Box<dyn Sink>) -> Result<Arc<dyn Bus>, BusError> {
         let url = self.0.url().replace(&format!(":{}/", self.0.port()), &format!(":{port}/"));
         let config = PostgresConfig { answer_max: ANSWER_MAX, ..PostgresConfig::new(url) };
         Ok(Arc::new(PostgresBus::start(config, limits.clone(), sink)?))
-    }
-
-    fn kill(&mut self) {
-        self.0.kill();
-    }
-
-    fn restart(&mut self) {
-        self.0.restart();
-    }
-
-    fn stop(&self) {
-        self.0.stop();
-    }
-
-    fn go_on(&self) {
-        self.0.go_on();
     }
 }

@@ -44,6 +44,25 @@ impl Drop for Folder {
     }
 }
 
+/// Writes a root (`ca.pem`), and what it vouches for as `localhost` (`server.pem`, `server.key`); answers where they are.
+fn write_certificates(folder: &Path) -> [PathBuf; 3] {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+    let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
+    authority.distinguished_name.push(DnType::CommonName, "the root of a test");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    let root = authority.self_signed(&key).expect("a certificate").pem();
+    let issuer = Issuer::new(authority, key);
+    let key = KeyPair::generate().expect("a key");
+    let server = CertificateParams::new(vec!["localhost".into()]).expect("parameters");
+    let server = server.signed_by(&key, &issuer).expect("a certificate").pem();
+    [("ca.pem", root), ("server.pem", server), ("server.key", key.serialize_pem())].map(|(name, text)| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).expect("a certificate is written");
+        path
+    })
+}
+
 /// A port that is free now; whoever takes it tries another one if somebody was faster.
 ///
 /// # Panics

@@ -11,7 +11,7 @@ impl Engine {
     /// lack events. Cursors are positions of the carrier then, and hold on every node that follows it.
     ///
     /// Called before the first event, and whenever the carrier's history does not go on where it was; not while
-    /// [`Engine::carry`] is under way. Then only the carrier brings events: [`PublishError::Follows`].
+    /// [`Engine::carry`] is under way. Then only the carrier brings events: [`PublishError::Follows`](super::PublishError::Follows).
     pub fn follow(&self, epoch: Epoch, start: Offset, missed: Option<Missed>) {
         self.0.plane.follow(epoch, start, missed);
     }

@@ -218,23 +218,11 @@ impl Postgres {
     }
 
     fn make_certificates(&self) {
-        use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-        let write = |name: &str, text: String| {
-            let path = self.folder.path().join(name);
-            fs::write(&path, text).expect("a certificate is written");
+        for path in super::write_certificates(self.folder.path()) {
             // The server refuses a key that others may read.
             succeed(Command::new("chmod").arg("600").arg(&path));
             give_away(&path);
-        };
-        let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        write("ca.pem", authority.self_signed(&key).expect("a certificate").pem());
-        let issuer = Issuer::new(authority, key);
-        let key = KeyPair::generate().expect("a key");
-        let server = CertificateParams::new(vec!["localhost".into()]).expect("parameters");
-        write("server.pem", server.signed_by(&key, &issuer).expect("a certificate").pem());
-        write("server.key", key.serialize_pem());
+        }
     }
 }
 

@@ -55,7 +55,7 @@ impl Redis {
     /// If there is no server to be had.
     pub fn with_tls() -> Self {
         let mut server = Self { child: None, folder: Folder::new(), port: 0, tls: true, options: Vec::new() };
-        server.make_certificates();
+        super::write_certificates(server.folder.path());
         server.first();
         server
     }
@@ -193,23 +193,6 @@ impl Redis {
             lines.push(line.ok()?);
         }
         (!lines.is_empty()).then_some(lines)
-    }
-
-    fn make_certificates(&self) {
-        use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-        let write = |name: &str, text: String| {
-            fs::write(self.folder.path().join(name), text).expect("a certificate is written");
-        };
-        let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
-        authority.distinguished_name.push(DnType::CommonName, "the root of a test");
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        write("ca.pem", authority.self_signed(&key).expect("a certificate").pem());
-        let issuer = Issuer::new(authority, key);
-        let key = KeyPair::generate().expect("a key");
-        let server = CertificateParams::new(vec!["localhost".into()]).expect("parameters");
-        write("server.pem", server.signed_by(&key, &issuer).expect("a certificate").pem());
-        write("server.key", key.serialize_pem());
     }
 }
 
