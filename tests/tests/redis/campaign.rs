@@ -67,10 +67,9 @@ fn faults_lose_nothing_and_double_nothing() {
     });
     until("all is settled", || nodes.iter().all(|node| node.bus.health().buffered == 0));
     let count: u64 = nodes.iter().map(|node| node.bus.health().accepted).sum();
-    for node in nodes.iter().chain([&witness]) {
-        node.wait_for(count as usize);
-        check(node, &witness, &told, seed);
-    }
+    let all = || nodes.iter().chain([&witness]);
+    all().for_each(|node| node.wait_for(count as usize));
+    all().for_each(|node| check(node, &witness, &told, seed));
     let sum = |of: fn(&Told) -> usize| told.iter().map(of).sum::<usize>();
     println!(
         "{faults} faults: {} accepted, {} unknown, {} refused, {count} arrived; connected after {slowest:?} at most",
