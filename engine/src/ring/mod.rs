@@ -70,6 +70,9 @@ pub struct Full<P>(pub P);
 /// Slots of the first buffer; it doubles from here to the ring's capacity.
 const FIRST_SLOTS: usize = 8;
 
+/// Slots at most, so that they are counted in 32 bits.
+const SLOTS_MAX: usize = 1 << 30;
+
 /// Items that the consumer takes with one swap.
 const TAKEN_AT_ONCE_MAX: usize = 64;
 
@@ -116,40 +119,35 @@ struct Back {
     buffer: AtomicPtr<Buffer>,
 }
 
-/// A ring for at most `capacity` items, rounded up to a power of two (at least 8).
+/// A ring for at most `capacity` items, rounded up to a power of two (at least 8, at most 2³⁰).
 pub fn ring<P: Pointer>(capacity: usize) -> (Producer<P>, Consumer<P>) {
     let shared = Arc::new(Shared {
         back: Line(Back { tail: AtomicU64::new(0), buffer: AtomicPtr::new(ptr::null_mut()) }),
         head: Line(AtomicU64::new(0)),
         items: PhantomData,
     });
-    let capacity = capacity.next_power_of_two().max(FIRST_SLOTS);
+    let capacity = capacity.clamp(FIRST_SLOTS, SLOTS_MAX).next_power_of_two();
     let consumer = Consumer { shared: Arc::clone(&shared), head: 0, tail_seen: 0, evicted: 0 };
     (
-        Producer {
-            shared,
-            tail: 0,
-            head_seen: 0,
-            slots: 0,
-            capacity,
-            buffer: ptr::null_mut(),
-            first: ptr::null(),
-        },
+        Producer { shared, first: ptr::null(), tail: 0, room: 0, mask: 0, capacity, buffer: ptr::null_mut() },
         consumer,
     )
 }
 
-/// The shard's side.
+/// The shard's side. What a push touches comes first, in 32 bytes.
+#[repr(C)]
 pub struct Producer<P: Pointer> {
     shared: Arc<Shared<P>>,
-    tail: u64,
-    /// The last `head` this side looked at: it may be older than the real one, never newer.
-    head_seen: u64,
-    slots: usize,
-    capacity: usize,
-    buffer: *mut Buffer,
     /// The buffer's first slot: a push does not read the buffer's head.
     first: *const Slot,
+    tail: u64,
+    /// Free slots when this side last looked at `head`, less those that it has filled since: there may be more by now.
+    room: u32,
+    /// The number of slots less one.
+    mask: u32,
+    capacity: usize,
+    /// Null until the first push.
+    buffer: *mut Buffer,
 }
 
 /// The reader's side.
@@ -201,8 +199,8 @@ impl<P: Pointer> Producer<P> {
 
     /// Takes back the oldest item.
     pub fn reclaim(&mut self) -> Option<(P, u64)> {
-        self.head_seen = self.shared.head.0.load(Ordering::Acquire);
-        while self.head_seen < self.tail {
+        self.look();
+        while self.waiting() > 0 {
             if let Some(oldest) = self.evict() {
                 return Some(oldest);
             }
@@ -214,7 +212,7 @@ impl<P: Pointer> Producer<P> {
     #[inline]
     pub fn prefetch(&self) {
         prefetch(ptr::from_ref(&self.shared.back), 1);
-        prefetch(self.first.wrapping_add(self.tail as usize & self.slots.wrapping_sub(1)), 1);
+        prefetch(self.first.wrapping_add(self.tail as usize & self.mask as usize), 1);
     }
 
     /// Whether [`Producer::push`] would find room.
@@ -224,8 +222,8 @@ impl<P: Pointer> Producer<P> {
 
     /// Makes room for `count` items that come at once, if need be beyond the capacity; the ring stays that large.
     pub fn reserve(&mut self, count: usize) {
-        self.head_seen = self.shared.head.0.load(Ordering::Acquire);
-        while self.slots < self.waiting() + count {
+        self.look();
+        while (self.room as usize) < count && self.slots() < SLOTS_MAX {
             self.grow();
         }
     }
@@ -243,34 +241,54 @@ impl<P: Pointer> Producer<P> {
     /// Whether there is a free slot, after looking at the consumer's progress and growing if need be.
     #[inline]
     fn make_room(&mut self) -> bool {
-        self.waiting() < self.slots || self.find_room()
+        self.room > 0 || self.find_room()
     }
 
     #[cold]
     fn find_room(&mut self) -> bool {
-        self.head_seen = self.shared.head.0.load(Ordering::Acquire);
-        if self.waiting() < self.slots {
+        self.look();
+        if self.room > 0 {
             return true;
         }
-        self.slots < self.capacity && {
+        self.slots() < self.capacity && {
             self.grow();
             true
         }
     }
 
+    /// Looks at the consumer's progress.
+    fn look(&mut self) {
+        let head = self.shared.head.0.load(Ordering::Acquire);
+        self.saw(head);
+    }
+
+    fn saw(&mut self, head: u64) {
+        self.room = self.slots() as u32 - (self.tail - head) as u32;
+    }
+
+    /// The last `head` this side looked at: it may be older than the real one, never newer.
+    fn head_seen(&self) -> u64 {
+        self.tail - self.waiting() as u64
+    }
+
     fn waiting(&self) -> usize {
-        (self.tail - self.head_seen) as usize
+        self.slots() - self.room as usize
+    }
+
+    fn slots(&self) -> usize {
+        if self.buffer.is_null() { 0 } else { self.mask as usize + 1 }
     }
 
     /// Doubles the buffer. The waiting items keep their positions; the outgrown buffer stays for the consumer (R4).
     #[allow(unsafe_code, reason = "the current buffer is reached through its raw pointer")]
     fn grow(&mut self) {
-        let slots = if self.slots == 0 { FIRST_SLOTS } else { self.slots * 2 };
+        let (before, head) = (self.slots(), self.head_seen());
+        let slots = if before == 0 { FIRST_SLOTS } else { before * 2 };
         let larger = Buffer::boxed(slots, self.buffer);
         if !self.buffer.is_null() && !seeded(Bug::Grow) {
             // SAFETY: R4: both buffers live as long as `shared`.
             let (from, to) = unsafe { (&*self.buffer, &*larger) };
-            for index in self.head_seen..self.tail {
+            for index in head..self.tail {
                 let (old, new) = (from.slot(index), to.slot(index));
                 new.item.store(old.item.load(Ordering::Relaxed), Ordering::Relaxed);
                 new.tag.store(old.tag.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -280,19 +298,19 @@ impl<P: Pointer> Producer<P> {
         self.buffer = larger;
         // SAFETY: `larger` was just made, and lives as long as `shared` (R4).
         self.first = unsafe { &*larger }.slots.as_ptr();
-        self.slots = slots;
+        (self.mask, self.room) = ((slots - 1) as u32, self.room + (slots - before) as u32);
     }
 
-    /// Takes back the item at `head_seen`, unless the consumer was first; `head_seen` moves on either way.
+    /// Takes back the item at the `head` seen last, unless the consumer was first; there is room either way.
     #[allow(unsafe_code, reason = "the evicted item is taken out of its slot")]
     fn evict(&mut self) -> Option<(P, u64)> {
-        let head = self.head_seen;
+        let head = self.head_seen();
         if seeded(Bug::Evict) {
             self.shared.head.0.store(head, Ordering::Release);
         }
         match self.shared.head.0.compare_exchange(head, head + 1, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => {
-                self.head_seen = head + 1;
+                self.saw(head + 1);
                 // SAFETY: a full ring has a buffer (R4).
                 let slot = unsafe { &*self.buffer }.slot(head);
                 let raw = slot.item.load(Ordering::Relaxed);
@@ -300,7 +318,7 @@ impl<P: Pointer> Producer<P> {
                 Some((unsafe { P::from_raw(raw) }, slot.tag.load(Ordering::Relaxed)))
             }
             Err(moved) => {
-                self.head_seen = moved;
+                self.saw(moved);
                 None
             }
         }
@@ -309,12 +327,12 @@ impl<P: Pointer> Producer<P> {
     #[allow(unsafe_code, reason = "the current buffer is reached through its raw pointer")]
     #[inline]
     fn write(&mut self, item: P, tag: u64) {
-        // SAFETY: there is room, so there is a buffer (R4) of `slots` slots, a power of two, and the one at `tail` is
+        // SAFETY: there is room, so there is a buffer (R4) of `mask + 1` slots, a power of two, and the one at `tail` is
         // not in use (R3).
-        let slot = unsafe { &*self.first.add(self.tail as usize & (self.slots - 1)) };
+        let slot = unsafe { &*self.first.add(self.tail as usize & self.mask as usize) };
         slot.item.store(item.into_raw(), Ordering::Relaxed);
         slot.tag.store(tag, Ordering::Relaxed);
-        self.tail += 1;
+        (self.tail, self.room) = (self.tail + 1, self.room - 1);
         let publish = if seeded(Bug::Publish) { Ordering::Relaxed } else { Ordering::Release };
         self.shared.back.0.tail.store(self.tail, publish);
     }

@@ -103,7 +103,7 @@ pub(crate) struct Shard {
     counters: Arc<Counters>,
     publishes: Vec<Publish>,
     forwards: Vec<Forward>,
-    limits: Limits,
+    limits: Arc<Limits>,
     stopping: bool,
     /// Answers of resolvers are waited for before the shard leaves.
     awaits_answers: bool,
@@ -163,7 +163,7 @@ impl Shard {
             counters,
             publishes: Vec::new(),
             forwards: Vec::new(),
-            limits,
+            limits: Arc::new(limits),
             stopping: false,
             awaits_answers: false,
             lost: AllLost::default(),
@@ -251,7 +251,7 @@ impl Shard {
         let mut ended = 0;
         for member in group.members.chunks().flatten() {
             let reader = self.readers.get_mut(member.slot as usize).and_then(Option::as_mut);
-            ended += u64::from(reader.is_some_and(|reader| reader.strike(member, self.now, &self.limits)));
+            ended += u64::from(reader.is_some_and(|reader| reader.strike(member, self.now)));
         }
         self.counters.broken.add_owned(ended);
     }
@@ -366,7 +366,7 @@ impl Shard {
             (reader.serial == member.reader).then_some(reader)
         });
         let has_room = asked + missed.len() <= self.limits.resolver_pending_max || render.resolver.is_none();
-        if has_room && reader.is_none_or(|reader| reader.reserve(missed.len(), bytes as u64)) {
+        if has_room && reader.is_none_or(|reader| reader.reserve(missed.len(), reader::signed(bytes))) {
             Ok((missed, tally))
         } else {
             Err(Reload::Trimmed)
@@ -376,7 +376,7 @@ impl Shard {
     /// Step 8: one frame a member. Answers how many members have gone.
     fn push(&mut self, body: &Payload, group: &Group, event: &Stamped, tally: &mut Tally) -> u64 {
         let (mut gone, mut shares) = (0, body.shares(group.members.len()));
-        let bytes = body.body().len() as u64;
+        let bytes = reader::signed(body.body().len());
         for chunk in group.members.chunks() {
             for (at, (member, share)) in chunk.iter().zip(&mut shares).enumerate() {
                 self.prefetch(chunk, at);
@@ -404,7 +404,7 @@ impl Shard {
     fn prefetch(&self, members: &[Member], at: usize) {
         let place = |ahead: usize| self.readers.get(members.get(at + ahead)?.slot as usize);
         if let Some(place) = place(12) {
-            ring::prefetch(place, size_of::<Reader>().div_ceil(64));
+            ring::prefetch(place, 1);
         }
         if let Some(Some(reader)) = place(6) {
             reader.prefetch();

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     iter,
+    mem::offset_of,
     sync::Arc as Shared,
 };
 
@@ -21,37 +22,34 @@ use crate::{
     sync::Arc,
 };
 
-/// See the module's documentation.
+/// See the module's documentation. What a push touches lies in the first cache line: `ring` begins with its part.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Reader {
     /// Never used twice: a member that names another one is not meant.
     pub(super) serial: u64,
-    ring: Producer<Payload>,
-    pub(super) link: Arc<Link>,
-    /// The first lane lies here: most readers have no other.
+    /// The first subscription lies here: most readers have no other.
     lane: Lane,
-    more_lanes: Vec<Lane>,
+    /// Bytes of bodies that may still be pushed, as far as this side knows what was read. Less than none, if one body
+    /// was larger than the ring's bound.
+    bytes_left: i64,
     /// Frames were pushed in this batch.
     pub(super) touched: bool,
-    /// Bytes of bodies that were pushed and not taken back.
-    bytes: u64,
-    /// How many of them the reader had read when this side last looked.
+    /// Something is kept aside: nothing else may be pushed before it.
+    keeps: bool,
+    ring: Producer<Payload>,
+    pub(super) link: Arc<Link>,
+    more_lanes: Box<[Lane]>,
+    /// Bytes that the reader had read when this side last looked.
     read: u64,
-    bytes_max: u64,
-    /// Frames that wait at most, with those of a replay.
-    frames_max: u32,
-    keys_max: u32,
-    /// What subscriptions that coalesce have waiting for room.
-    kept: BTreeMap<u32, Kept>,
-    /// Bytes of all that is kept, with the keys.
-    kept_bytes: u64,
+    limits: Shared<Limits>,
     /// Made where it is needed.
     aside: Option<Box<Aside>>,
 }
 
-// Three cache lines, and all of them are fetched ahead.
+// Two cache lines, and the ring's part of the first one.
 #[cfg(not(coulis_loom))]
-const _: () = assert!(size_of::<Option<Reader>>() <= 192);
+const _: () = assert!(size_of::<Option<Reader>>() == 128 && offset_of!(Reader, ring) == 32);
 
 /// What few readers need.
 #[derive(Debug, Default)]
@@ -59,6 +57,12 @@ struct Aside {
     /// Buckets of subscriptions whose deliveries have a rate, and what they share with others.
     meters: Option<(Meters, Shared<Metered>)>,
     breaker: Breaker,
+    /// The event up to which each resumed subscription was replayed, by its lane: what is live comes after it.
+    replayed: Vec<Offset>,
+    /// What subscriptions that coalesce have waiting for room.
+    kept: BTreeMap<u32, Kept>,
+    /// Bytes of all that is kept, with the keys.
+    kept_bytes: i64,
 }
 
 /// One subscription of a reader.
@@ -67,8 +71,6 @@ struct Lane {
     subscription: u32,
     /// How many frames it got.
     sequence: u32,
-    /// A resumed subscription: live events up to this one were replayed.
-    replayed: Offset,
 }
 
 /// What the rates of a subscription say of a frame.
@@ -113,21 +115,23 @@ struct Kept {
 }
 
 impl Reader {
-    pub(super) fn new(serial: u64, ring: Producer<Payload>, link: Arc<Link>, limits: &Limits) -> Self {
+    pub(super) fn new(
+        serial: u64,
+        ring: Producer<Payload>,
+        link: Arc<Link>,
+        limits: &Shared<Limits>,
+    ) -> Self {
         Self {
             serial,
+            lane: Lane::default(),
+            bytes_left: bound(limits),
+            touched: false,
+            keeps: false,
             ring,
             link,
-            lane: Lane::default(),
-            more_lanes: Vec::new(),
-            touched: false,
-            bytes: 0,
+            more_lanes: Box::default(),
             read: 0,
-            bytes_max: limits.ring_bytes_max as u64,
-            frames_max: narrow(limits.ring_frames_max.saturating_add(limits.replay_events_max)),
-            keys_max: narrow(limits.latest_keys_max),
-            kept: BTreeMap::new(),
-            kept_bytes: 0,
+            limits: Shared::clone(limits),
             aside: None,
         }
     }
@@ -147,7 +151,7 @@ impl Reader {
         &mut self,
         member: &Member,
         payload: Payload,
-        bytes: u64,
+        bytes: i64,
     ) -> Result<(), Payload> {
         let lane = match usize::from(member.lane) {
             0 => &mut self.lane,
@@ -158,18 +162,14 @@ impl Reader {
         };
         let is_live = member.reader == self.serial && lane.subscription == member.subscription;
         // Both marks are looked at in one go.
-        if !is_live
-            || (member.resumed | member.limited)
-            || self.bytes - self.read + bytes > self.bytes_max
-            || !self.kept.is_empty()
-        {
+        if !is_live || (member.resumed | member.limited) || bytes > self.bytes_left || self.keeps {
             return Err(payload);
         }
         let (subscription, sequence) = (lane.subscription, lane.sequence.wrapping_add(1));
         let address = Address { subscription, sequence, limited: false };
         self.ring.push(payload, address.to_bits()).map_err(|full| full.0)?;
         lane.sequence = address.sequence;
-        self.bytes += bytes;
+        self.bytes_left -= bytes;
         Ok(())
     }
 
@@ -211,16 +211,17 @@ impl Reader {
         context: Shared<SecurityContext>,
     ) {
         let new = || (Meters::new(metered), Shared::clone(metered));
-        let (meters, metered) = self.aside.get_or_insert_default().meters.get_or_insert_with(new);
+        let (meters, metered) = self.aside().meters.get_or_insert_with(new);
         meters.put(metered, member.lane, member.subscription, context);
     }
 
     /// Counts an error of the policy or the resolver of `member`; answers whether it ends the subscription.
-    pub(super) fn strike(&mut self, member: &Member, now: Millis, limits: &Limits) -> bool {
+    pub(super) fn strike(&mut self, member: &Member, now: Millis) -> bool {
         if !self.is_live(member, Offset(u64::MAX)) {
             return false;
         }
-        let end = self.aside.get_or_insert_default().breaker.strike(member, now, limits);
+        let limits = Shared::clone(&self.limits);
+        let end = self.aside().breaker.strike(member, now, &limits);
         let Some(end) = end else { return false };
         self.link.end_one(member.subscription, end);
         true
@@ -230,6 +231,10 @@ impl Reader {
     fn take_token(&self, member: &Member, now: Millis) -> Option<bool> {
         let (meters, metered) = self.aside.as_ref()?.meters.as_ref()?;
         meters.take(metered, member.lane, member.subscription, now)
+    }
+
+    fn aside(&mut self) -> &mut Aside {
+        self.aside.get_or_insert_default()
     }
 
     fn meters(&mut self) -> Option<&mut Meters> {
@@ -249,7 +254,9 @@ impl Reader {
     fn lane(&mut self, number: u16) -> &mut Lane {
         let Some(at) = usize::from(number).checked_sub(1) else { return &mut self.lane };
         if self.more_lanes.len() <= at {
-            self.more_lanes.resize(at + 1, Lane::default());
+            let mut lanes = std::mem::take(&mut self.more_lanes).into_vec();
+            lanes.resize((at + 1).next_power_of_two(), Lane::default());
+            self.more_lanes = lanes.into_boxed_slice();
         }
         &mut self.more_lanes[at]
     }
@@ -266,25 +273,43 @@ impl Reader {
         }
         let lane = self.lane(member.lane);
         if lane.subscription < member.subscription && !member.resumed {
-            *lane = Lane { subscription: member.subscription, ..Lane::default() };
+            *lane = Lane { subscription: member.subscription, sequence: 0 };
+            self.set_replayed(member.lane, Offset(0));
         }
-        lane.subscription == member.subscription && (!member.resumed || lane.replayed < offset)
+        self.lane(member.lane).subscription == member.subscription
+            && (!member.resumed || self.replayed(member.lane) < offset)
+    }
+
+    /// The event up to which the subscription in a lane was replayed.
+    fn replayed(&self, lane: u16) -> Offset {
+        let replayed = self.aside.as_ref().and_then(|aside| aside.replayed.get(usize::from(lane)));
+        replayed.copied().unwrap_or(Offset(0))
+    }
+
+    fn set_replayed(&mut self, lane: u16, offset: Offset) {
+        if self.replayed(lane) == offset {
+            return;
+        }
+        let (lane, replayed) = (usize::from(lane), &mut self.aside().replayed);
+        replayed.resize(replayed.len().max(lane + 1), Offset(0));
+        replayed[lane] = offset;
     }
 
     /// Begins a resumed subscription: what comes after `replayed` is live for it.
     pub(super) fn begin(&mut self, member: &Member, replayed: Offset) {
         if self.is_live(&Member { resumed: false, ..*member }, Offset(u64::MAX)) {
-            self.lane(member.lane).replayed = replayed;
+            self.set_replayed(member.lane, replayed);
         }
     }
 
     /// Makes room for `frames` that come at once, beyond the ring's bound. Answers whether `bytes` fit, too. What is
     /// kept aside has room then, as well: it may go first.
-    pub(super) fn reserve(&mut self, frames: usize, bytes: u64) -> bool {
-        let frames = frames + self.kept.values().map(|kept| kept.results.len()).sum::<usize>();
-        self.read = self.link.read();
-        let fits = self.bytes - self.read + bytes + self.kept_bytes <= self.bytes_max
-            && self.ring.len() + frames <= self.frames_max as usize;
+    pub(super) fn reserve(&mut self, frames: usize, bytes: i64) -> bool {
+        let (kept, kept_bytes) = self.aside.as_ref().map_or((0, 0), |aside| (aside.kept(), aside.kept_bytes));
+        let (frames, frames_max) =
+            (frames + kept, self.limits.ring_frames_max.saturating_add(self.limits.replay_events_max));
+        self.look();
+        let fits = bytes + kept_bytes <= self.bytes_left && self.ring.len() + frames <= frames_max;
         if fits {
             self.ring.reserve(frames);
         }
@@ -306,18 +331,19 @@ impl Reader {
 
     /// Events of all offsets are live again: those that were replayed had offsets of another history.
     pub(super) fn forget_replays(&mut self) {
-        self.lane.replayed = Offset(0);
-        self.more_lanes.iter_mut().for_each(|lane| lane.replayed = Offset(0));
+        if let Some(aside) = &mut self.aside {
+            aside.replayed.clear();
+        }
     }
 
     fn push_or_evict(&mut self, member: &Member, payload: Payload, pushed: &mut Pushed) {
-        let bytes = payload.body().len() as u64;
+        let bytes = size_of_body(&payload);
         while !self.fits(bytes) {
             let Some(evicted) = self.ring.reclaim() else { break };
             pushed.dropped += self.evicted(&evicted);
         }
         let address = self.next_address(member);
-        self.bytes += bytes;
+        self.bytes_left -= bytes;
         if let Some(evicted) = self.ring.push_or_evict(payload, address.to_bits()) {
             pushed.dropped += self.evicted(&evicted);
         }
@@ -350,36 +376,34 @@ impl Reader {
         pushed: &mut Pushed,
     ) {
         self.push_kept(pushed);
-        let keeps = self.kept.contains_key(&member.subscription);
+        let keeps = self.keeps && self.aside().kept.contains_key(&member.subscription);
         let payload = if keeps { Err(payload) } else { self.try_push(member, payload) };
         let Err(payload) = payload else { return };
         let key = path.iter().try_fold(event.event.document().root(), |node, key| node.get(key));
-        let kept = self.kept.entry(member.subscription);
-        let kept = kept.or_insert_with(|| Kept::new(*member));
         let key: Key = (event.channel, key.map_or("", |node| node.raw()).into());
-        self.kept_bytes += size(&key, &payload);
-        if let Some((key, replaced)) = kept.put(key, payload) {
-            self.kept_bytes -= size(&key, &replaced);
-            pushed.coalesced += 1;
-        }
-        while let Some((key, oldest)) = self.kept_beyond_bounds(member.subscription) {
-            self.kept_bytes -= size(&key, &oldest);
+        self.keeps = true;
+        pushed.coalesced += u64::from(self.aside().keep(member, key, payload));
+        while let Some(oldest) = self.kept_beyond_bounds(member.subscription) {
             pushed.dropped += self.refuse(member, &oldest);
         }
         self.refill(pushed);
     }
 
     /// The oldest result kept for `subscription`, if too much is kept; the newest one stays.
-    fn kept_beyond_bounds(&mut self, subscription: u32) -> Option<(Key, Payload)> {
-        let kept = self.kept.get_mut(&subscription)?;
-        let bytes = self.kept_bytes > self.bytes_max && kept.results.len() > 1;
-        (bytes || kept.results.len() > self.keys_max as usize).then(|| kept.pop()).flatten()
+    fn kept_beyond_bounds(&mut self, subscription: u32) -> Option<Payload> {
+        let (bytes_max, keys_max) = (bound(&self.limits), self.limits.latest_keys_max);
+        let Aside { kept, kept_bytes, .. } = self.aside();
+        let kept = kept.get_mut(&subscription)?;
+        let beyond = kept.results.len() > keys_max || *kept_bytes > bytes_max && kept.results.len() > 1;
+        let (key, oldest) = beyond.then(|| kept.pop()).flatten()?;
+        *kept_bytes -= size(&key, &oldest);
+        Some(oldest)
     }
 
     /// Pushes what was kept, while there is room; the reader tells when there is more.
     pub(super) fn refill(&mut self, pushed: &mut Pushed) {
         self.push_kept(pushed);
-        if !self.kept.is_empty() {
+        if self.keeps {
             // The reader may have made room since: it has seen the flag, or this sees the room.
             self.link.keep();
             self.push_kept(pushed);
@@ -387,7 +411,10 @@ impl Reader {
     }
 
     fn push_kept(&mut self, pushed: &mut Pushed) {
-        let mut kept = std::mem::take(&mut self.kept);
+        if !self.keeps {
+            return;
+        }
+        let mut kept = std::mem::take(&mut self.aside().kept);
         while let Some(mut entry) = kept.first_entry() {
             let member = entry.get().member;
             match entry.get_mut().results.pop_first() {
@@ -400,35 +427,42 @@ impl Reader {
                         entry.get_mut().results.insert(at, (key, payload));
                         break;
                     }
-                    self.kept_bytes -= bytes;
+                    self.aside().kept_bytes -= bytes;
                     entry.get_mut().places.remove(&key);
                 }
                 Some((_, (key, payload))) => {
-                    self.kept_bytes -= size(&key, &payload);
+                    self.aside().kept_bytes -= size(&key, &payload);
                     pushed.discarded += 1;
                 }
             }
         }
-        self.kept = kept;
+        self.keeps = !kept.is_empty();
+        self.aside().kept = kept;
     }
 
     fn try_push(&mut self, member: &Member, payload: Payload) -> Result<(), Payload> {
-        let bytes = payload.body().len() as u64;
+        let bytes = size_of_body(&payload);
         if !self.fits(bytes) || !self.ring.has_room() {
             return Err(payload);
         }
         let address = self.next_address(member);
-        self.bytes += bytes;
+        self.bytes_left -= bytes;
         self.ring.push(payload, address.to_bits()).map_err(|full| full.0)
     }
 
     /// Whether the ring's bytes stay within their bound with `bytes` more; an empty ring takes any frame.
-    fn fits(&mut self, bytes: u64) -> bool {
-        let within = |reader: &Self| reader.bytes - reader.read + bytes <= reader.bytes_max;
-        within(self) || {
-            self.read = self.link.read();
-            self.bytes == self.read || within(self)
+    fn fits(&mut self, bytes: i64) -> bool {
+        bytes <= self.bytes_left || {
+            self.look();
+            bytes <= self.bytes_left || self.bytes_left == bound(&self.limits)
         }
+    }
+
+    /// Looks at how much was read.
+    fn look(&mut self) {
+        let read = self.link.read();
+        self.bytes_left += (read - self.read).cast_signed();
+        self.read = read;
     }
 
     fn next_address(&mut self, member: &Member) -> Address {
@@ -447,7 +481,7 @@ impl Reader {
 
     /// Notes a frame that was taken back; answers whether it was a result.
     fn evicted(&mut self, (payload, bits): &(Payload, u64)) -> u64 {
-        self.bytes -= payload.body().len() as u64;
+        self.bytes_left += size_of_body(payload);
         let address = Address::from_bits(*bits);
         // Without a lane the subscription has ended: nobody is there to be told.
         let mut lanes = iter::once(&self.lane).chain(&self.more_lanes);
@@ -463,14 +497,16 @@ impl Reader {
         while let Some((payload, _)) = self.ring.reclaim() {
             unread += u64::from(!payload.is_lost());
         }
-        unread + self.kept.values().map(|kept| kept.results.len() as u64).sum::<u64>()
+        unread + self.aside.map_or(0, |aside| aside.kept()) as u64
     }
 
     /// The shard is gone, and nobody will make room for what was kept: it is lost, and its reader told.
     pub(super) fn give_up_kept(&mut self) -> Pushed {
         let mut lost = Pushed::default();
         self.refill(&mut lost);
-        for Kept { member, results, .. } in std::mem::take(&mut self.kept).into_values() {
+        let kept = self.aside.as_mut().map(|aside| std::mem::take(&mut aside.kept)).unwrap_or_default();
+        self.keeps = false;
+        for Kept { member, results, .. } in kept.into_values() {
             for (_, payload) in results.into_values() {
                 if self.is_live(&Member { resumed: false, ..member }, payload.offset()) {
                     lost.dropped += self.refuse(&member, &payload);
@@ -480,6 +516,22 @@ impl Reader {
             }
         }
         lost
+    }
+}
+
+impl Aside {
+    /// How many results are kept.
+    fn kept(&self) -> usize {
+        self.kept.values().map(|kept| kept.results.len()).sum()
+    }
+
+    /// Keeps a result; answers whether it replaced an older one of its key.
+    fn keep(&mut self, member: &Member, key: Key, payload: Payload) -> bool {
+        self.kept_bytes += size(&key, &payload);
+        let kept = self.kept.entry(member.subscription).or_insert_with(|| Kept::new(*member));
+        let replaced = kept.put(key, payload);
+        self.kept_bytes -= replaced.as_ref().map_or(0, |(key, payload)| size(key, payload));
+        replaced.is_some()
     }
 }
 
@@ -503,11 +555,20 @@ impl Kept {
     }
 }
 
-fn size(key: &Key, payload: &Payload) -> u64 {
-    (key.1.len() + payload.body().len()) as u64
+fn size(key: &Key, payload: &Payload) -> i64 {
+    signed(key.1.len()) + size_of_body(payload)
 }
 
-/// A bound of what lies in memory: 2³² would not.
-fn narrow(max: usize) -> u32 {
-    u32::try_from(max).unwrap_or(u32::MAX)
+fn size_of_body(payload: &Payload) -> i64 {
+    signed(payload.body().len())
+}
+
+/// Bytes in memory: 2⁶³ would not be.
+pub(super) fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// Bytes that may wait in a ring.
+fn bound(limits: &Limits) -> i64 {
+    signed(limits.ring_bytes_max)
 }
