@@ -24,7 +24,7 @@ use coulis::{
     overflow::Overflow,
     subscriber::{Content, Gap, Subscriber, SubscriberOptions},
 };
-use coulis_tests::{build, event_for, request_for};
+use coulis_tests::{build, event_for, random::Random, request_for};
 
 const CHANNELS: [&str; 3] = ["a", "b", "c"];
 const TENANTS: [&str; 3] = ["", "t1", "t2"];
@@ -33,26 +33,6 @@ const PUBLISHERS: u64 = 3;
 const GUARD: Duration = Duration::from_secs(120);
 /// Processes at the same time: more than most machines have cores, so that each is under load.
 const AT_ONCE: usize = 4;
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len() as u64) as usize]
-    }
-}
 
 /// An event that was accepted, by its number.
 type Accepted = BTreeMap<u64, (&'static str, &'static str)>;
@@ -130,7 +110,7 @@ fn publish(
     let (mut accepted, mut receipts) = (Accepted::new(), Vec::new());
     let mut next = publisher << 32;
     loop {
-        let count = if random.below(8) == 0 { 1 + random.below(20) } else { 1 };
+        let count = if random.below(8) == 0 { 1 + random.below(20) as u64 } else { 1 };
         let facts: Vec<_> =
             (next..next + count).map(|n| (n, (random.pick(&CHANNELS), random.pick(&TENANTS)))).collect();
         next += count;
@@ -316,7 +296,7 @@ impl Books {
 /// A seeded engine with all kinds of readers, its end under load, and the reckoning. Answers a line about it.
 fn run(seed: u64) -> String {
     let mut random = Random(seed);
-    let shards = 1 + random.below(4) as usize;
+    let shards = 1 + random.below(4);
     let limits = Limits {
         inbox_commands_max: random.pick(&[64, 1_024, 65_536]),
         batch_commands_max: random.pick(&[4, 512]),
@@ -330,7 +310,7 @@ fn run(seed: u64) -> String {
     let unhurried = seed % 4 == 3;
     let patience =
         if unhurried { GUARD / 2 } else { Duration::from_millis(random.pick(&[0, 0, 1, 5, 20, 60])) };
-    let begin = random.pick(&[0, 1, 100, 2_000, 10_000]) + random.below(1_000) as usize;
+    let begin = random.pick(&[0, 1, 100, 2_000, 10_000]) + random.below(1_000);
     let engine = build(Engine::builder().shards(shards).limits(limits));
 
     let (to_slow, slow_jobs) = channel();

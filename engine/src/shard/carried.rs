@@ -48,7 +48,7 @@ impl Shard {
         let mut tally = Tally::default();
         let number = |number: Option<u64>| number.map_or("null".into(), |number| number.to_string());
         let (from, count) = (number(from.map(|from| from.0)), number(count));
-        for (channel, groups) in index.channels() {
+        for (channel, groups) in index.channels().filter(|(_, groups)| !groups.is_empty()) {
             let cursor = self.logs.history().cursor(channel, to);
             let body = format!(
                 r#"{{"data":null,"extensions":{{"coulis":{{"gap":{{"from":{from},"to":{},"count":{count},"reason":"bus"}},"cursor":"{cursor}"}}}}}}"#,

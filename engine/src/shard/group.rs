@@ -44,6 +44,12 @@ impl Members {
         }
     }
 
+    /// The member of a group that has one.
+    pub(crate) fn only(&self) -> Option<&Member> {
+        let Self::One(member) = self else { return None };
+        Some(member)
+    }
+
     /// The members in slices of up to 64.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = &[Member]> {
         let (one, many) = match self {

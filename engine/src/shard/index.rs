@@ -12,11 +12,13 @@ use super::{
     facts::{Image, Old},
     group::Group,
     persistent::PersistentVec,
+    window::Window,
 };
 use crate::{
     event::Stamped,
     id::ChannelId,
     policy::{Decision, Facts, Reading, Scratch},
+    ring::prefetch,
 };
 
 /// The groups of one channel, by number, and the ways to find them.
@@ -36,11 +38,11 @@ pub(crate) struct Index {
 impl Index {
     /// Steps 5 and 6 of the road: hands each group that admits an event to `each`, those of its own channel first, then
     /// those of `"*"`. Answers how many subscriptions want events of this type there, admitted or not.
-    pub(crate) fn matching(
-        &self,
+    pub(crate) fn matching<'a>(
+        &'a self,
         event: &Stamped,
         judge: &mut Judge,
-        mut each: impl FnMut(&Arc<Group>, Image),
+        mut each: impl FnMut(&'a Arc<Group>, Image),
     ) -> u64 {
         let Stamped { event: told, .. } = event;
         let old = Old::of(told);
@@ -121,19 +123,18 @@ impl Groups {
     }
 
     /// The groups of one cluster: its fields are read once for all of them.
-    fn admitting(
-        &self,
+    fn admitting<'a>(
+        &'a self,
         cluster: &Cluster,
         event: &impl Facts,
         judge: &mut Judge,
-        each: &mut impl FnMut(&Arc<Group>),
+        each: &mut impl FnMut(&'a Arc<Group>),
     ) {
         let Judge { facts, scratch, errors, erring } = judge;
         let mut reading = Reading::new(cluster.program(), event, facts);
         let Some((postings, keys_hold)) = cluster.candidates(&mut reading, facts) else { return };
         let sure = keys_hold && cluster.program().is_keys_only();
-        postings.for_each(|number| {
-            let Some(group) = self.get(number) else { return };
+        let mut decide = |group: &'a Arc<Group>| {
             let mut decide = || group.predicate.decide(&mut reading, scratch, keys_hold);
             match if sure { Decision::Admitted } else { decide() } {
                 Decision::Admitted => each(group),
@@ -145,7 +146,23 @@ impl Groups {
                     }
                 }
             }
+        };
+        let mut window = Window::new();
+        postings.for_each(|number| {
+            if window.put(number) {
+                self.fetched(window.take()).for_each(&mut decide);
+            }
         });
+        self.fetched(window.take()).for_each(decide);
+    }
+
+    /// The groups of these numbers, whose memory is fetched for all of them at once.
+    fn fetched(&self, numbers: impl Iterator<Item = u32> + Clone) -> impl Iterator<Item = &Arc<Group>> {
+        numbers.clone().for_each(|number| self.by_number.prefetch(number as usize));
+        for group in numbers.clone().filter_map(|number| self.get(number)) {
+            prefetch(Arc::as_ptr(group), size_of::<Group>().div_ceil(64));
+        }
+        numbers.filter_map(|number| self.get(number))
     }
 
     /// A number that no group has: the next one, where `free` has none.

@@ -30,6 +30,7 @@ pub(crate) mod resolve;
 pub(crate) mod resume;
 pub(crate) mod room;
 pub(crate) mod undelivered;
+mod window;
 
 use breaker::Breaker;
 pub(crate) use directory::{Directory, Judged, Key, Recipe, Subscribed, Terms};
@@ -66,6 +67,7 @@ use render::Bodies;
 use resolve::{Answer, Asked, Made, Pending};
 use resume::{Replay, Resume};
 use undelivered::{AllLost, Lost, Names, Undelivered};
+use window::Window;
 
 /// What became of the deliveries of one step; added to the counters at once.
 #[derive(Debug, Default)]
@@ -225,14 +227,17 @@ impl Shard {
         let (mut tally, mut admitted) = (Tally::default(), 0);
         self.bodies.next_event();
         let mut judge = std::mem::take(&mut self.judge);
-        tally.matched = index.matching(event, &mut judge, |group, image| {
+        let mut window = Window::new();
+        let matched = index.matching(event, &mut judge, |group, image| {
             admitted += group.members.len() as u64;
             if late {
                 self.lost.add(group, event);
-            } else {
-                self.deliver_to(group, event, image, hold, &mut tally);
+            } else if window.put((group, image)) {
+                self.deliver_to_all(window.take(), event, hold, &mut tally);
             }
         });
+        self.deliver_to_all(window.take(), event, hold, &mut tally);
+        tally.matched = matched;
         self.counters.policy_errors.add_owned(std::mem::take(&mut judge.errors));
         for group in judge.erring.iter_mut().flat_map(|groups| groups.drain(..)) {
             self.strike(&group);
@@ -274,6 +279,27 @@ impl Shard {
                 reader.tell_lost(member, share, frames);
                 reader.touch(member.slot, &mut self.touched);
             }
+        }
+    }
+
+    /// Steps 7 and 8 for groups that admit an event. Those of one member have it fetched for all of them at once.
+    fn deliver_to_all<'a>(
+        &mut self,
+        groups: impl Iterator<Item = (&'a Arc<Group>, Image)> + Clone,
+        event: &Arc<Stamped>,
+        hold: Option<&Hold>,
+        tally: &mut Tally,
+    ) {
+        let slots =
+            groups.clone().filter_map(|(group, _)| group.members.only()).map(|member| member.slot as usize);
+        for place in slots.clone().filter_map(|slot| self.readers.get(slot)) {
+            ring::prefetch(place, 1);
+        }
+        for reader in slots.filter_map(|slot| self.readers.get(slot)?.as_ref()) {
+            reader.prefetch();
+        }
+        for (group, image) in groups {
+            self.deliver_to(group, event, image, hold, tally);
         }
     }
 

@@ -13,6 +13,7 @@ use std::{
 
 use coulis::bus::Bus as _;
 use coulis_adapters::redis::RedisConfig;
+use coulis_tests::random::Random;
 use coulis_tests::servers::{
     holds_within,
     proxy::{Fault, Proxy},
@@ -20,7 +21,7 @@ use coulis_tests::servers::{
     until,
 };
 
-use super::{Node, Random, config, numbered};
+use super::{Node, config, numbered};
 
 /// What a publisher was told, by its events' numbers.
 #[derive(Default)]
@@ -81,7 +82,7 @@ fn faults_lose_nothing_and_double_nothing() {
 
 /// One fault, from its beginning to its end.
 fn fault(server: &mut Redis, proxy: &Proxy, random: &mut Random) {
-    let time = Duration::from_millis(50 + random.below(1_500));
+    let time = Duration::from_millis(50 + random.below(1_500) as u64);
     let pass = || _ = holds_within(time, || false);
     match random.below(7) {
         0 => server.restart(),
@@ -104,7 +105,7 @@ fn fault(server: &mut Redis, proxy: &Proxy, random: &mut Random) {
         }
         5 => {
             let cuts = proxy.cuts();
-            proxy.set(Fault::Cut(1 + random.below(400) as usize));
+            proxy.set(Fault::Cut(1 + random.below(400)));
             until("an answer is cut", || proxy.cuts() > cuts);
         }
         _ => {
@@ -120,7 +121,7 @@ fn publish(node: &Node, first: u64, over: &AtomicBool) -> Told {
     let mut random = Random(first + 1);
     let mut next = first;
     while !over.load(SeqCst) {
-        let count = 1 + random.below(5);
+        let count = 1 + random.below(5) as u64;
         let events: Vec<_> = (next..next + count).map(numbered).collect();
         for (number, answer) in (next..).zip(node.bus.publish_many(&events)) {
             match answer {

@@ -8,6 +8,7 @@ use std::{
 
 use coulis::bus::{Bus as _, BusError};
 use coulis_adapters::redis::RedisConfig;
+use coulis_tests::random::Random;
 use coulis_tests::servers::{
     free_port,
     proxy::{Fault, Proxy},
@@ -15,7 +16,7 @@ use coulis_tests::servers::{
     until,
 };
 
-use super::{Node, Random, config, numbered};
+use super::{Node, config, numbered};
 
 #[test]
 fn a_crash_loses_nothing_doubles_nothing_and_keeps_the_order() {
@@ -66,7 +67,7 @@ fn answers_that_are_cut_off_double_nothing() {
     node.connected();
     let mut random = Random(1);
     for number in 0..60 {
-        proxy.set(Fault::Cut(1 + random.below(120) as usize));
+        proxy.set(Fault::Cut(1 + random.below(120)));
         node.publish([number]);
     }
     for node in [&node, &witness] {

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use crate::ring::prefetch;
+
 /// Bits of an index that one level decides.
 const BITS: usize = 6;
 const WIDTH: usize = 1 << BITS;
@@ -39,6 +41,11 @@ impl<T> PersistentVec<T> {
 
     pub(crate) fn get(&self, index: usize) -> Option<&T> {
         (index < self.len).then(|| self.leaf(index).get(index % WIDTH)).flatten()
+    }
+
+    /// Has the memory of the item at `index` fetched.
+    pub(crate) fn prefetch(&self, index: usize) {
+        prefetch(self.leaf(index).as_ptr().wrapping_add(index % WIDTH), 1);
     }
 
     /// The items in order, in slices of up to 64.
