@@ -9,15 +9,17 @@ const INTERVAL = 1000;
 
 const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 3, notation: "compact" });
 const whole = new Intl.NumberFormat("en");
-const count = (value) => (value < 1e5 ? whole.format(Math.round(value)) : number.format(value));
+const two = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
+
+const count = (value) => (value >= 10 && value < 1e5 ? whole.format(Math.round(value)) : number.format(value));
 const percent = (value) => `${number.format(value)} %`;
 const bytes = (value) => `${number.format(value / 2 ** 20)} MiB`;
 
 /** Seconds as people read them. */
 function time(seconds) {
   if (seconds === 0) return "0";
-  if (seconds < 1e-3) return `${number.format(seconds * 1e6)} µs`;
-  return seconds < 1 ? `${number.format(seconds * 1e3)} ms` : `${number.format(seconds)} s`;
+  if (seconds < 1e-3) return `${two.format(seconds * 1e6)} µs`;
+  return seconds < 1 ? `${two.format(seconds * 1e3)} ms` : `${two.format(seconds)} s`;
 }
 
 /** The value below which `share` of what a histogram has counted lies; nothing if that is nothing. */
@@ -62,22 +64,31 @@ export function measured(now, before) {
 }
 
 const CHARTS = [
-  { title: "Throughput", series: { "events/s": "events", "deliveries/s": "deliveries" }, format: count },
+  {
+    title: "Throughput",
+    series: { "events/s": "events", "deliveries/s": "deliveries" },
+    format: count,
+    note: "Events that were published, and results that readers took.",
+  },
   {
     title: "Latency",
     series: { "publish p99": "slowest", "publish p50": "median", "loop delay": "delay" },
     format: time,
     floor: 1e-4,
-    note: "Publish: from publish_event until all its deliveries are readable. Loop delay: what a turn of the event "
-      + "loop adds before a socket gets them.",
+    note: "From publish_event until all deliveries are readable; a turn of the event loop.",
   },
   {
     title: "Lost and withheld",
     series: { "dropped/s": "dropped", "failed/s": "failed", "rate limited/s": "limited", "denied/s": "denied" },
     format: count,
-    note: "Dropped: by full rings, and told to the reader. Denied: withheld by a policy, as it should be.",
+    note: "Dropped by full rings, which readers are told; denied by a policy, as meant.",
   },
-  { title: "Connections", series: { connections: "connections", subscriptions: "subscriptions" }, format: count },
+  {
+    title: "Connections",
+    series: { subscriptions: "subscriptions", connections: "connections" },
+    format: count,
+    note: "WebSockets and answers over HTTP that are open, and what is subscribed to.",
+  },
   {
     title: "Waiting",
     series: { "deliveries that wait": "pending" },
@@ -92,7 +103,7 @@ const TILES = {
   events: ["Events/s", count],
   deliveries: ["Deliveries/s", count],
   slowest: ["Publish p99", time],
-  lost: ["Dropped, ever", count],
+  lost: ["Dropped in all", count],
 };
 
 class Console {
@@ -236,7 +247,7 @@ class Console {
         format: percent,
         span: SPAN,
         floor: 10,
-        note: "Processor time of each shard's thread, of one processor. A shard at rest is stepped by the publisher itself.",
+        note: "Load of each shard's thread. At rest, publishers do its work themselves.",
       }),
     };
     this.charts.push(this.shards);

@@ -1,6 +1,8 @@
 // The form that asks why an event would reach a live subscription, or why not.
 
-const { ask, make } = await import(import.meta.url.replace("explain.mjs", "page.mjs"));
+const { ask, load, make, settings } = await import(import.meta.url.replace("explain.mjs", "page.mjs"));
+
+const CHANNELS_MAX = 32;
 
 const STEPS = {
   subscription: ["Subscription", "it is live"],
@@ -25,6 +27,15 @@ function json(input, label) {
   }
 }
 
+/** The subscription fields of the schema, which name channels; none where no schema is shown. */
+async function fieldsOfSchema() {
+  const answer = settings.schema ? await ask("?page=schema") : undefined;
+  if (!answer?.ok) return [];
+  const [{ buildSchema }, text] = await Promise.all([load("graphiql.js"), answer.text()]);
+  const fields = buildSchema(text, { assumeValidSDL: true }).getSubscriptionType()?.getFields();
+  return Object.keys(fields ?? {});
+}
+
 export class Explain {
   constructor() {
     const text = (id, value = "", placeholder = "") =>
@@ -37,19 +48,21 @@ export class Explain {
     this.type = text("explain-type", "changed");
     this.tenant = text("explain-tenant", "", "none");
     this.user = text("explain-user", "", "none");
-    this.data = area("explain-data", '{\n  "id": 1\n}', 6);
+    this.data = area("explain-data", '{\n  "id": 1\n}', 5);
     this.before = area("explain-before", "", 2);
     this.before.placeholder = "none";
     this.verdict = make("div", { className: "verdict", role: "status" });
     const again = make("button", { type: "button", className: "quiet" }, "Find subscriptions");
     again.addEventListener("click", () => this.refresh());
     this.channel.addEventListener("change", () => this.refresh());
-    const form = make("form", {},
+    const where = make("div", { className: "half" },
       field("Channel", this.channel, "The root field of the subscription, unless it is declared otherwise."), this.channels,
       field("Live subscription", this.subscription),
-      field("Event type", this.type),
-      make("div", { className: "pair" }, field("Tenant of the event", this.tenant), field("User of the event", this.user)),
-      field("Event, as JSON", this.data), field("The data before the change, as JSON", this.before),
+      make("div", { className: "third" }, field("Event type", this.type), field("Its tenant", this.tenant),
+        field("Its user", this.user)));
+    const what = make("div", { className: "half" },
+      field("Event, as JSON", this.data), field("Its data before the change, as JSON", this.before));
+    const form = make("form", {}, make("div", { className: "halves" }, where, what),
       make("p", { className: "actions" }, make("button", {}, "Explain"), again));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -58,14 +71,15 @@ export class Explain {
     const intro = "Nothing is published: the engine says which step would deliver the event, or which withholds it.";
     this.node = make("section", { className: "card explain" },
       make("h2", {}, "Explain"), make("p", { className: "note" }, intro),
-      make("div", { className: "halves" }, form, this.verdict));
+      form, this.verdict);
     this.#say("Choose a subscription and an event.");
   }
 
   /** Look for live subscriptions on the channel that is written, and on those that the service knows. */
   async refresh() {
     const written = this.channel.value.trim();
-    const query = new URLSearchParams([["console", "subscriptions"], ...(written ? [["channel", written]] : [])]);
+    const wanted = [...(written ? [written] : []), ...(await fieldsOfSchema())].slice(0, CHANNELS_MAX);
+    const query = new URLSearchParams([["console", "subscriptions"], ...wanted.map((name) => ["channel", name])]);
     const answer = await ask(`?${query}`);
     if (!answer.ok) return;
     const found = await answer.json();
