@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -109,10 +110,10 @@ class Tab:
         await self.do("Input.dispatchKeyEvent", type="keyUp", **select_all)
         await self.do("Input.insertText", text=text)
 
-    async def picture(self, path: Path) -> None:
-        """Save what the window shows as a PNG."""
+    async def picture(self) -> bytes:
+        """Answer what the window shows, as a PNG."""
         found = await self.do("Page.captureScreenshot", format="png")
-        path.write_bytes(base64.b64decode(found["data"]))
+        return base64.b64decode(found["data"])
 
 
 def program() -> str:
@@ -130,7 +131,12 @@ async def browser() -> AsyncIterator[Tab]:
         options += ["--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server", "--hide-scrollbars"]
         options += ["--no-sandbox"] if os.geteuid() == 0 else []
         process = await asyncio.create_subprocess_exec(
-            program(), *options, "about:blank", stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+            program(),
+            *options,
+            "about:blank",
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
         )
         try:
             port = await _port(Path(profile, "DevToolsActivePort"), process)
@@ -145,17 +151,21 @@ async def browser() -> AsyncIterator[Tab]:
                 yield tab
                 listening.cancel()
         finally:
+            # The program may be a script around the browser, which has children of its own.
             with contextlib.suppress(ProcessLookupError):
-                process.terminate()
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
 
 
 async def _port(file: Path, process: asyncio.subprocess.Process) -> int:
     """Wait until the browser says on which port it listens."""
     turn, deadline = asyncio.sleep, time.monotonic() + PATIENCE
-    while True:
-        if file.exists() and (lines := file.read_text().splitlines()):
-            return int(lines[0])
+    while not (lines := _lines(file)):
         assert process.returncode is None, f"{program()} ended with {process.returncode}"
         assert time.monotonic() < deadline, f"{program()} did not start"
         await turn(0)
+    return int(lines[0])
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.exists() else []
