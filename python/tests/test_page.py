@@ -281,6 +281,7 @@ async def test_the_console_tells_what_is_connected_and_counted(manager, connect)
         assert (sum(before["publishing"]["counts"]), sum(after["publishing"]["counts"])) == (0, 1)
         assert len(after["publishing"]["counts"]) == len(after["publishing"]["bounds"]) + 1
         assert after["time"] > before["time"] and after["loop_delay"] >= 0
+        await until(lambda: len(manager.executor.subscriptions_by_channel("orders")) == 1)
         live = (await client.get("/?console=subscriptions&channel=orders&channel=none")).json()
         assert live == [
             {"channel": "orders", "count": 1, "ids": ["1"]},
@@ -385,8 +386,8 @@ async def test_a_body_that_does_not_come_is_not_waited_for(manager):
 async def test_the_console_says_that_the_engine_is_closed(manager):
     async with served(SubscriptionApp(manager, console=True)) as address, browsing(address) as client:
         await manager.close()
-        response = await client.get("/?console")
-        assert (response.status_code, message(response)) == (503, "the engine is closed")
+        told = (await client.get("/?console")).json()
+        assert told["ready"] == {"ready": False, "reason": "the engine is closed"}
         assert (await client.get("/?console=subscriptions&channel=a")).status_code == 503
         assert (await client.post("/?console=explain", **question())).status_code == 503
 

@@ -70,10 +70,6 @@ class Console:
         await asyncio.sleep(0)
         delay = time.perf_counter() - begun
         doors = list(manager.doors)
-        try:
-            metrics = manager.get_metrics()
-        except EngineClosed:
-            raise Denied(503, "the engine is closed") from None
         ready = readiness(manager)
         guests = [guest for door in doors for guest in door.guests()]
         timings = manager.timings
@@ -81,7 +77,7 @@ class Console:
             "time": time.monotonic(),
             "version": __version__,
             "ready": {"ready": ready.ready, "reason": ready.reason},
-            "metrics": metrics,
+            "metrics": manager.get_metrics(),
             "connections": {
                 "open": len(guests),
                 "opened": sum(door.opened for door in doors),
@@ -103,7 +99,7 @@ class Console:
         by_channel = manager.executor.subscriptions_by_channel
         found = await _detached(lambda: {name: by_channel(name) for name in wanted})
         return [
-            {"channel": name, "count": len(ids), "ids": sorted(ids)[:SUBSCRIPTIONS_MAX]}
+            {"channel": name, "count": len(ids), "ids": sorted(set(ids))[:SUBSCRIPTIONS_MAX]}
             for name, ids in found.items()
         ]
 

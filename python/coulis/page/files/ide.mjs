@@ -40,11 +40,18 @@ function connected(headers) {
   return client;
 }
 
-/** An error as GraphiQL shows it; a close has a code and a reason. */
+/** Errors as GraphiQL shows them; a close has a code and a reason. */
 function legible(error) {
-  if (error instanceof CloseEvent) return new Error(`the server closed: ${error.code} ${error.reason}`.trim());
-  if (Array.isArray(error)) return { errors: error };
-  return error instanceof Error ? error : new Error("the server cannot be reached");
+  if (Array.isArray(error)) return error;
+  const closed = error instanceof CloseEvent && error.code !== 1006;
+  const message = closed ? `the server closed: ${error.code} ${error.reason}`.trim() : error?.message;
+  return [{ message: message ?? "the server cannot be reached" }];
+}
+
+/** The operation to run, unless it is one that was in the editor a moment ago: GraphiQL reads late what is typed. */
+function named(operation, query) {
+  const there = new RegExp(`\\b(query|mutation|subscription)\\s+${operation}\\b`).test(query);
+  return there ? operation : undefined;
 }
 
 /** Introspect the schema here, from the text that the server shows to those who may subscribe. */
@@ -58,7 +65,7 @@ async function introspected() {
 
 function fetcher({ query, operationName, variables }, { headers } = {}) {
   if (settings.schema && operationName === "IntrospectionQuery") return introspected();
-  const payload = { query, operationName, variables };
+  const payload = { query, operationName: named(operationName, query), variables };
   return {
     subscribe(observer) {
       const sink = { ...observer, error: (error) => observer.error(legible(error)) };
