@@ -122,7 +122,7 @@ async def test_the_console_moves_and_explains(page: Page, tmp_path: Path) -> Non
     await tab.until("document.getElementById('tile-connections')?.textContent === '1'")
     await tab.until("document.getElementById('tile-subscriptions').textContent === '1'")
     order = 0
-    while float(await tab.evaluate("document.getElementById('tile-deliveries').textContent") or 0) <= 0:
+    while not await tab.evaluate("parseFloat(document.getElementById('tile-deliveries').textContent) > 0"):
         order += 1
         page.publish(order)
         # As it moves each second, there is a next look at it.
