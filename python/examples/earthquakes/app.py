@@ -64,7 +64,8 @@ def describe(event: dict[str, Any]) -> dict[str, Any]:
 async def network_of(payload: dict[str, Any] | None) -> dict[str, Any]:
     """Take the connection's tenant from its `connection_init`; a real service would check a token here."""
     named = payload or {}
-    network = named.get("network") or named.get("headers", {}).get("network")
+    headers = named.get("headers")  # over HTTP, and what the endpoint's page sends
+    network = named.get("network") or (headers.get("network") if isinstance(headers, dict) else None)
     if not isinstance(network, str) or not network:
         raise coulis.AuthenticationFailed("name your seismic network: `{network: 'ci'}`")
     return {"user_id": f"reader of {network}", "tenant_id": network}

@@ -3,10 +3,9 @@
 const page = await import(import.meta.url.replace("ide.mjs", "page.mjs"));
 const { address, ask, identity, load, settings, tell } = page;
 
-const WELCOME = `# Subscriptions, queries and mutations travel over graphql-transport-ws to this endpoint.
-# What you write under "Headers" goes with connection_init, where the server learns who you are.
-#
-# Ctrl-Enter runs what the cursor is in, Ctrl-Space completes.
+const WELCOME = `# Everything goes over graphql-transport-ws to this endpoint.
+# "Headers" go with connection_init: say there who you are.
+# Ctrl-Enter runs, Ctrl-Space completes.
 
 `;
 
