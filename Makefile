@@ -53,7 +53,7 @@ lint: $(STAMP)
 doc: $(STAMP)
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
-# Redis and PostgreSQL, which tests start for themselves.
+# Redis, PostgreSQL and Chromium, which tests start for themselves.
 servers:
 	@scripts/servers
 

@@ -22,6 +22,7 @@ from coulis.http import serve as serve_http
 from coulis.logs import ConnectionLog
 from coulis.loops import running_bridge
 from coulis.operations import MetricsApp
+from coulis.page import ConsoleOption, Page
 from coulis.permissions import permissions
 from coulis.reservations import Reservations
 from coulis.schema import execute_of
@@ -125,6 +126,13 @@ class SubscriptionApp:
     Queries and mutations go to `execute(query, variables, operation_name, context)`, sync or async, or to the
     schema object that the manager was given; without either they are refused. `context` is that of the
     connection, or the `Connection` itself if there is no `context=`.
+
+    A browser that opens the endpoint gets a page with GraphiQL, of this package's own files; `graphiql=False`
+    leaves it out. The page itself tells nothing; the schema is shown to those who may subscribe, and to
+    nobody with `introspection=False`. `console=True` adds the live console, which shows the service's inside:
+    who is connected, what is counted, and why an event would reach a subscription. It is for all who may
+    subscribe then; `console=function` asks `function(connection)`, sync or async, and only `True` lets in.
+    Over HTTP `auth_handler` gets the headers, which the page lets its reader write.
     """
 
     def __init__(
@@ -147,6 +155,8 @@ class SubscriptionApp:
         on_subscribe: Callable[[Connection, Operation], Any] | None = None,
         on_complete: Callable[[Connection, Operation], Any] | None = None,
         on_disconnect: Callable[[Connection, int | None], Any] | None = None,
+        graphiql: bool = True,
+        console: ConsoleOption = False,
     ) -> None:
         if not init_timeout > 0:
             raise ValueError(f"`init_timeout` is `{init_timeout}`: pass seconds above 0")
@@ -178,6 +188,7 @@ class SubscriptionApp:
                 "`legacy_protocol` goes without `permission_classes`, `on_subscribe` and `on_complete`: "
                 "nobody would ask them there"
             )
+        self.page = Page(self, graphiql, console)
 
     @property
     def auth_handler(self) -> AuthHandler | None:
@@ -193,7 +204,8 @@ class SubscriptionApp:
         if scope["type"] == "websocket":
             await _serve(self, scope, receive, send)
         elif scope["type"] == "http":
-            await serve_http(self, scope, receive, send)
+            if not await self.page.answers(scope, receive, send):
+                await serve_http(self, scope, receive, send)
         elif scope["type"] == "lifespan":
             await _lifespan(self, receive, send)
 

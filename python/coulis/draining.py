@@ -82,6 +82,10 @@ class Door:
             del self._inside[guest]
             gone.set()
 
+    def guests(self) -> list[Guest]:
+        """Answer the connections that are inside."""
+        return list(self._inside)
+
     def count(self, code: int) -> None:
         """Note how a connection ended."""
         self.closed[code] = self.closed.get(code, 0) + 1

@@ -69,6 +69,8 @@ class HostingOptions(TypedDict, total=False):
     on_subscribe: Callable[[Connection, Operation], Any] | None
     on_complete: Callable[[Connection, Operation], Any] | None
     on_disconnect: Callable[[Connection, int | None], Any] | None
+    graphiql: bool
+    console: bool | Callable[..., Any]
 
 
 @dataclass(frozen=True)

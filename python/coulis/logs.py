@@ -141,13 +141,19 @@ class ConnectionLog:
         self._log(level, f"closed {code}", "connection closed by the %s: %d %s", by, code, reason, **facts)
         return code
 
-    def _log(self, level: int, kind: str, message: str, *args: object, **facts: Any) -> None:
+    def told(self) -> dict[str, Any]:
+        """Answer what is known of the connection now."""
+        return {**self._facts(), "seconds": round(time.monotonic() - self._start, 3), "lost": self._lost}
+
+    def _facts(self) -> dict[str, Any]:
         client, context = self._scope.get("client"), self._context
-        facts.update(
-            connection=self._number,
-            client=f"{client[0]}:{client[1]}" if client else None,
-            path=self._scope.get("path"),
-            user_id=context.user_id if context is not None else None,
-            tenant_id=context.tenant_id if context is not None else None,
-        )
-        _connections.log(level, kind, message, *args, **facts)
+        return {
+            "connection": self._number,
+            "client": f"{client[0]}:{client[1]}" if client else None,
+            "path": self._scope.get("path"),
+            "user_id": context.user_id if context is not None else None,
+            "tenant_id": context.tenant_id if context is not None else None,
+        }
+
+    def _log(self, level: int, kind: str, message: str, *args: object, **facts: Any) -> None:
+        _connections.log(level, kind, message, *args, **facts, **self._facts())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -21,6 +22,7 @@ from coulis.schema import to_sdl
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from coulis.page.timings import Timings
     from coulis.resolvers import Resolver
     from coulis.schema import SchemaSource
     from coulis.types import AccessRules, ChannelRules, Condition, EventData, Identity, Undelivered
@@ -90,9 +92,14 @@ class SubscriptionManager:
         self.registry = registry if registry is not None else default_registry
         self.schema = schema
         self.debug = debug
+        self.sdl = to_sdl(schema)
+        """The schema that holds now."""
+        self.introspection = introspection
+        self.timings: Timings | None = None
+        """How long `publish_event` takes; measured where somebody may look at it."""
         self.executor = SubscriptionExecutor(
             self.event_bus_config,
-            schema=to_sdl(schema),
+            schema=self.sdl,
             limits=limits,
             shards=shards,
             tenancy=tenancy,
@@ -229,7 +236,9 @@ class SubscriptionManager:
         Raises `ValueError` and `TypeError` for data that has no JSON form, `LimitExceeded`, `QueueFull` if
         there is no room for longer than `publish_wait_max`, and `BusError`.
         """
-        return await running_bridge().publish(
+        timings = self.timings
+        begun = time.perf_counter() if timings is not None else 0.0
+        deliveries = await running_bridge().publish(
             self.executor,
             event_type,
             channel,
@@ -241,6 +250,9 @@ class SubscriptionManager:
             federation_service=federation_service,
             event_id=event_id,
         )
+        if timings is not None:
+            timings.add(time.perf_counter() - begun)
+        return deliveries
 
     async def get_next_event(self, subscription_id: str, connection_id: str | None = None) -> bytes | None:
         """Answer the next message at once, or `None` if there is none or no such subscription."""
@@ -312,7 +324,9 @@ class SubscriptionManager:
         Queries and mutations go on with the object that a `SubscriptionApp` began with.
         """
         text = to_sdl(sdl)
-        return await asyncio.get_running_loop().run_in_executor(None, self.executor.reload_schema, text)
+        ended = await asyncio.get_running_loop().run_in_executor(None, self.executor.reload_schema, text)
+        self.sdl = text
+        return ended
 
     async def refresh(
         self,

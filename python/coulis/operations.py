@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from coulis.manager import SubscriptionManager
     from coulis.types import Scope
 
-__all__ = ["MetricsApp", "Readiness", "grafana_dashboard", "prometheus", "readiness"]
+__all__ = ["MetricsApp", "Readiness", "grafana_dashboard", "prometheus", "readiness", "resident_bytes"]
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -118,7 +118,7 @@ def _process() -> Iterator[str]:
     yield _row("process_cpu_seconds_total", "counter", cpu, ("", time.process_time()))
     start = "When this process loaded the package, in seconds since 1970."
     yield _row("process_start_time_seconds", "gauge", start, ("", _STARTED))
-    if (resident := _resident_bytes()) is not None:
+    if (resident := resident_bytes()) is not None:
         memory = "Resident memory of this process."
         yield _row("process_resident_memory_bytes", "gauge", memory, ("", resident))
     try:
@@ -129,7 +129,8 @@ def _process() -> Iterator[str]:
     yield _row("process_open_fds", "gauge", "Open file descriptors.", ("", descriptors))
 
 
-def _resident_bytes() -> int | None:
+def resident_bytes() -> int | None:
+    """Answer the memory of this process, or `None` where nobody tells."""
     try:
         with open("/proc/self/statm", encoding="ascii") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

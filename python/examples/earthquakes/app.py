@@ -63,7 +63,9 @@ def describe(event: dict[str, Any]) -> dict[str, Any]:
 
 async def network_of(payload: dict[str, Any] | None) -> dict[str, Any]:
     """Take the connection's tenant from its `connection_init`; a real service would check a token here."""
-    network = (payload or {}).get("network")
+    named = payload or {}
+    headers = named.get("headers")  # over HTTP, and what the endpoint's page sends
+    network = named.get("network") or (headers.get("network") if isinstance(headers, dict) else None)
     if not isinstance(network, str) or not network:
         raise coulis.AuthenticationFailed("name your seismic network: `{network: 'ci'}`")
     return {"user_id": f"reader of {network}", "tenant_id": network}
@@ -87,7 +89,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(title="Earthquakes", lifespan=lifespan)
 app.include_router(
-    SubscriptionRouterFactory.create(manager, path="/graphql/subscriptions", auth_handler=network_of)
+    SubscriptionRouterFactory.create(
+        manager, path="/graphql/subscriptions", auth_handler=network_of, console=True
+    )
 )
 
 
