@@ -6,7 +6,7 @@ use std::{
 };
 
 use coulis::{
-    cursor::At,
+    cursor::{At, Cursor},
     engine::{BuildError, Engine, SubscribeRequest, Undelivered, Verdict},
     id::{Identity, Offset},
     metrics::Module,
@@ -529,7 +529,7 @@ impl SubscriptionExecutor {
     ) -> PyResult<Bound<'py, PyDict>> {
         let core = self.core.get()?;
         let at = if let Ok(text) = at.cast::<PyString>() {
-            let cursor = text.to_str()?.parse();
+            let cursor = text.to_str()?.parse::<Cursor>();
             At::Cursor(cursor.map_err(|_| value_error(format!("`at` is `{text}`: pass a result's cursor")))?)
         } else {
             At::Offset(Offset(at.extract()?))
@@ -776,9 +776,9 @@ fn explained<'py>(
             told.set_item("line", place.map(|at| at.line))?;
             told.set_item("column", place.map(|at| at.column))?;
         }
-        Verdict::Rate(of) => told.set_item("of", of)?,
+        Verdict::Rate(of) => told.set_item("of", *of)?,
         Verdict::Ring { waiting, overflow } => {
-            told.set_item("waiting", waiting)?;
+            told.set_item("waiting", *waiting)?;
             told.set_item("overflow", overflow.to_string())?;
         }
         _ => {}
