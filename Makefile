@@ -11,7 +11,7 @@ PROFILE := fast
 # Which Python the bindings are checked against.
 export PYO3_PYTHON := $(abspath $(BIN)/python)
 
-.PHONY: help test demo serve check bench wheel clean
+.PHONY: help test demo serve check bench fuzz wheel clean
 .PHONY: tools servers fmt lint doc lint-python rust models extension python clients
 
 help: ## list the targets
@@ -28,6 +28,9 @@ bench: PROFILE := release
 bench: extension ## the benchmarks of the engine and of the Python package
 	cargo bench -p coulis-benches
 	$(BIN)/python python/benches/fanout.py
+
+fuzz: ## every fuzz target for three minutes; needs a nightly compiler and cargo-fuzz
+	@scripts/fuzz
 
 wheel: tools $(STAMP) ## a release wheel in dist/
 	$(BIN)/maturin build --release --manifest-path python/Cargo.toml --out dist

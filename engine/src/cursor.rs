@@ -62,6 +62,15 @@ pub struct Cursor {
     pub offset: Offset,
 }
 
+/// Which event of a channel's log is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// The one with this offset, whatever the log's incarnation.
+    Offset(Offset),
+    /// The one whose result brought this cursor.
+    Cursor(Cursor),
+}
+
 /// A text that is no cursor of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotACursor;

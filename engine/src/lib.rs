@@ -7,6 +7,7 @@
 
 #[cfg(all(test, not(coulis_loom)))]
 mod random;
+mod stack;
 mod sync;
 
 pub mod cursor;

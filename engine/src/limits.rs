@@ -11,8 +11,8 @@ pub const POLICY_TEXT_BYTES_MAX: usize = 1 << 16;
 /// Nesting of a policy's brackets, and of its tree where it is given as one.
 pub const POLICY_DEPTH_MAX: u16 = 96;
 
-/// Nesting of what is made of a policy's text, where a macro is several levels and so is `a.b.c`: the passes behind the
-/// parser recurse.
+/// Nesting of what is made of a policy's text or tree, where a macro is several levels and so is `a.b.c`: the passes
+/// behind the parser recurse.
 pub const POLICY_LEVELS_MAX: usize = 200;
 
 /// Tokens of one chain in a policy (`a + b + …`), with those of the chains that it stands in: its tree is as deep.

@@ -66,3 +66,15 @@ impl fmt::Display for NotAPolicy {
 }
 
 impl std::error::Error for NotAPolicy {}
+
+/// As it is read.
+impl fmt::Display for Overflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DropOldest => f.write_str("drop_oldest"),
+            Self::DropNewest => f.write_str("drop_newest"),
+            Self::Disconnect => f.write_str("disconnect"),
+            Self::LatestPerKey(path) => write!(f, "latest_per_key({})", path.join(".")),
+        }
+    }
+}

@@ -488,10 +488,20 @@ class SubscriptionExecutor:
         """Tell what becomes of an event for a subscription, without publishing it.
 
         Answer a dict with `step`, the step of its way that decides (`"delivered"`, `"tombstone"`,
-        `"policy"`, `"event_type"`, `"channel"`), `message`, and for a policy `rule`, `line` and `column` of
-        the clause.
+        `"policy"`, `"event_type"`, `"channel"`, `"breaker"`, `"rate"`, `"ring"`), `message`, for a policy
+        `rule`, `line` and `column` of the clause, for a rate `of` (whose it is), and for a full ring
+        `waiting` (frames) and `overflow` (what happens then). No token of a rate is taken.
 
         The event is given as to `publish_event`. Raises as that does, and `SubscriptionNotFound`.
+        """
+    def explain_recorded(
+        self, subscription_id: str, channel: str, at: str | int, *, connection_id: str | None = None
+    ) -> dict[str, Any]:
+        """Tell the same of an event that was published and that the log of its channel keeps.
+
+        `at` is the cursor of its result, or its offset. Raises `CoulisError` if the log does not have it
+        (`trimmed`, `future`, or a cursor of another channel or log), `ValueError` for a text that is no
+        cursor, and `SubscriptionNotFound`.
         """
     def publish_event(
         self,

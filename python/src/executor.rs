@@ -6,8 +6,9 @@ use std::{
 };
 
 use coulis::{
+    cursor::{At, Cursor},
     engine::{BuildError, Engine, SubscribeRequest, Undelivered, Verdict},
-    id::Identity,
+    id::{Identity, Offset},
     metrics::Module,
     notifier::Wake,
     overflow::Overflow,
@@ -19,7 +20,7 @@ use coulis::{
 use pyo3::{
     intern,
     prelude::*,
-    types::{IntoPyDict as _, PyBytes, PyDict, PyTuple},
+    types::{IntoPyDict as _, PyBytes, PyDict, PyString, PyTuple},
 };
 
 use crate::{
@@ -480,8 +481,9 @@ impl SubscriptionExecutor {
     }
 
     /// What becomes of an event for a subscription, without publishing it: a dict with `step`, the step of its way that
-    /// decides (`"delivered"`, `"tombstone"`, `"policy"`, `"event_type"`, `"channel"`), `message`, and for a policy `rule`,
-    /// `line` and `column` of the clause.
+    /// decides (`"delivered"`, `"tombstone"`, `"policy"`, `"event_type"`, `"channel"`, `"breaker"`, `"rate"`, `"ring"`),
+    /// `message`, for a policy `rule`, `line` and `column` of the clause, for a rate `of` (whose it is), and for a full ring
+    /// `waiting` (frames) and `overflow` (what happens then). No token of a rate is taken.
     ///
     /// The event is given as to `publish_event`. Raises as that does, and `SubscriptionNotFound`.
     #[pyo3(signature = (subscription_id, event_type, channel, data, *, connection_id=None, tenant_id=None, user_id=None,
@@ -505,29 +507,39 @@ impl SubscriptionExecutor {
         let attributes =
             Attributes { tenant_id, user_id, before, federation_id, federation_service, event_id: None };
         let event = core.event(event_type, channel, data, &attributes)?;
-        let verdict = match core.direct.find(subscription_id, connection_id) {
-            Ok(place) => {
-                let reading = place.lock();
-                let reader = reading.as_ref().map(|reading| &reading.subscriber);
-                core.engine.explain(subscription_id, reader, &event)
-            }
-            // A subscription of a connection.
-            Err(_) if connection_id.is_none() => core.engine.explain(subscription_id, None, &event),
-            Err(error) => return Err(error),
+        explained(py, core, subscription_id, connection_id, |reader| {
+            Ok(core.engine.explain(subscription_id, reader, &event))
+        })
+    }
+
+    /// The same as `explain` for an event that was published and that the log of its channel keeps. `at`: the cursor of its
+    /// result, or its offset.
+    ///
+    /// Raises `CoulisError` if the log does not have it: `trimmed`, not published yet (`future`), or a cursor of another
+    /// channel (`cursor`) or of a log that is gone (`epoch`); `ValueError` for a text that is no cursor, and
+    /// `SubscriptionNotFound`.
+    #[pyo3(signature = (subscription_id, channel, at, *, connection_id=None))]
+    fn explain_recorded<'py>(
+        &self,
+        py: Python<'py>,
+        subscription_id: &str,
+        channel: &str,
+        at: &Bound<'_, PyAny>,
+        connection_id: Option<&str>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let core = self.core.get()?;
+        let at = if let Ok(text) = at.cast::<PyString>() {
+            let cursor = text.to_str()?.parse::<Cursor>();
+            At::Cursor(cursor.map_err(|_| value_error(format!("`at` is `{text}`: pass a result's cursor")))?)
+        } else {
+            At::Offset(Offset(at.extract()?))
         };
-        if verdict == Verdict::NotFound {
-            return Err(direct::not_found(subscription_id));
-        }
-        let told = PyDict::new(py);
-        told.set_item("step", verdict.step())?;
-        told.set_item("message", verdict.to_string())?;
-        if let Verdict::Denied { rule, at, .. } = &verdict {
-            told.set_item("rule", &**rule)?;
-            let place = (at.line > 0).then_some(at);
-            told.set_item("line", place.map(|at| at.line))?;
-            told.set_item("column", place.map(|at| at.column))?;
-        }
-        Ok(told)
+        explained(py, core, subscription_id, connection_id, |reader| {
+            core.engine.explain_recorded(subscription_id, reader, channel, at).map_err(|reload| {
+                let reason = reload.code();
+                CoulisError::new_err(format!("the log of `{channel}` does not have that event: {reason}"))
+            })
+        })
     }
 
     /// The engine's counters by name.
@@ -732,4 +744,44 @@ fn watch_process(py: Python<'_>) -> PyResult<()> {
             Ok(())
         })
         .copied()
+}
+
+/// What `explain` answers of a subscription, as a dict; the shards that it waits for may need the interpreter.
+fn explained<'py>(
+    py: Python<'py>,
+    core: &Core,
+    id: &str,
+    connection: Option<&str>,
+    explain: impl Fn(Option<&Subscriber>) -> PyResult<Verdict> + Send + Sync,
+) -> PyResult<Bound<'py, PyDict>> {
+    let verdict = match core.direct.find(id, connection) {
+        Ok(place) => detached(py, || {
+            let reading = place.lock();
+            explain(reading.as_ref().map(|reading| &reading.subscriber))
+        })??,
+        // A subscription of a connection.
+        Err(_) if connection.is_none() => detached(py, || explain(None))??,
+        Err(error) => return Err(error),
+    };
+    if verdict == Verdict::NotFound {
+        return Err(direct::not_found(id));
+    }
+    let told = PyDict::new(py);
+    told.set_item("step", verdict.step())?;
+    told.set_item("message", verdict.to_string())?;
+    match &verdict {
+        Verdict::Denied { rule, at, .. } => {
+            told.set_item("rule", &**rule)?;
+            let place = (at.line > 0).then_some(at);
+            told.set_item("line", place.map(|at| at.line))?;
+            told.set_item("column", place.map(|at| at.column))?;
+        }
+        Verdict::Rate(of) => told.set_item("of", *of)?,
+        Verdict::Ring { waiting, overflow } => {
+            told.set_item("waiting", *waiting)?;
+            told.set_item("overflow", overflow.to_string())?;
+        }
+        _ => {}
+    }
+    Ok(told)
 }

@@ -157,6 +157,55 @@ def test_explain_names_what_denied(executor):
     assert executor.next_events("s") == []
 
 
+def test_explain_names_a_rate_and_a_full_ring_without_a_change():
+    with coulis.SubscriptionExecutor(delivery_rates={"subscription": (1e-6, 3)}) as executor:
+        register(executor)
+        for number in range(4):
+            told = executor.explain("s", "changed", "orders", ORDERS[1])
+            assert told["step"] == ("delivered" if number < 3 else "rate")
+            executor.publish_event("changed", "orders", ORDERS[1])
+        assert told["of"] == "subscription"
+        assert len(executor.next_events("s")) == 4, "and a gap"
+    with coulis.SubscriptionExecutor(limits={"ring_frames_max": 8}) as executor:
+        register(executor)
+        for _ in range(8):
+            executor.publish_event("changed", "orders", ORDERS[1])
+        assert executor.explain("s", "changed", "orders", ORDERS[1]) == {
+            "step": "ring",
+            "message": "its reader's ring is full, 8 frames wait: drop_oldest",
+            "waiting": 8,
+            "overflow": "drop_oldest",
+        }
+
+
+def test_a_recorded_event_is_explained():
+    with coulis.SubscriptionExecutor(limits={"logs_bytes_max": 3_000}) as executor:
+        register(executor, policy="event.status == 'open'")
+        for order in ORDERS[:2]:
+            executor.publish_event("changed", "orders", order)
+
+        def explain(at, channel="orders"):
+            return executor.explain_recorded("s", channel, at)["step"]
+
+        steps = [explain(1), explain(2)]
+        assert steps == [executor.explain("s", "changed", "orders", order)["step"] for order in ORDERS[:2]]
+        results = [json.loads(message)["payload"] for message in executor.next_events("s")]
+        cursors = [result["extensions"]["coulis"]["cursor"] for result in results]
+        assert [explain(cursor) for cursor in cursors] == ["delivered"] * len(cursors)
+        missing = [(3, "orders", "future"), (1, "elsewhere", "future"), (0, "orders", "trimmed")]
+        for at, channel, reason in missing:
+            with pytest.raises(coulis.CoulisError, match=reason):
+                explain(at, channel)
+        with pytest.raises(ValueError, match="pass a result's cursor"):
+            explain("nonsense")
+        with pytest.raises(coulis.SubscriptionNotFound):
+            executor.explain_recorded("unknown", "orders", 1)
+        for _ in range(20):
+            executor.publish_event("changed", "orders", ORDERS[1])
+        with pytest.raises(coulis.CoulisError, match="trimmed"):
+            explain(1)
+
+
 def test_who_could_see_what_is_gone_is_told(executor):
     register(executor, user_id=1)
     register(executor, "other", user_id=2)

@@ -296,7 +296,7 @@ def test_a_hostile_expression_has_a_value_or_is_refused(expression):
 
 
 def test_an_expression_runs_in_a_thread_with_a_small_stack():
-    before = threading.stack_size(1 << 20)
+    before = threading.stack_size(256 << 10)
     failed = []
 
     def run():

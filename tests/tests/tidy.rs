@@ -28,6 +28,7 @@ struct Rule {
 /// The rooms of the engine: a room imports only from rooms before it.
 const ROOMS: &[&str] = &[
     "random", // tests only
+    "stack",
     "sync",
     "id",
     "limits",

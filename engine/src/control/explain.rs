@@ -1,14 +1,27 @@
 //! Why a subscription gets an event, or does not.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use super::ControlPlane;
 use crate::{
-    event::Event,
+    cursor::At,
+    event::{Event, Stamped},
+    id::ShardId,
+    overflow::Overflow,
     policy::{Constant, Explanation, Facts, Position, Problem},
     router,
     security::{RuleError, Rulebook},
-    shard::{Old, Recipe, wants},
+    shard::{
+        Old, Recipe,
+        inbox::Control,
+        log::Reload,
+        question::{Asker, Obstacle, Question},
+        receipt::Receipt,
+        wants,
+    },
 };
 
 /// What becomes of an event for one subscription.
@@ -31,7 +44,19 @@ pub enum Verdict {
     },
     /// It is told that something that it could see is gone.
     Tombstone,
-    /// It gets the event, as long as there is room.
+    /// It has failed too often and ends as soon as its reader looks.
+    Breaker,
+    /// It may see the event, and there is no token for one more result: of the `subscription`, its `connection`, its
+    /// `user` or its `tenant`. None was taken.
+    Rate(&'static str),
+    /// It may see the event, but its reader's ring is full.
+    Ring {
+        /// Frames that wait.
+        waiting: usize,
+        /// What happens then.
+        overflow: Overflow,
+    },
+    /// It gets the event.
     Delivered,
 }
 
@@ -44,6 +69,9 @@ impl Verdict {
             Self::Type(_) => "event_type",
             Self::Denied { .. } => "policy",
             Self::Tombstone => "tombstone",
+            Self::Breaker => "breaker",
+            Self::Rate(_) => "rate",
+            Self::Ring { .. } => "ring",
             Self::Delivered => "delivered",
         }
     }
@@ -63,6 +91,11 @@ impl fmt::Display for Verdict {
                 problem.map_or(Ok(()), |problem| write!(f, ": {problem}"))
             }
             Self::Tombstone => f.write_str("it could see what was before and is told that it is gone"),
+            Self::Breaker => f.write_str("its policy or its resolver failed too often: it ends"),
+            Self::Rate(of) => write!(f, "the rate of its {of} lets no more results through now"),
+            Self::Ring { waiting, overflow } => {
+                write!(f, "its reader's ring is full, {waiting} frames wait: {overflow}")
+            }
             Self::Delivered => f.write_str("delivered"),
         }
     }
@@ -72,9 +105,42 @@ impl ControlPlane {
     /// See [`crate::engine::Engine::explain`].
     pub(crate) fn explain(&self, id: &str, reader: Option<u64>, event: &Event) -> Verdict {
         let book = self.rulebook();
-        let judged =
-            |shard| self.directory(shard).recipe(id, reader).map(|recipe| judge(&book, recipe, event));
-        self.shard_ids().find_map(judged).unwrap_or(Verdict::NotFound)
+        let judged = |shard| {
+            let directory = self.directory(shard);
+            let (recipe, member, overflow) = directory.named(id, reader)?;
+            Some((judge(&book, recipe, event), shard, member, overflow))
+        };
+        match self.shard_ids().find_map(judged) {
+            None => Verdict::NotFound,
+            Some((verdict @ (Verdict::Delivered | Verdict::Tombstone), shard, member, overflow)) => {
+                let way = self.ask(shard, |asker| Question::Way(member, asker)).flatten();
+                match way {
+                    None => verdict,
+                    Some(Obstacle::Breaker) => Verdict::Breaker,
+                    Some(Obstacle::Rate(of)) => Verdict::Rate(of),
+                    Some(Obstacle::Ring(waiting)) => Verdict::Ring { waiting, overflow },
+                }
+            }
+            Some((verdict, ..)) => verdict,
+        }
+    }
+
+    /// See [`crate::engine::Engine::explain_recorded`].
+    pub(crate) fn recorded(&self, channel: &str, at: At) -> Result<Arc<Stamped>, Reload> {
+        let channel = self.router.find(channel).ok_or(Reload::Future)?;
+        // Who does not answer has no log any more.
+        self.ask(channel.home, |asker| Question::Event(channel.id, at, asker)).unwrap_or(Err(Reload::Epoch))
+    }
+
+    /// Asks a shard and waits for the answer; `None` if the engine is closed or the shard is lost.
+    fn ask<T>(&self, shard: ShardId, question: impl FnOnce(Asker<T>) -> Question) -> Option<T> {
+        let _under_way = self.enter()?;
+        let (receipt, hold) = Receipt::new(0);
+        let answer = Arc::new(OnceLock::new());
+        let inbox = self.inbox(shard);
+        inbox.control(Control::Ask(question(Asker { answer: Arc::clone(&answer), hold })));
+        receipt.wait();
+        Arc::into_inner(answer)?.into_inner()
     }
 }
 

@@ -79,7 +79,9 @@
 //! - A context that [`expires`](crate::security::SecurityContext::expires) ends its subscriptions before the next frame.
 //!
 //! [`Engine::explain`](crate::engine::Engine::explain) tells, for one subscription and an event that is not published,
-//! which step decides, and which clause of which policy denies.
+//! which step decides, and which clause of which policy denies; or which rate, full ring or breaker stands in the way of one
+//! that it may see. [`Engine::explain_recorded`](crate::engine::Engine::explain_recorded) tells it of an event that the
+//! channel's log keeps.
 //!
 //! # Cost
 //!

@@ -3,11 +3,12 @@
 use super::Engine;
 use crate::{
     control::Verdict,
+    cursor::At,
     event::Event,
     metrics::{Module, Ruling},
     plan::Schema,
     security::{RuleError, Rules, SecurityContext, access::AccessError},
-    subscriber::Subscriber,
+    subscriber::{Reload, Subscriber},
 };
 
 impl Engine {
@@ -34,10 +35,29 @@ impl Engine {
         self.0.plane.reload_schema(schema)
     }
 
-    /// What becomes of `event` for the subscription called `id`, and which step of its way decides that. The event is not
-    /// published. `reader`: whose subscription, where several have one of this id.
+    /// What becomes of `event` for the subscription called `id`, and which step of its way decides that: policies as they
+    /// stand, rates and the reader's ring as they are now. The event is not published, and no token is taken.
+    /// `reader`: whose subscription, where several have one of this id.
+    ///
+    /// It waits for a shard, so a [`Resolve`](crate::engine::Resolve) must not ask.
     pub fn explain(&self, id: &str, reader: Option<&Subscriber>, event: &Event) -> Verdict {
         self.0.plane.explain(id, reader.map(|reader| reader.seat().serial), event)
+    }
+
+    /// The same for an event that was published: one that the log of `channel` keeps.
+    ///
+    /// # Errors
+    /// It is not kept any more ([`Reload::Trimmed`]), was not published yet ([`Reload::Future`]), or the cursor is of another
+    /// channel or of a log that is gone.
+    pub fn explain_recorded(
+        &self,
+        id: &str,
+        reader: Option<&Subscriber>,
+        channel: &str,
+        at: At,
+    ) -> Result<Verdict, Reload> {
+        let recorded = self.0.plane.recorded(channel, at)?;
+        Ok(self.explain(id, reader, &recorded.event))
     }
 
     /// Ends the subscriptions whose context `which` holds for, at once: no frame of them is handed out after this

@@ -36,6 +36,7 @@ use projection::Compiler;
 
 use crate::error::GraphQlError;
 use crate::limits::Limits;
+use crate::stack::with_room;
 use crate::value::Value;
 
 /// Which operation of a document is meant (`GetOperation`, GraphQL specification, section 6.1).
@@ -136,14 +137,21 @@ impl Plan {
         if let Some(projection) = self.projection.get() {
             return Ok(Bound { variables, projection: Arc::clone(projection) });
         }
+        let room = parse::room(&self.document);
+        let projection = with_room(room, || self.project(&variables, limits)).map_err(|error| vec![error])?;
+        Ok(Bound { variables, projection })
+    }
+
+    /// The projection for these variables; kept where it is the same for all.
+    fn project(&self, variables: &Value, limits: &Limits) -> Result<Arc<Projection>, GraphQlError> {
         let fragments = parse::fragments(&self.tree);
         let set = &self.operation.selection_set;
-        let compiler = Compiler::new(&fragments, self.schema.as_ref(), &variables, limits);
-        let mut projection = Arc::new(compiler.projection(set).map_err(|error| vec![error])?);
-        if !projection::depends_on_variables(set, &fragments) {
-            projection = Arc::clone(self.projection.get_or_init(|| projection));
+        let compiler = Compiler::new(&fragments, self.schema.as_ref(), variables, limits);
+        let projection = Arc::new(compiler.projection(set)?);
+        if projection::depends_on_variables(set, &fragments) {
+            return Ok(projection);
         }
-        Ok(Bound { variables, projection })
+        Ok(Arc::clone(self.projection.get_or_init(|| projection)))
     }
 
     /// The root field's arguments, an object: variables put in, and the schema's defaults where there is one.
@@ -180,10 +188,12 @@ fn checked(
     limits: &Limits,
     introspection: Introspection,
 ) -> Result<Document, Vec<GraphQlError>> {
-    let tree = parse::document(document, limits)?;
-    introspection.check(&tree)?;
-    let errors = rules::check(&tree, schema, limits);
-    if errors.is_empty() { Ok(tree) } else { Err(errors) }
+    with_room(parse::room(document), || {
+        let tree = parse::document(document, limits)?;
+        introspection.check(&tree)?;
+        let errors = rules::check(&tree, schema, limits);
+        if errors.is_empty() { Ok(tree) } else { Err(errors) }
+    })
 }
 
 /// The root field; the rules have shown that there is one and that no fragment uses itself.
@@ -205,14 +215,10 @@ pub fn validate(
     variables: Option<&Value>,
     limits: &Limits,
 ) -> Vec<GraphQlError> {
-    let tree = match parse::document(document, limits) {
-        Ok(tree) => tree,
-        Err(errors) => return errors,
+    let tree = match checked(document, schema, limits, Introspection::Allowed) {
+        Ok(tree) if operation_name.is_some() || variables.is_some() => tree,
+        checked => return checked.err().unwrap_or_default(),
     };
-    let errors = rules::check(&tree, schema, limits);
-    if !errors.is_empty() || (operation_name.is_none() && variables.is_none()) {
-        return errors;
-    }
     let name = operation_name.map_or(OperationName::Only, |name| OperationName::Named(name.to_owned()));
     let meant = parse::operation(&tree, &name);
     let coerced = meant.and_then(|meant| match variables {
@@ -224,7 +230,7 @@ pub fn validate(
 
 /// Whether the operation that `name` means is a subscription; `None` if the document has none of that name, or is none.
 pub fn is_subscription(document: &str, name: &OperationName, limits: &Limits) -> Option<bool> {
-    let tree = parse::document(document, limits).ok()?;
+    let tree = with_room(parse::room(document), || parse::document(document, limits)).ok()?;
     let meant = parse::operation(&tree, name).ok()?;
     Some(meant.operation_type == OperationType::Subscription)
 }

@@ -3,8 +3,10 @@
 use bumpalo::Bump;
 
 use super::{
-    Bindings, Budget, Policy, PolicyError, Position, constant::Constant, parse, scope::Scope, split, value_of,
+    Bindings, Budget, PASS_BYTES, Policy, PolicyError, Position, constant::Constant, parse, scope::Scope,
+    split, value_of,
 };
+use crate::stack::with_room;
 
 /// Names of bindings: their numbers are 16 bits wide.
 const BINDINGS_MAX: usize = u16::MAX as usize;
@@ -31,9 +33,11 @@ impl Expression {
             return Err(PolicyError::new(Position::default(), format!("more than {BINDINGS_MAX} bindings")));
         }
         let scope = Scope::of(names.into_iter(), known);
-        let mut expr = parse::parse(text, 0, &scope)?;
-        split::patterns(&mut expr);
-        Policy::of(expr, scope, Budget::default()).map(Self)
+        with_room(PASS_BYTES, || {
+            let mut expr = parse::parse(text, 0, &scope)?;
+            split::patterns(&mut expr);
+            Policy::of(expr, scope, Budget::default()).map(Self)
+        })
     }
 
     /// The value for these bindings, in the order of their names.

@@ -142,9 +142,11 @@ impl Function {
     pub(super) fn at_once(self, a: &Val<'_>, b: &Constant) -> Option<bool> {
         match (a, b) {
             (Val::Text(a) | Val::Id(a), Constant::Text(b) | Constant::Id(b)) => Some(match self {
-                Self::Equal => **a == **b,
-                Self::NotEqual => **a != **b,
-                Self::StartsWith => a.starts_with(&**b),
+                Self::Equal => same(a.as_bytes(), b.as_bytes()),
+                Self::NotEqual => !same(a.as_bytes(), b.as_bytes()),
+                Self::StartsWith => {
+                    a.as_bytes().get(..b.len()).is_some_and(|start| same(start, b.as_bytes()))
+                }
                 Self::EndsWith => a.ends_with(&**b),
                 Self::Contains if a.len() <= SHORT_BYTES_MAX => contains(a.as_bytes(), b.as_bytes()),
                 _ => return None,
@@ -526,5 +528,52 @@ fn double_text(number: f64) -> String {
 fn contains(text: &[u8], part: &[u8]) -> bool {
     let Some((first, rest)) = part.split_first() else { return true };
     let starts = text.len().saturating_sub(rest.len());
-    (0..starts).any(|at| text[at] == *first && text[at + 1..].starts_with(rest))
+    (0..starts).any(|at| text[at] == *first && same(&text[at + 1..][..rest.len()], rest))
+}
+
+/// Whether two short texts are equal: compared where they stand, since a call of `memcmp` costs more than that. Two words
+/// that overlap cover all lengths from one word to two.
+#[inline(always)]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match a.len() {
+        0..4 => a.iter().zip(b).all(|(a, b)| a == b),
+        4..8 => a.first_chunk::<4>() == b.first_chunk::<4>() && a.last_chunk::<4>() == b.last_chunk::<4>(),
+        8..=16 => a.first_chunk::<8>() == b.first_chunk::<8>() && a.last_chunk::<8>() == b.last_chunk::<8>(),
+        _ => a == b,
+    }
+}
+
+#[cfg(all(test, not(coulis_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_all_lengths_are_same_where_no_byte_differs() {
+        for len in 0..40 {
+            let text: Vec<u8> = (0..len).map(|at| b'a' + at % 26).collect();
+            assert!(same(&text, &text.clone()), "{len}");
+            assert!(!same(&text, &[&text[..], b"a"].concat()), "{len}");
+            for at in 0..text.len() {
+                let mut other = text.clone();
+                other[at] ^= 1;
+                assert!(!same(&text, &other), "{len}: byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_text_holds_what_the_standard_library_finds() {
+        let text = "abcabcdabcdeabcdefghabcdefghijklmnopqrst";
+        for from in 0..text.len() {
+            for to in from..=text.len() {
+                let part = &text[from..to];
+                assert!(contains(text.as_bytes(), part.as_bytes()), "{part}");
+                let other = format!("{part}z");
+                assert!(!contains(text.as_bytes(), other.as_bytes()), "{other}");
+            }
+        }
+    }
 }

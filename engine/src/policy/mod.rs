@@ -64,7 +64,13 @@ use self::{
     split::{Class, Known},
     work::Work,
 };
-use crate::limits::POLICY_VARIANTS_MAX;
+use crate::{
+    limits::{POLICY_LEVELS_MAX, POLICY_VARIANTS_MAX},
+    stack::with_room,
+};
+
+/// Room on the stack for each of the passes behind the parser, and for reading a tree; measured without optimisation.
+const PASS_BYTES: usize = POLICY_LEVELS_MAX * (5 << 10);
 
 /// Why a policy is refused: what is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,6 +164,10 @@ impl Policy {
     /// # Errors
     /// The first part that cannot be read, names what is not there, or can never be a bool.
     pub fn new(parts: &[Part<'_>], budget: Budget) -> Result<Self, PolicyError> {
+        with_room(PASS_BYTES, || Self::compile(parts, budget))
+    }
+
+    fn compile(parts: &[Part<'_>], budget: Budget) -> Result<Self, PolicyError> {
         let mut scope = Scope::policy();
         let mut all = Vec::with_capacity(parts.len());
         for (number, part) in parts.iter().enumerate() {
@@ -227,7 +237,7 @@ impl Policy {
     /// The empty path is the whole event.
     pub fn reads(&self) -> Vec<String> {
         let mut paths = Vec::new();
-        self.collect(&self.residual, &mut paths);
+        with_room(PASS_BYTES, || self.collect(&self.residual, &mut paths));
         paths
     }
 
@@ -260,7 +270,7 @@ impl Policy {
     ) -> Result<Option<Explanation>, PolicyError> {
         let row = self.row(&[context.clone(), arguments.clone(), variables.clone()]);
         for clause in self.clauses() {
-            let program = emit::emit(clause, &[], &self.scope)?;
+            let program = with_room(PASS_BYTES, || emit::emit(clause, &[], &self.scope))?;
             let problem = match value_of(&program, &row, facts, &Bump::new(), self.budget) {
                 Constant::Bool(true) => continue,
                 Constant::Bool(false) => None,
@@ -304,7 +314,7 @@ impl Policy {
         if let Some(variant) = variants.get(&classes) {
             return Ok(Arc::clone(variant));
         }
-        let variant = Arc::new(self.specialised(&classes)?);
+        let variant = Arc::new(with_room(PASS_BYTES, || self.specialised(&classes))?);
         Ok(Arc::clone(variants.get_or_insert(classes, variant)))
     }
 

@@ -13,14 +13,26 @@ use cel::{
 };
 
 use super::{
-    PolicyError, chain,
+    PolicyError,
+    chain::{self, Depth},
     constant::Constant,
     function::Function,
     ir::{Expr, Fold, Kind, Local, Position},
     scope::Scope,
     val::Problem,
 };
-use crate::limits::{POLICY_DEPTH_MAX, POLICY_LEVELS_MAX, POLICY_TEXT_BYTES_MAX};
+use crate::{
+    limits::{POLICY_DEPTH_MAX, POLICY_LEVELS_MAX, POLICY_TEXT_BYTES_MAX},
+    stack::with_room,
+};
+
+/// Room on the stack for any text, with all the conditions in one another that it may have; measured without
+/// optimisation, like the others, and a fifth more.
+const TEXT_BYTES: usize = 1_200 << 10;
+/// Room for each token of a chain.
+const TOKEN_BYTES: usize = 12 << 10;
+/// Room for each bracket in another one.
+const BRACKET_BYTES: usize = 210 << 10;
 
 /// Reads `text`, the part with this number; names mean what `scope` says.
 pub(super) fn parse(text: &str, part: u16, scope: &Scope) -> Result<Expr, PolicyError> {
@@ -28,7 +40,13 @@ pub(super) fn parse(text: &str, part: u16, scope: &Scope) -> Result<Expr, Policy
     if text.len() > POLICY_TEXT_BYTES_MAX {
         return Err(refuse(&format!("longer than {POLICY_TEXT_BYTES_MAX} bytes")));
     }
-    chain::check(text, part)?;
+    let Depth { tokens, brackets } = chain::check(text, part)?;
+    let brackets = brackets.min(usize::from(POLICY_DEPTH_MAX) + 1);
+    let room = TEXT_BYTES + tokens * TOKEN_BYTES + brackets * BRACKET_BYTES;
+    with_room(room, || read(text, part, scope))
+}
+
+fn read(text: &str, part: u16, scope: &Scope) -> Result<Expr, PolicyError> {
     let parser = Parser::new().max_recursion_depth(POLICY_DEPTH_MAX).enable_ident_escape_syntax(true);
     let (tree, source) = parser.parse_with_source_info(text).map_err(|errors| {
         errors.errors.first().map_or_else(

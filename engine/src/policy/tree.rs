@@ -11,7 +11,10 @@ use super::{
     parse::logic,
     scope::Scope,
 };
-use crate::{limits::POLICY_DEPTH_MAX, value::Value};
+use crate::{
+    limits::{POLICY_DEPTH_MAX, POLICY_LEVELS_MAX},
+    value::Value,
+};
 
 const DEPTH_MAX: usize = POLICY_DEPTH_MAX as usize;
 
@@ -60,7 +63,7 @@ impl Reader<'_> {
             return self.wrong(format!("nested deeper than {DEPTH_MAX} levels"));
         }
         match tree {
-            Value::String(text) => Ok(self.text(text)),
+            Value::String(text) => self.text(text, depth),
             Value::Object(entries) => match &**entries {
                 [(name, value)] if name == "value" => Ok(Expr::literal(value.into(), self.at)),
                 [(name, Value::List(arguments))] => self.operation(name, arguments, depth),
@@ -72,15 +75,20 @@ impl Reader<'_> {
     }
 
     /// A field, if the text begins with a binding and a point.
-    fn text(&self, text: &str) -> Expr {
+    fn text(&self, text: &str, depth: usize) -> Result<Expr, PolicyError> {
         let mut segments = text.split('.');
         let root = segments.next().and_then(|first| self.scope.root(first));
         match root {
+            // Each key is a level of its own.
+            Some(_) if depth + segments.clone().count() >= POLICY_LEVELS_MAX => {
+                self.wrong(format!("nested deeper than {POLICY_LEVELS_MAX} levels"))
+            }
             Some(root) if text.contains('.') => {
                 let root = Expr::new(Kind::Root(root), self.at);
-                segments.fold(root, |of, key| Expr::new(Kind::Select(Box::new(of), key.into()), self.at))
+                let select = |of, key: &str| Expr::new(Kind::Select(Box::new(of), key.into()), self.at);
+                Ok(segments.fold(root, select))
             }
-            _ => Expr::literal(Constant::from(text), self.at),
+            _ => Ok(Expr::literal(Constant::from(text), self.at)),
         }
     }
 

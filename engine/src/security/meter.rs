@@ -111,6 +111,32 @@ impl Meters {
         meter.is_some_and(|meter| std::mem::take(&mut meter.withheld))
     }
 
+    /// The first bucket of a subscription that has no token, by whose it is; none is taken.
+    pub(crate) fn empty(
+        &self,
+        metered: &Metered,
+        lane: u16,
+        subscription: u32,
+        Millis(now): Millis,
+    ) -> Option<&'static str> {
+        let meter = self.lanes.get(usize::from(lane))?.as_ref()?;
+        let now = now.saturating_mul(1_000_000);
+        let own = |bucket: &Option<Bucket>| bucket.as_ref().is_some_and(|bucket| !bucket.has_token(now));
+        let of = |buckets: &Option<Buckets<Identity>>, key: &Option<Identity>| match (buckets, key) {
+            (Some(buckets), Some(key)) => !buckets.have_token(key, now),
+            _ => false,
+        };
+        let Meter { context, bucket, .. } = meter;
+        let buckets = [
+            ("subscription", own(bucket)),
+            ("connection", own(&self.reader)),
+            ("user", of(&metered.users, &context.user)),
+            ("tenant", of(&metered.tenants, &context.tenant)),
+        ];
+        let empty = buckets.into_iter().find(|(_, is_empty)| *is_empty)?;
+        (meter.subscription == subscription).then_some(empty.0)
+    }
+
     /// Takes a token of each bucket of a subscription; answers whether there were all. `None`: there is no such
     /// subscription (yet).
     pub(crate) fn take(

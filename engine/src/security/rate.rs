@@ -160,6 +160,12 @@ impl Level {
         }
     }
 
+    /// Whether a token could be taken; one that is at its end gives way to a full one.
+    fn has_token(&self, rate: &Rate, now_nanos: u64) -> bool {
+        let full = self.0.load(Ordering::Relaxed);
+        full == GONE || full <= rate.moment(now_nanos).saturating_add(rate.tolerance)
+    }
+
     /// Ends the bucket if it is full now; answers whether it is at its end. A full bucket that comes in its place is
     /// the same, and a token that is taken meanwhile is taken from one of the two.
     fn retire(&self, rate: &Rate, now_nanos: u64) -> bool {
@@ -192,6 +198,11 @@ impl Bucket {
     /// one. Where the clock goes back no token comes until it has caught up.
     pub fn take(&self, now_nanos: u64) -> bool {
         self.level.take(&self.rate, now_nanos) == Taken::Yes
+    }
+
+    /// Whether [`Bucket::take`] would find a token now.
+    pub fn has_token(&self, now_nanos: u64) -> bool {
+        self.level.has_token(&self.rate, now_nanos)
     }
 }
 
@@ -232,6 +243,11 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
                 Taken::Gone => drop(levels.remove_if(key, |_, level| level.is_gone())),
             }
         }
+    }
+
+    /// Whether [`Buckets::take`] would find a token of `key` now; a key without a bucket has a full one.
+    pub fn have_token(&self, key: &K, now_nanos: u64) -> bool {
+        self.levels.pin().get(key).is_none_or(|level| level.has_token(&self.rate, now_nanos))
     }
 
     /// Keys that have a bucket.

@@ -50,6 +50,12 @@ impl Breaker {
             End::Refused("TOO_MANY_ERRORS", text.into())
         })
     }
+
+    /// Whether `member` was ended.
+    pub(super) fn is_over(&self, member: &Member) -> bool {
+        let strikes = self.lanes.get(usize::from(member.lane));
+        strikes.is_some_and(|strikes| strikes.is_over && strikes.subscription == member.subscription)
+    }
 }
 
 impl Strikes {

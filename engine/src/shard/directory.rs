@@ -338,11 +338,15 @@ impl Directory {
         }
     }
 
-    /// What the policies of the subscription called `id` were made of; with its reader's number where ids are not unique.
-    pub(crate) fn recipe(&self, id: &str, reader: Option<u64>) -> Option<&Recipe> {
+    /// The subscription called `id`, with its reader's number where ids are not unique: what its policies were made of,
+    /// where its frames go, and what happens to them where there is no room.
+    pub(crate) fn named(&self, id: &str, reader: Option<u64>) -> Option<(&Recipe, Member, Overflow)> {
         let is =
             |entry: &&Entry| &*entry.id == id && reader.is_none_or(|reader| entry.member.reader == reader);
-        self.entries.values().find(is).map(|entry| &entry.recipe)
+        let entry = self.entries.values().find(is)?;
+        let (channel, number) = entry.groups.first()?;
+        let group = self.channels.get(channel)?.groups.get(*number)?;
+        Some((&entry.recipe, entry.member, group.overflow.clone()))
     }
 
     /// Whether anybody here subscribes to `channel`.

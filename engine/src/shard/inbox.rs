@@ -12,6 +12,7 @@ use super::{
     berth::Berth,
     carried::Follow,
     group::Member,
+    question::Question,
     receipt::Hold,
     resolve::Answer,
     resume::{Replay, Resume},
@@ -69,6 +70,8 @@ pub(crate) enum Control {
     Resume(Resume),
     /// A carrier's history begins, or goes on after a hole.
     Follow(Follow),
+    /// An explanation asks.
+    Ask(Question),
     /// A reader has made room for what was kept aside.
     Refill { slot: u32, serial: u64 },
     /// Leave when everything accepted is done; what resolvers owe is part of that, or lost at once.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    cursor::{Cursor, History},
+    cursor::{At, Cursor, History},
     event::{Event, Stamped},
     id::{ChannelId, Millis, Offset},
     limits::Limits,
@@ -127,12 +127,7 @@ impl Logs {
         events_max: usize,
         now: Millis,
     ) -> Result<Vec<Arc<Stamped>>, Reload> {
-        if cursor.epoch != self.history.epoch {
-            return Err(Reload::Epoch);
-        }
-        if cursor.channel != self.history.channel(channel) {
-            return Err(Reload::Cursor);
-        }
+        self.own(channel, cursor)?;
         self.trim(channel, now);
         if cursor.offset > self.last(channel).max(reached) {
             return Err(Reload::Future);
@@ -145,6 +140,29 @@ impl Logs {
             return Err(Reload::Trimmed);
         }
         Ok(log.events.range(seen..).map(|(_, event)| Arc::clone(event)).collect())
+    }
+
+    /// The offset of a cursor, if it is one of this log.
+    fn own(&self, channel: ChannelId, cursor: Cursor) -> Result<Offset, Reload> {
+        if cursor.epoch != self.history.epoch {
+            return Err(Reload::Epoch);
+        }
+        if cursor.channel != self.history.channel(channel) {
+            return Err(Reload::Cursor);
+        }
+        Ok(cursor.offset)
+    }
+
+    /// The event of `channel` that is meant, or the reason why it is not here.
+    pub(super) fn at(&mut self, channel: ChannelId, at: At, now: Millis) -> Result<Arc<Stamped>, Reload> {
+        let offset = match at {
+            At::Offset(offset) => offset,
+            At::Cursor(cursor) => self.own(channel, cursor)?,
+        };
+        self.trim(channel, now);
+        let log = self.logs.get(&channel).filter(|log| offset <= log.last).ok_or(Reload::Future)?;
+        let place = log.events.binary_search_by_key(&offset, |(_, event)| event.offset);
+        place.map(|place| Arc::clone(&log.events[place].1)).map_err(|_| Reload::Trimmed)
     }
 
     /// The last offset given on `channel`; where the history begins before the first.
@@ -265,6 +283,14 @@ mod tests {
                 .unwrap_err(),
             Reload::Epoch
         );
+        let mut at = |at| logs.at(ChannelId(1), at, Millis(0)).map(|event| event.offset.0);
+        assert_eq!(
+            [2, 3, 5, 6].map(|offset| at(At::Offset(Offset(offset)))),
+            [Err(Reload::Trimmed), Ok(3), Ok(5), Err(Reload::Future)]
+        );
+        assert_eq!(at(At::Cursor(cursor(1, 4))), Ok(4));
+        assert_eq!(at(At::Cursor(cursor(2, 4))), Err(Reload::Cursor));
+        assert_eq!(at(At::Cursor(Cursor { epoch: Epoch(8), ..cursor(1, 4) })), Err(Reload::Epoch));
         assert_eq!(offsets(&mut logs, 1, 4, 1_000), Ok(vec![5]));
         assert_eq!(offsets(&mut logs, 1, 4, 1_001), Err(Reload::Trimmed), "too old");
         assert_eq!(offsets(&mut logs, 1, 5, 1_001), Ok(vec![]), "nothing was missed");

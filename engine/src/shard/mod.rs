@@ -23,6 +23,7 @@ pub(crate) mod log;
 #[cfg(all(test, coulis_loom))]
 mod model;
 mod persistent;
+pub(crate) mod question;
 mod reader;
 pub(crate) mod receipt;
 mod render;
@@ -529,6 +530,7 @@ impl Shard {
                 Control::Follow(follow) => self.follow(follow),
                 Control::Refill { slot, serial } => self.refill(slot, serial),
                 Control::Close { slot, serial } => self.close(slot, serial),
+                Control::Ask(question) => self.reply(question),
                 Control::Answer(answer) => self.answer(answer),
                 Control::Stop { awaits_answers } => {
                     (self.stopping, self.awaits_answers) = (true, awaits_answers);

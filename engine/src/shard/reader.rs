@@ -227,6 +227,23 @@ impl Reader {
         true
     }
 
+    /// Whether the breaker has ended `member`.
+    pub(super) fn is_broken(&self, member: &Member) -> bool {
+        self.aside.as_ref().is_some_and(|aside| aside.breaker.is_over(member))
+    }
+
+    /// The first bucket of `member` that has no token now; none is taken.
+    pub(super) fn empty_bucket(&self, member: &Member, now: Millis) -> Option<&'static str> {
+        let (meters, metered) = self.aside.as_ref()?.meters.as_ref()?;
+        meters.empty(metered, member.lane, member.subscription, now)
+    }
+
+    /// How many frames wait, if another one may find no room.
+    pub(super) fn waiting_if_full(&mut self) -> Option<usize> {
+        let is_full = !self.fits(1) || !self.ring.has_room() || !self.kept.is_empty();
+        is_full.then(|| self.ring.len() + self.kept.values().map(|kept| kept.results.len()).sum::<usize>())
+    }
+
     /// Whether the rates let a frame pass. `None`: the subscription is not known yet, so the event is an earlier one.
     fn take_token(&self, member: &Member, now: Millis) -> Option<bool> {
         let (meters, metered) = self.aside.as_ref()?.meters.as_ref()?;
