@@ -9,9 +9,9 @@ import ast
 import asyncio
 import configparser
 import contextlib
+import importlib
 import inspect
 import json
-import os
 import re
 import shlex
 import shutil
@@ -20,12 +20,10 @@ import sys
 import types
 from pathlib import Path
 
-import click
 import coulis
 import psycopg
 import pytest
 import servers
-import strawberry
 import typer
 import yaml
 from coulis import _coulis
@@ -124,6 +122,11 @@ def texts(*languages):
     ]
 
 
+def with_some(language):
+    """Answer the pages that have blocks in a language."""
+    return [page for page in PAGES if any(block[0] == language for block in blocks(page))]
+
+
 @pytest.mark.parametrize("text", texts("cel"))
 def test_policies_compile(text):
     for expression in re.split(r"\n\s*\n|//[^\n]*\n", text):
@@ -165,7 +168,7 @@ def test_javascript_is_read(text, tmp_path):
     subprocess.run([node, "--check", script], check=True)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if any(block[0] == "sql" for block in blocks(page))])
+@pytest.mark.parametrize("page", with_some("sql"))
 def test_sql_runs(page, postgres):
     """Run a page's SQL in a database of its own, where roles and tables are its own too."""
     name = "page_" + re.sub(r"[^a-z]", "_", page)
@@ -178,9 +181,9 @@ def test_sql_runs(page, postgres):
                 database.execute(text)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if any(block[0] == "console" for block in blocks(page))])
+@pytest.mark.parametrize("page", with_some("console"))
 def test_commands_are_as_printed(page, tmp_path, monkeypatch):
-    """Run the commands that need no server, in a folder with the files that the page shows by their titles."""
+    """Run the commands that need no server, beside the files that the page shows by their titles."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     text = (DOCS / page).read_text("utf-8")
@@ -208,3 +211,74 @@ def run_command(command, printed):
         assert found.output.strip() == printed.strip()
     else:
         assert found.exit_code == 0, found.output
+
+
+PUBLIC = ["asgi", "ariadne", "draining", "fastapi", "graphql", "operations", "policy", "pytest_plugin"]
+PUBLIC += ["sources", "starlette", "strawberry", "testing"]
+
+
+def test_everything_public_has_a_docstring():
+    modules = [coulis, *(importlib.import_module(f"coulis.{name}") for name in PUBLIC)]
+    found = [(module.__name__, name, getattr(module, name)) for module in modules for name in module.__all__]
+    for module, name, value in list(found):
+        if inspect.isclass(value):
+            members = ((member, getattr(value, member)) for member in vars(value) if member[0] != "_")
+            found += [(f"{module}.{name}", *member) for member in members]
+    silent = [row[:2] for row in found if callable(row[2]) and not inspect.getdoc(row[2])]
+    assert silent == []
+
+
+def test_every_name_of_the_package_is_in_the_reference():
+    pages = "".join(path.read_text("utf-8") for path in (DOCS / "reference").glob("*.md"))
+    named = {name.rpartition(".")[2] for name in re.findall(r"^::: ([\w.]+)", pages, re.MULTILINE)}
+    aliases = {"PyEventBusConfig", "PySubscriptionExecutor", "__version__", "policy", "subscription"}
+    assert set(coulis.__all__) - named == aliases
+
+
+SOURCES = ["engine/src", "python/src", "python/coulis"]
+NOT_TOLD = re.compile(r"COULIS_|CARGO_|_(MAX|PATH|SIZE)$|^(BAD_DOCUMENT|INTERNAL_ERROR|RSA1_5|CODE)$")
+"""Words in capitals that no client is told."""
+
+
+def told(pattern):
+    """Answer what the sources have of a pattern, without those of tests."""
+    found = set()
+    for folder in SOURCES:
+        for path in (ROOT / folder).rglob("*.*"):
+            if path.suffix in (".rs", ".py") and "tests" not in path.as_posix():
+                text = path.read_text("utf-8").partition("\n#[cfg(test)]\nmod tests {")[0]
+                found.update(re.findall(pattern, text))
+    return found
+
+
+def test_every_code_that_clients_are_told_is_explained():
+    page = (DOCS / "troubleshooting.md").read_text("utf-8")
+    codes = {code for code in told(r'"([A-Z]+(?:_[A-Z]+)+)"') if not NOT_TOLD.search(code)}
+    codes |= {"FORBIDDEN", "REVOKED", "UNAUTHENTICATED"}
+    assert len(codes) > 30
+    assert codes == set(re.findall(r"^\| `([A-Z_]+)` \|", page, re.MULTILINE))
+
+
+def test_every_close_code_is_explained():
+    page = (DOCS / "troubleshooting.md").read_text("utf-8")
+    explained = set(re.findall(r"^\| (\d{4}) \|", page, re.MULTILINE))
+    source = (ROOT / "engine/src/protocol/close.rs").read_text("utf-8")
+    of_the_engine = re.findall(r"^    \w+ = (\d{4}),", source, re.MULTILINE)
+    assert len(of_the_engine) > 10
+    assert explained == {*of_the_engine, "1006", "1012"}
+
+
+def test_every_reason_to_refuse_a_token_is_explained():
+    page = (DOCS / "troubleshooting.md").read_text("utf-8")
+    text = (ROOT / "engine/src/security/token/error.rs").read_text("utf-8")
+    reasons = re.findall(r'=> "(\w+)"', text.partition("pub fn code")[2].partition("\n    }")[0])
+    assert len(reasons) > 10
+    assert [reason for reason in reasons if f"`{reason}`" not in page] == []
+
+
+COMMANDS = [command.callback.__name__ for command in command_line.registered_commands]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_on_its_page(command):
+    assert f"\n## {command}\n" in (DOCS / "cli.md").read_text("utf-8")
