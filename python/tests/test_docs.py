@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import inspect
 import json
+import os
 import re
 import shlex
 import shutil
@@ -159,13 +160,15 @@ def test_units_are_read(text):
     assert read.sections()
 
 
-@pytest.mark.parametrize("text", texts("js"))
+NODE = shutil.which("node")
+
+
+# As with the tests of JavaScript clients: Node may be missing, and not where `CI=true`.
+@pytest.mark.parametrize("text", texts("js") if NODE or os.environ.get("CI") == "true" else [])
 def test_javascript_is_read(text, tmp_path):
-    node = shutil.which("node")
-    assert node, "Node is needed for these tests"
     script = tmp_path / "page.mjs"
     script.write_text(text, "utf-8")
-    subprocess.run([node, "--check", script], check=True)
+    subprocess.run([NODE, "--check", script], check=True)
 
 
 @pytest.mark.parametrize("page", with_some("sql"))
