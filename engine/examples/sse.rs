@@ -3,7 +3,7 @@
 //! What a request asks for and how results are written is decided by the state machines of `protocol`, which know no
 //! sockets: a service on hyper or axum gives them the same bytes, and awaits `Subscriber::poll_next`.
 //!
-//! Run it with `cargo run -p coulis --example sse`, and with a port as its argument for as long as you like.
+//! Run it with `cargo run -p coulis --example sse`, and with a port as its argument to try it with curl.
 
 use std::{
     error::Error,
@@ -121,7 +121,6 @@ fn publish(engine: &Engine, symbol: &str, price: f64) -> Outcome {
 /// A client: subscribes, and answers the lines that come.
 fn subscribe(port: u16, query: &str, more: &str) -> Result<impl Iterator<Item = String>, Box<dyn Error>> {
     let mut socket = TcpStream::connect(("127.0.0.1", port))?;
-    let query = query.replace(' ', "%20");
     write!(socket, "GET /?query={query} HTTP/1.1\r\naccept: text/event-stream\r\n{more}\r\n")?;
     let mut lines = BufReader::new(socket).lines().map_while(Result::ok);
     // The head comes when the subscription is active.
@@ -134,17 +133,16 @@ fn main() -> Outcome {
     let chosen: Option<u16> = std::env::args().nth(1).and_then(|port| port.parse().ok());
     let listener = TcpListener::bind(("127.0.0.1", chosen.unwrap_or(0)))?;
     let port = listener.local_addr()?.port();
-    let query = "subscription{trades{price}}";
+    let query = "subscription%7Btrades%7Bprice%7D%7D";
     let accepting = engine.clone();
     thread::spawn(move || listen(&accepting, &listener));
     if chosen.is_some() {
-        println!(
-            "curl -N -H 'Accept: text/event-stream' 'http://127.0.0.1:{port}/?query=subscription%7Btrades%7Bprice%7D%7D'"
-        );
-        loop {
-            publish(&engine, "ACME", 12.5)?;
-            thread::sleep(Duration::from_secs(1));
+        println!("curl -N -H 'Accept: text/event-stream' 'http://127.0.0.1:{port}/?query={query}'");
+        println!("Each line that you write here is a price:");
+        for line in std::io::stdin().lines() {
+            publish(&engine, "ACME", line?.trim().parse()?)?;
         }
+        return Ok(());
     }
 
     let mut first = subscribe(port, query, "")?;
@@ -164,7 +162,7 @@ fn main() -> Outcome {
     assert!(missed.contains(r#""price":13"#), "{missed}");
     println!("{missed}");
 
-    let mut refused = subscribe(port, "{trades}", "")?;
+    let mut refused = subscribe(port, "%7Btrades%7D", "")?;
     assert!(refused.next().is_some_and(|body| body.contains("errors")));
 
     engine.close();
