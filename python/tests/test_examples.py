@@ -134,15 +134,22 @@ async def say(client, room, text):
 
 
 async def test_members_of_a_room_read_what_is_said_and_others_do_not(chat):
-    async with connected(chat, {"name": "ann"}) as (ann, told), connected(chat, {"name": "bob"}) as (bob, _):
+    async with (
+        connected(chat, {"name": "ann"}) as (ann, told),
+        connected(chat, {"name": "ann"}) as (reader, _),
+        connected(chat, {"name": "bob"}) as (bob, _),
+    ):
         assert told["rooms"] == ["lobby", "staff"]
+        await reader.start("lobby", MESSAGES % "lobby")
         await bob.start("lobby", MESSAGES % "lobby")
         assert await bob.refusal("staff", MESSAGES % "staff") == ["FORBIDDEN"]
         refused = await say(bob, "staff", "let me in")
         assert refused["errors"][0]["extensions"]["code"] == "FORBIDDEN"
         for room, text in (("staff", "psst"), ("lobby", "hi")):
             await say(ann, room, text)
-        assert await bob.data() == {"messages": {"id": 2, "name": "ann", "text": "hi"}}
+        # Another room's messages reach nobody who did not ask for them, a member or not.
+        for client in (reader, bob):
+            assert await client.data() == {"messages": {"id": 2, "name": "ann", "text": "hi"}}
 
 
 async def test_who_comes_late_reads_the_history_and_who_comes_back_what_was_missed(chat):
