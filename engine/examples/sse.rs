@@ -108,7 +108,11 @@ fn send(engine: &Engine, socket: &mut TcpStream, mut reader: Subscriber, mut str
 fn listen(engine: &Engine, listener: &TcpListener) {
     for socket in listener.incoming().flatten() {
         let engine = engine.clone();
-        thread::spawn(move || serve(&engine, socket));
+        thread::spawn(move || {
+            if let Err(error) = serve(&engine, socket) {
+                println!("a client is gone: {error}");
+            }
+        });
     }
 }
 
@@ -121,6 +125,7 @@ fn publish(engine: &Engine, symbol: &str, price: f64) -> Outcome {
 /// A client: subscribes, and answers the lines that come.
 fn subscribe(port: u16, query: &str, more: &str) -> Result<impl Iterator<Item = String>, Box<dyn Error>> {
     let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+    socket.set_read_timeout(Some(Duration::from_secs(60)))?;
     write!(socket, "GET /?query={query} HTTP/1.1\r\naccept: text/event-stream\r\n{more}\r\n")?;
     let mut lines = BufReader::new(socket).lines().map_while(Result::ok);
     // The head comes when the subscription is active.
@@ -155,7 +160,8 @@ fn main() -> Outcome {
     drop(first);
 
     publish(&engine, "ACME", 13.0)?;
-    let again = subscribe(port, query, &format!("last-event-id: {cursor}\r\n"))?;
+    let seen = format!("last-event-id: {cursor}\r\n");
+    let again = subscribe(port, query, &seen)?;
     let mut data = again.filter(|line| line.starts_with("data: "));
     assert!(data.next().is_some_and(|told| told.contains(r#""resumed":true"#)));
     let missed = data.next().ok_or("what was missed comes")?;
