@@ -77,8 +77,9 @@ def addresses(request):
 
 @contextlib.contextmanager
 def module(name):
-    """Make a module for a page, and take away what its code leaves."""
+    """Make a module for a page, where nothing is declared yet, and take away what its code leaves."""
     declared = dict(default_registry.fields)
+    default_registry.fields.clear()
     made = sys.modules[name] = types.ModuleType(name)
     executors = []
     try:
