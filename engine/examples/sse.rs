@@ -129,7 +129,7 @@ fn subscribe(port: u16, query: &str, more: &str) -> Result<impl Iterator<Item = 
     write!(socket, "GET /?query={query} HTTP/1.1\r\naccept: text/event-stream\r\n{more}\r\n")?;
     let mut lines = BufReader::new(socket).lines().map_while(Result::ok);
     // The head comes when the subscription is active.
-    lines.by_ref().find(|line| line.is_empty()).ok_or("there is no answer")?;
+    lines.by_ref().find(String::is_empty).ok_or("there is no answer")?;
     Ok(lines)
 }
 
