@@ -12,12 +12,12 @@ PROFILE := fast
 export PYO3_PYTHON := $(abspath $(BIN)/python)
 
 .PHONY: help test demo serve check bench fuzz wheel clean
-.PHONY: tools servers fmt lint doc lint-python rust models extension python clients
+.PHONY: tools servers fmt lint doc lint-python rust models extension python clients docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: tools fmt lint doc rust models lint-python python clients ## every check and every test
+test: tools fmt lint doc rust models lint-python docs python clients ## every check and every test
 demo: extension $(if $(BUS),servers) ## replay a week of real earthquakes to real clients; BUS=redis or BUS=postgres: on two nodes
 	@$(BIN)/python python/examples/earthquakes/demo.py $(if $(BUS),--bus $(BUS))
 serve: extension ## the same, kept running, with a page for the browser
@@ -32,6 +32,9 @@ bench: extension ## the benchmarks of the engine and of the Python package
 fuzz: ## every fuzz target for three minutes; needs a nightly compiler and cargo-fuzz
 	@scripts/fuzz
 
+docs: extension $(VENV)/.installed-docs ## the documentation of the Python package, in dist/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file python/mkdocs.yml
+
 wheel: tools $(STAMP) ## a release wheel in dist/
 	$(BIN)/maturin build --release --manifest-path python/Cargo.toml --out dist
 
@@ -44,6 +47,10 @@ tools:
 
 $(STAMP): tests/requirements.txt | tools
 	@scripts/venv $(VENV) tests/requirements.txt
+	@touch $@
+
+$(VENV)/.installed-docs: python/docs/requirements.txt $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 fmt:

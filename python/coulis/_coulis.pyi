@@ -347,11 +347,29 @@ class SubscriptionExecutor:
 
     Close it, or use it as a context manager; one that is dropped closes itself.
 
+    `limits` sets bounds by name, `shards` is how many threads distribute: one less than there are cores
+    unless it is given. `tenancy` (`"permissive"` or `"strict"`) and `owner` say who sees what on all
+    channels, and `channels` says it for single ones, as in `{"chat": {"owner": None, "tenancy": "strict",
+    "policy": "event.open"}}`. `policies` are expressions by root field, which must hold beside those of the
+    channels.
+
     With `introspection=False` documents that ask for the schema are refused (`INTROSPECTION_DISABLED`).
     `allowed_operations` are the only documents that may come, each given as its text or as the SHA-256 of its
     text in hexadecimal digits; others are refused (`OPERATION_NOT_ALLOWED`).
 
+    `rates` bounds how often subscriptions may be registered, so many a second and so many at once, as in
+    `{"user": (5, 20), "tenant": (100, 500), "connection": (2, 100)}`; who comes too often gets `RateLimited`.
+    `delivery_rates` bounds in the same way how often messages may be delivered, for a `subscription`, too;
+    what a rate withholds is told as a gap with the reason `rate`, and counted as `rate_limited`.
+
     `access` says who may read which field, as in `{"rules": {"users.email": {"roles": ["admin"]}}}`.
+
+    A resolver that takes longer than `resolver_timeout` seconds is given up (`None`: never), one that takes
+    longer than `slow_resolver` is told of in the log `coulis.resolvers`. With `debug=True` clients read what
+    a resolver raised; without, only that of a `UserError`.
+
+    Raises `ValueError` and `TypeError`, which name the argument, `PolicyError`, `LimitExceeded` and
+    `BusError`.
     """
 
     def __new__(

@@ -386,6 +386,8 @@ class _Connection:
             executes=app.hosting.execute is not None,
         )
         self._host = Host(app, self._session, self._do)
+        if (hosts := scope.get("extensions", {}).get("coulis.hosts")) is not None:  # of `coulis.testing`
+            hosts.append(self._host)
         self._code: int | None = None
         self._close: asyncio.Future[Close] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()

@@ -32,7 +32,8 @@ async def run(
         found = await _called(execute, query, variables, operation_name, context)
         return _shaped(found, debug)
     except Exception as error:
-        log_failure(_logger, f"`execute` of {operation_name or 'an operation'}", error)
+        if not is_for_clients(error):
+            log_failure(_logger, f"`execute` of {operation_name or 'an operation'}", error)
         return {"data": None, "errors": [{"message": message_for(error, debug)}]}
 
 
@@ -68,12 +69,13 @@ def _masked(error: Any, debug: bool) -> dict[str, Any]:
     # GraphQL's own errors are about the request, or were raised as such on purpose.
     if original is None or hasattr(original, "formatted"):
         return shaped
-    log_failure(_logger, "a resolver of a query or mutation", original)
     if is_for_clients(original):
         code = getattr(original, "code", None)
         if isinstance(code, str) and code:
             shaped["extensions"] = {**shaped.get("extensions", {}), "code": code}
-    elif not debug:
+        return shaped
+    log_failure(_logger, "a resolver of a query or mutation", original)
+    if not debug:
         shaped["message"] = INTERNAL_ERROR
         shaped.pop("extensions", None)
     return shaped

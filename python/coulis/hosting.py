@@ -132,6 +132,7 @@ class Host:
         self._active: set[Operation] = set()
         self._unsent: deque[asyncio.Future[None]] = deque()
         self._late: set[asyncio.Task[Any]] = set()
+        self._undecided: dict[Operation, asyncio.Future[None]] = {}
 
     async def connect(self, connection: Connection) -> dict[str, Any] | None:
         """Let a client in, and answer the payload of its acknowledgement. Raises `Refused`."""
@@ -147,9 +148,15 @@ class Host:
         if len(self._tasks) + len(self._late) >= UNDER_WAY_MAX:
             self._do(self._session.close_with(*_TOO_MANY))
             return
-        task = asyncio.get_running_loop().create_task(self._serve(operation))
-        self._tasks[operation] = task
-        task.add_done_callback(lambda _: self._tasks.pop(operation, None))
+        loop = asyncio.get_running_loop()
+        self._undecided[operation] = loop.create_future()
+        task = self._tasks[operation] = loop.create_task(self._serve(operation))
+        task.add_done_callback(lambda _: self._over(operation))
+
+    async def decided(self) -> None:
+        """Wait until everything that was asked for until now was let in or refused."""
+        if self._undecided:
+            await asyncio.wait(list(self._undecided.values()))
 
     def end(self, operation: Operation) -> None:
         """Take note that an operation is over, by its client or by the engine."""
@@ -194,11 +201,13 @@ class Host:
             declaration = await self._admit(operation)
             if operation.kind != "subscription":
                 self._active.add(operation)
+                self._decide(operation)
                 await self._execute(operation)
             elif not session.start(operation):
                 return
             else:
                 self._active.add(operation)
+                self._decide(operation)
                 if declaration is None or not declaration.generates:
                     return
                 await self._generate(operation, declaration)
@@ -208,6 +217,14 @@ class Host:
         finally:
             self._do(None)
         self.end(operation)
+
+    def _over(self, operation: Operation) -> None:
+        self._tasks.pop(operation, None)
+        self._decide(operation)
+
+    def _decide(self, operation: Operation) -> None:
+        if (undecided := self._undecided.pop(operation, None)) is not None:
+            undecided.set_result(None)
 
     async def _admit(self, operation: Operation) -> Declaration | None:
         """Ask the permissions and the hook. Raises what refuses."""

@@ -28,6 +28,7 @@ from coulis.asgi import SUBPROTOCOL, SubscriptionApp
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from coulis.hosting import Host
     from coulis.manager import SubscriptionManager
     from coulis.types import EventData, Identity
 
@@ -163,7 +164,7 @@ def _scope(headers: Mapping[str, str], path: str) -> Json:
         "client": ("testclient", 0),
         "server": ("testserver", 80),
         "subprotocols": [SUBPROTOCOL],
-        "extensions": {"websocket.http.response": {}},
+        "extensions": {"websocket.http.response": {}, "coulis.hosts": []},
     }
 
 
@@ -179,6 +180,7 @@ class Connection:
         self._subscriptions: dict[str, Subscription] = {}
         self._closed: ConnectionClosed | None = None
         self._changed = asyncio.Event()
+        self._hosts: list[Host] = scope["extensions"]["coulis.hosts"]
         self._to_app.put_nowait({"type": "websocket.connect"})
         self._serving = asyncio.get_running_loop().create_task(app(scope, self._to_app.get, self._from_app))
         self._serving.add_done_callback(self._served)
@@ -212,7 +214,19 @@ class Connection:
         return subscription
 
     async def settle(self) -> None:
-        """Wait until the server did all that was asked of it, and began to send what was readable before."""
+        """Wait until the server did all that was asked of it, and began to send what was readable before.
+
+        So every permission and hook was asked that decides on a subscription.
+        """
+        await self._ping()
+        for host in self._hosts:
+            try:
+                await asyncio.wait_for(host.decided(), self._timeout)
+            except asyncio.TimeoutError:
+                raise AssertionError(f"no permission or hook decided within {self._timeout:g} s") from None
+        await self._ping()
+
+    async def _ping(self) -> None:
         # The answer to a ping goes out at once with the first results that are ready, before this wakes up.
         number = next(self._numbers)
         pong = self._pongs[number] = asyncio.Event()

@@ -51,7 +51,7 @@ Scope: TypeAlias = MutableMapping[str, Any]
 
 
 class AccessRules(TypedDict, total=False):
-    """Who may read which field; see the page of the package."""
+    """Who may read which field: the page on security has the rules."""
 
     rules: Mapping[str, Mapping[str, Any]]
     """By field, as `"User.email"` or `"users.email"`: `roles`, `scopes`, and what the others get."""

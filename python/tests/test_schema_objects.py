@@ -120,9 +120,12 @@ async def test_errors_of_resolvers_are_masked_and_logged(client, caplog):
     assert [error["message"] for error in payload["errors"]] == ["internal error"]
     assert payload["errors"][0]["path"] == ["broken"]
     assert "secret" in caplog.text
+    caplog.clear()
     payload = await ask(client, "{ refused }")
     assert payload["errors"][0]["message"] == "not today"
     assert payload["errors"][0]["extensions"]["code"] == "CLOSED"
+    # What is written for clients is no failure of the service.
+    assert [record for record in caplog.records if record.name.startswith("coulis")] == []
 
 
 @pytest.mark.parametrize("make", [core_schema, strawberry_schema])

@@ -1,5 +1,8 @@
 """The help for tests of others: the client without sockets, the contexts, the plugin for pytest."""
 
+import asyncio
+import threading
+
 import coulis
 import pytest
 from coulis.asgi import SubscriptionApp
@@ -45,6 +48,37 @@ async def test_expect_nothing_sees_what_was_published_just_before(coulis_client,
             await orders.expect_nothing()
         await orders.expect(*map(order, range(count)))
         await orders.expect_nothing()
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_a_permission_that_takes_its_time_is_waited_for(coulis_manager, allowed):
+    class Slow(coulis.BasePermission):
+        async def has_permission(self, source, info, **arguments):
+            await asyncio.to_thread(asked.wait)
+            return allowed
+
+    asked = threading.Event()
+    asyncio.get_running_loop().call_later(0.05, asked.set)
+    app = SubscriptionApp(coulis_manager, permission_classes=[Slow])
+    async with SubscriptionClient(app).connect() as connection:
+        if allowed:
+            orders = await connection.subscribe(QUERY)
+            assert await coulis_manager.publish_event("t", "orders", {"id": 1}) == 1
+            await orders.expect(order(1))
+        else:
+            with pytest.raises(SubscriptionRefused, match="not allowed"):
+                await connection.subscribe(QUERY)
+
+
+async def test_a_permission_that_never_decides_is_told(coulis_manager):
+    class Stuck(coulis.BasePermission):
+        async def has_permission(self, source, info, **arguments):
+            await asyncio.Event().wait()
+
+    client = SubscriptionClient(SubscriptionApp(coulis_manager, permission_classes=[Stuck]), timeout=0.2)
+    async with client.connect() as connection:
+        with pytest.raises(AssertionError, match="no permission or hook decided"):
+            await connection.subscribe(QUERY)
 
 
 async def test_variables_names_and_several_subscriptions(coulis_client):

@@ -149,4 +149,5 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The programs `engine/examples/blocking.rs` and `engine/examples/task.rs` show a thread and a task whole.
+//! The programs `engine/examples/blocking.rs` and `engine/examples/task.rs` show a thread and a task whole;
+//! `engine/examples/sse.rs` shows a service behind HTTP.

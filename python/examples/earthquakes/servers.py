@@ -99,6 +99,11 @@ class Postgres(Server):
         where = ["-p", str(self.port), "-h", "127.0.0.1", "-k", str(self.folder)]
         return [*as_postgres(), find("postgres"), "-D", str(self.folder / "data"), *where]
 
+    def answers(self) -> bool:
+        """Tell whether it serves: its port takes connections earlier, and refuses them."""
+        asked = [find("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(asked, check=False).returncode == 0
+
     @property
     def address(self) -> str:
         """Where the bus finds it."""

@@ -1,0 +1,1 @@
+"""Rooms with history and presence."""
