@@ -223,7 +223,8 @@ async def test_a_generator_that_fails_ends_with_an_error(subscribe, raised, erro
         raise raised
 
     async with coulis.SubscriptionManager(registry=registry) as manager:
-        async with (await subscribe(manager))("subscription { fails }") as answers:
+        subscribed = await subscribe(manager)
+        async with subscribed("subscription { fails }") as answers:
             assert (await anext(answers))[0] == "next"
             assert await anext(answers) == ("errors", [error])
 
