@@ -17,6 +17,8 @@ from coulis.hosting import Connection, Host
 from coulis.loops import running_bridge
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from coulis._coulis import Exchange, SecurityContext
     from coulis.asgi import Receive, Send, SubscriptionApp
     from coulis.types import Asked, Refusal
@@ -237,20 +239,29 @@ def problem(status: int, code: str, message: str) -> Refusal:
 
 
 async def refuse(
-    send: Send, refusal: Refusal, content_type: str = _JSON, more: list[tuple[bytes, bytes]] | None = None
+    send: Send,
+    refusal: Refusal,
+    content_type: str = _JSON,
+    more: list[tuple[bytes, bytes]] | None = None,
+    before_end: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Answer with what is wrong."""
     status, allow, body = refusal
     headers = [*(more or ())] if allow is None else [*(more or ()), (b"allow", allow.encode())]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    await respond(send, status, content_type, body.encode(), headers)
+    await respond(send, status, content_type, body.encode(), headers, before_end)
 
 
 async def respond(
-    send: Send, status: int, content_type: str, body: bytes, more: list[tuple[bytes, bytes]] | None = None
+    send: Send,
+    status: int,
+    content_type: str,
+    body: bytes,
+    more: list[tuple[bytes, bytes]] | None = None,
+    before_end: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Answer with a whole body."""
+    """Answer with a whole body; the end of the answer comes after `before_end`."""
     headers = [(b"cache-control", b"no-store"), *(more or ())]
     if status != 204:
         headers.append((b"content-type", content_type.encode()))
@@ -258,6 +269,10 @@ async def respond(
     message: dict[str, Any] = {"type": "http.response.start", "status": status, "headers": headers}
     try:
         await send(message)
+        if before_end is not None:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await before_end()
+            body = b""
         await send({"type": "http.response.body", "body": body})
     except Exception as error:
         _logger.debug("a client has gone: %r", error)

@@ -1,4 +1,4 @@
-"""`SubscriptionApp`: subscriptions over WebSocket and HTTP for any ASGI server.
+"""`SubscriptionApp`: GraphQL over WebSocket and HTTP for any ASGI server.
 
 The protocols themselves are state machines of the engine. For WebSockets it is `Session`; here text moves
 between it and the socket. Each connection has one task that reads and one that writes, and nothing else

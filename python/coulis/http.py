@@ -7,9 +7,11 @@ client is identified, and the answer is begun.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from coulis._coulis import EngineClosed, Exchange, Stream
@@ -25,8 +27,12 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 _PLAIN = "text/plain; charset=utf-8"
-_UNREAD = (408, 413, 415)
-"""Statuses after which a body may be left unread: the connection is of no more use."""
+_UNREAD = (408, 413)
+"""Statuses after which the rest of a body may be on its way: the connection is of no more use."""
+_LINGER_SECONDS = 1.0
+"""How long what is on its way is dropped: a socket that is closed on it loses the answer, too."""
+_LINGER_BYTES_MAX = 1 << 20
+"""How much of it, in bytes."""
 _logger = logging.getLogger("coulis.asgi")
 
 
@@ -208,9 +214,13 @@ class _Request:
         return form
 
     async def _refuse(self, refusal: Refusal) -> None:
-        close = refusal[0] in _UNREAD and self._scope.get("http_version", "1.1").startswith("1")
-        more = [(b"connection", b"close")] if close else None
-        await refuse(self._send, refusal, self._exchange.content_type, more)
+        unread = refusal[0] in _UNREAD and self._scope.get("http_version", "1.1").startswith("1")
+        if not unread:
+            await refuse(self._send, refusal, self._exchange.content_type)
+            return
+        more = [(b"connection", b"close")]
+        linger = partial(_drop, self._receive)
+        await refuse(self._send, refusal, self._exchange.content_type, more, linger)
 
 
 _FAILED = problem(500, "INTERNAL_SERVER_ERROR", "Internal server error")
@@ -237,6 +247,21 @@ def _payload(scope: Scope) -> dict[str, Any]:
     if "authorization" in headers:
         payload["authorization"] = payload["Authorization"] = headers["authorization"]
     return payload
+
+
+async def _drop(receive: Receive) -> None:
+    """Drop what comes of a body, for a while."""
+
+    async def drop() -> None:
+        left = _LINGER_BYTES_MAX
+        while left > 0 and (message := await receive())["type"] != "http.disconnect":
+            if not message.get("more_body", False):
+                return
+            left -= len(message.get("body", b""))
+            await asyncio.sleep(0)  # a server that has it all must not keep the loop
+
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(drop(), _LINGER_SECONDS)
 
 
 async def _body(receive: Receive, bytes_max: int) -> bytes | None:
