@@ -813,6 +813,8 @@ class Session:
         """Answer how many of the host's results wait to be taken."""
     def ended(self) -> list[Operation]:
         """Answer those operations of the host that the engine has ended since the last call."""
+    def flooded(self) -> Asked:
+        """Note that the client begins more than the host may have under way."""
     def close_with(self, code: int, reason: str) -> Asked:
         """End the connection for a reason of the host's; `code` is 1008, or 4000 to 4999."""
     def refuse(self, *, failed: bool = False) -> Asked:
@@ -854,20 +856,29 @@ class Exchange:
     def asked(
         self,
     ) -> (
-        tuple[Literal["stream", "open", "run"], str, None]
+        tuple[Literal["answer"], None, None]
+        | tuple[Literal["open", "run"], str, None]
         | tuple[Literal["reserve"], str | None, None]
         | tuple[Literal["stop"], str, str]
         | tuple[Literal["refuse"], None, None]
     ):
-        """What is asked for: a word, then the form of the answer or a token, then the id of an operation."""
+        """What is asked for: a word, then a token, then the id of an operation."""
     @property
     def body_bytes_max(self) -> int | None:
         """The bytes of body to read at most, or `None` if there is none to read."""
     @property
     def refusal(self) -> Refusal | None:
         """What is wrong with the head."""
+    @property
+    def content_type(self) -> str:
+        """The value of `Content-Type` for an answer that is no stream."""
     def receive(self, body: bytes, /) -> Refusal | None:
         """Take the body, and answer what is wrong with the request."""
+    def form(self, trusted: bool) -> tuple[str, Refusal | None]:
+        """Answer how to answer the request: `events`, `parts`, `shared`, `json` or `response`.
+
+        Or what is wrong with it. `trusted`: the page that sent it may send what it likes.
+        """
 
 @final
 class Stream:
@@ -878,9 +889,19 @@ class Stream:
 
     @staticmethod
     def open(
-        executor: SubscriptionExecutor, reader: LoopReader, token: int, form: str, context: SecurityContext
+        executor: SubscriptionExecutor,
+        reader: LoopReader,
+        token: int,
+        form: str,
+        context: SecurityContext,
+        *,
+        decides: bool = False,
+        executes: bool = False,
     ) -> tuple[Stream, None] | tuple[None, Refusal]:
-        """Answer a stream in the form `events`, `shared` or `parts`, or what is wrong."""
+        """Answer a stream in a form of `Exchange.form`, or what is wrong.
+
+        `decides` and `executes` are as for a `Session`.
+        """
     @staticmethod
     def refused(executor: SubscriptionExecutor, *, failed: bool = False) -> None:
         """Count that a client was refused; `failed`: nobody could tell whether it may come in."""
@@ -890,13 +911,37 @@ class Stream:
     @property
     def over(self) -> bool:
         """Whether the answer ends with what was taken."""
-    def start(self, exchange: Exchange, context: SecurityContext) -> Refusal | None:
-        """Start the operation that `exchange` asks for.
+    @property
+    def status(self) -> int:
+        """The status of the answer; known when it is `over`, where it is one result."""
+    def receive(
+        self, exchange: Exchange, context: SecurityContext
+    ) -> tuple[Refusal | None, Operation | None]:
+        """Take the operation that `exchange` asks for.
 
-        Answer what is wrong where that is not for the stream to tell.
+        Answer what is wrong where that is not for the stream to tell, and the operation where the host is to
+        decide on it or to run it.
         """
-    def stop(self, operation: str) -> None:
-        """Stop an operation, if it is open."""
+    def stop(self, operation: str) -> Operation | None:
+        """Stop an operation, if it is open; answer it if the host has decided on it."""
+    def tell_resolvers(self, context: object) -> None:
+        """As of a `Session`."""
+    def start(self, operation: Operation) -> bool:
+        """As of a `Session`."""
+    def send(self, operation: Operation, value: object) -> bool:
+        """As of a `Session`."""
+    def result(self, operation: Operation, value: object) -> bool:
+        """As of a `Session`."""
+    def fail(self, operation: Operation, errors: object) -> None:
+        """As of a `Session`."""
+    def finish(self, operation: Operation) -> None:
+        """As of a `Session`."""
+    def waiting(self) -> int:
+        """As of a `Session`."""
+    def ended(self) -> list[Operation]:
+        """As of a `Session`."""
+    def flooded(self) -> None:
+        """Note that the client begins more than the host may have under way: end all."""
     def keep_alive(self) -> None:
         """Note that the interval of keep-alive is over."""
     def expire(self) -> None:

@@ -1,4 +1,4 @@
-"""`SubscriptionApp`: subscriptions over WebSocket and HTTP for any ASGI server.
+"""`SubscriptionApp`: GraphQL over WebSocket and HTTP for any ASGI server.
 
 The protocols themselves are state machines of the engine. For WebSockets it is `Session`; here text moves
 between it and the socket. Each connection has one task that reads and one that writes, and nothing else
@@ -10,18 +10,19 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from coulis._coulis import AuthenticationFailed, AuthorizationFailed, SecurityContext, Session
+from coulis.deadlines import EXECUTE_SECONDS, HOOK_SECONDS, TimedOut, within
 from coulis.draining import BATCH_CONNECTIONS, DEADLINE_SECONDS, Door, Drained, draining
-from coulis.hosting import Connection, Host, Hosting, Refused
+from coulis.hosting import TIMED_OUT, Connection, Host, Hosting, Refused
 from coulis.http import serve as serve_http
 from coulis.logs import ConnectionLog
 from coulis.loops import running_bridge
 from coulis.operations import MetricsApp
+from coulis.origins import Origins
 from coulis.page import ConsoleOption, Page
 from coulis.permissions import permissions
 from coulis.reservations import Reservations
@@ -41,9 +42,6 @@ Send = Callable[[Message], Awaitable[None]]
 
 Close = tuple[int, str]
 """A code and a reason."""
-
-Origin = tuple[str, str, int]
-"""A scheme, a host and a port."""
 
 Identified = SecurityContext | MutableMapping[str, Any] | None | bool
 
@@ -73,8 +71,6 @@ SUBPROTOCOL = "graphql-transport-ws"
 LEGACY_SUBPROTOCOL = "graphql-ws"
 """The older protocol of subscriptions-transport-ws."""
 
-_ORIGIN = re.compile(r"(https?)://([^\s/:@?#\[\]\\]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.ASCII)
-_PORTS = {"http": 80, "https": 443}
 _TEXTS_AT_ONCE = 128
 _WAIT_MAX = 86_400.0
 """Seconds that one timer waits: a clock may be set meanwhile."""
@@ -84,12 +80,14 @@ _logger = logging.getLogger("coulis.asgi")
 
 
 class SubscriptionApp:
-    """An ASGI application that serves GraphQL subscriptions over WebSocket and HTTP.
+    """An ASGI application that serves GraphQL over WebSocket and HTTP.
 
     WebSockets speak graphql-transport-ws and, with `legacy_protocol=True`, `graphql-ws` of the library
     subscriptions-transport-ws. Over HTTP it depends on `Accept`: `text/event-stream` is GraphQL over SSE,
     in the distinct and in the single connection mode, and `multipart/mixed;subscriptionSpec=1.0` is what
-    Apollo's clients ask for. Who is not let in gets 401; an answer ends when its token does.
+    Apollo's clients ask for; queries and mutations are answered as "GraphQL over HTTP" has it, with
+    `application/graphql-response+json` or `application/json`. Who is not let in gets 401; an answer ends
+    when its token does.
 
     A client brings a new token without a new connection by a ping with the payload
     `{"coulis": {"token": …}}`: `auth_handler` is asked again, with that object, and the pong says
@@ -112,6 +110,12 @@ class SubscriptionApp:
     (`Sec-Fetch-Site`). Others get HTTP 403. Behind a proxy that changes `Host` the server does not know its
     own origin: pass the list.
 
+    Pages of `allowed_origins` may also read answers over HTTP (CORS): preflights are answered, `cors_headers`
+    names the headers they may send besides the known ones, and `cors_credentials=True` has browsers send
+    cookies along, for origins that are named only. A query by GET is answered where no page can have had a
+    browser send it unasked: by a page that may come in, or with a header such as
+    `GraphQL-Require-Preflight: 1`; others get 403. `csrf_prevention=False` answers all.
+
     Where it is the whole application of a server, it drains when that ends, within `drain_deadline` seconds;
     inside another one, `coulis.draining.draining` is for its lifespan.
 
@@ -133,6 +137,14 @@ class SubscriptionApp:
     who is connected, what is counted, and why an event would reach a subscription. It is for all who may
     subscribe then; `console=function` asks `function(connection)`, sync or async, and only `True` lets in.
     Over HTTP `auth_handler` gets the headers, which the page lets its reader write.
+
+    Over HTTP an answer is such a connection: the hooks are asked about each, and told of its end; in the
+    single connection mode that is the stream with all its operations.
+
+    `auth_handler`, `context`, each hook and each permission that is async has `hook_timeout` seconds, and
+    `execute` has `execute_timeout`; what is late is cancelled. An operation gets an error with the code
+    `TIMEOUT` and its connection goes on; who was to be let in is closed with 4504, over HTTP with 504. Sync
+    hooks run in the loop and hold it up as long as they take; a sync `execute` runs on in its thread.
     """
 
     def __init__(
@@ -157,6 +169,11 @@ class SubscriptionApp:
         on_disconnect: Callable[[Connection, int | None], Any] | None = None,
         graphiql: bool = True,
         console: ConsoleOption = False,
+        hook_timeout: float | None = HOOK_SECONDS,
+        execute_timeout: float | None = EXECUTE_SECONDS,
+        csrf_prevention: bool = True,
+        cors_credentials: bool = False,
+        cors_headers: Iterable[str] = (),
     ) -> None:
         if not init_timeout > 0:
             raise ValueError(f"`init_timeout` is `{init_timeout}`: pass seconds above 0")
@@ -170,7 +187,8 @@ class SubscriptionApp:
         self.legacy_protocol = legacy_protocol
         self.stream_keep_alive = stream_keep_alive
         self.reservations = Reservations(reservations_max, reservation_timeout)
-        self.allowed_origins = None if allowed_origins is None else _origins(allowed_origins)
+        self.origins = Origins(allowed_origins, credentials=cors_credentials, headers=cors_headers)
+        self.csrf_prevention = csrf_prevention
         self.drain_deadline = drain_deadline
         self.door = Door()
         manager.doors.add(self.door)
@@ -182,6 +200,8 @@ class SubscriptionApp:
             on_subscribe,
             on_complete,
             on_disconnect,
+            hook_timeout,
+            execute_timeout,
         )
         if legacy_protocol and self.hosting.decides:
             raise ValueError(
@@ -225,24 +245,13 @@ class SubscriptionApp:
 
     def lets_in(self, scope: Scope) -> bool:
         """Answer whether a client may come from where it says it comes."""
-        allowed = self.allowed_origins
-        origins = _values(scope, b"origin")
-        if allowed is not None and "*" in allowed:
-            return True
-        if not origins:
-            site = _values(scope, b"sec-fetch-site")
-            if site and scope["type"] == "http":
-                return site in (["same-origin"], ["none"])  # a page of this server, or no page
-            return not _values(scope, b"cookie")
-        if len(origins) > 1:
-            return False
-        origin = _origin(origins[0])
-        return origin in allowed if allowed is not None else _is_here(origin, scope)
+        return self.origins.let_in(scope)
 
     async def identify(self, payload: dict[str, Any], scope: Scope) -> SecurityContext | None:
         """Answer who a client is, or `None` for nobody who may come in.
 
-        Raises whatever `auth_handler` raises, unless that says that the client may not come in.
+        Raises `TimedOut`, and whatever `auth_handler` raises unless that says that the client may not come
+        in.
         """
         handler = self.auth_handler
         if handler is None:
@@ -250,9 +259,7 @@ class SubscriptionApp:
         try:
             ask: Any = handler if callable(handler) else handler.authenticate
             found = ask(payload, scope) if self._takes_scope else ask(payload)
-            if inspect.isawaitable(found):
-                found = await found
-            return _context(found)
+            return _context(await within(self.hosting.hook_timeout, found, "`auth_handler`"))
         except (AuthenticationFailed, AuthorizationFailed):
             return None
 
@@ -280,41 +287,6 @@ def _context(found: Any) -> SecurityContext | None:
         )
     known = ("user_id", "tenant_id", "roles", "scopes", "federation", "claims", "expires")
     return SecurityContext(**{name: found[name] for name in known if found.get(name) is not None})
-
-
-def _values(scope: Scope, wanted: bytes) -> list[str]:
-    return [value.decode("latin-1") for name, value in scope.get("headers", ()) if name.lower() == wanted]
-
-
-def _origin(text: str) -> Origin | str:
-    """Read an origin (RFC 6454, section 7); what is none stays a text, which equals no origin."""
-    found = _ORIGIN.fullmatch(text.lower())
-    if found is None:
-        return text
-    scheme, host, port = found.groups()
-    return scheme, host, int(port or _PORTS[scheme])
-
-
-def _origins(given: Iterable[str]) -> frozenset[Origin | str]:
-    """Read the origins that are allowed; a page without one, as of a file, calls itself `null`."""
-    if isinstance(given, str):
-        raise TypeError("`allowed_origins` is a `str`: pass a list")
-    origins = frozenset(map(_origin, given))
-    for origin in origins:
-        if isinstance(origin, str) and origin not in ("*", "null"):
-            raise ValueError(f'`allowed_origins` holds `{origin}`: pass origins, as in "https://example.com"')
-    return origins
-
-
-def _is_here(origin: Origin | str, scope: Scope) -> bool:
-    """Answer whether a page comes from the host that it connects to."""
-    hosts = _values(scope, b"host")
-    if isinstance(origin, str) or len(hosts) != 1:
-        return False
-    # A server without TLS may stand behind one that has it. With TLS, no page may come that was sent without.
-    if scope.get("scheme") in ("wss", "https") and origin[0] != "https":
-        return False
-    return origin == _origin(f"{origin[0]}://{hosts[0]}")
 
 
 async def _serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -503,6 +475,11 @@ class _Connection:
         """Decide on `connection_init`, or on a new token that a ping brought."""
         try:
             context = await self._app.identify(payload, self._scope)
+        except TimedOut as late:
+            _logger.error("%s: the connection is closed", late)
+            self.log.refused()
+            self._do(self._session.close_with(TIMED_OUT, str(late)))
+            return
         except Exception:
             _logger.exception("auth_handler failed: the connection is refused")
             self.log.refused()

@@ -12,6 +12,7 @@ __all__ = ["INTERNAL_ERROR", "ConversionError", "UserError", "graphql_error", "m
 INTERNAL_ERROR = "internal error"
 """What a client reads of an exception that was not meant for it."""
 
+_INTERNAL = "INTERNAL_SERVER_ERROR"
 _MESSAGE_CHARACTERS_MAX = 500
 
 
@@ -45,11 +46,18 @@ def message_for(error: BaseException, debug: bool) -> str:
     return text[:_MESSAGE_CHARACTERS_MAX].encode(errors="replace").decode()
 
 
-def graphql_error(error: BaseException, debug: bool, code: str = "INTERNAL_SERVER_ERROR") -> dict[str, Any]:
+def graphql_error(error: BaseException, debug: bool, code: str = _INTERNAL) -> dict[str, Any]:
     """Answer an exception in the shape that GraphQL gives errors; `code` is for one that brings none."""
     own = getattr(error, "code", None) if is_for_clients(error) else None
     shown = own if isinstance(own, str) and own else code
     return {"message": message_for(error, debug), "extensions": {"code": shown}}
+
+
+def failure(error: BaseException, debug: bool) -> dict[str, Any]:
+    """Answer what an operation is refused with, or fails with, in the shape that GraphQL gives errors."""
+    refused = isinstance(error, (AuthorizationFailed, AuthenticationFailed))
+    code = "FORBIDDEN" if refused else "USER_ERROR" if isinstance(error, UserError) else _INTERNAL
+    return graphql_error(error, debug, code)
 
 
 def log_failure(logger: logging.Logger, what: str, error: BaseException) -> None:

@@ -8,7 +8,8 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from coulis.errors import INTERNAL_ERROR, is_for_clients, log_failure, message_for
+from coulis.deadlines import within
+from coulis.errors import INTERNAL_ERROR, failure, is_for_clients, log_failure
 
 if TYPE_CHECKING:
     from coulis.schema import Execute
@@ -26,15 +27,19 @@ async def run(
     context: Any,
     *,
     debug: bool,
+    timeout: float | None = None,
 ) -> dict[str, Any]:
-    """Answer the result of one operation as a dict; whatever is raised becomes `errors`. Never raises."""
+    """Answer the result of one operation as a dict; whatever is raised becomes `errors`. Never raises.
+
+    An operation that did not come to run has no `data`; one that takes longer than `timeout` seconds neither.
+    """
     try:
-        found = await _called(execute, query, variables, operation_name, context)
-        return _shaped(found, debug)
+        called = _called(execute, query, variables, operation_name, context)
+        return _shaped(await within(timeout, called, "the operation"), debug)
     except Exception as error:
         if not is_for_clients(error):
             log_failure(_logger, f"`execute` of {operation_name or 'an operation'}", error)
-        return {"data": None, "errors": [{"message": message_for(error, debug)}]}
+        return {"errors": [failure(error, debug)]}
 
 
 async def _called(execute: Execute, *arguments: Any) -> Any:
@@ -54,7 +59,10 @@ def _shaped(found: Any, debug: bool) -> dict[str, Any]:
             f"`execute` answered a `{type(found).__name__}`: answer a dict with `data` and `errors`, or an "
             "ExecutionResult"
         )
-    result: dict[str, Any] = {"data": found.data}
+    # Errors of fields have a path. Others, without data, are of the request: it was not executed.
+    errors = found.errors or ()
+    ran = found.data is not None or not errors or any(getattr(error, "path", None) for error in errors)
+    result: dict[str, Any] = {"data": found.data} if ran else {}
     if found.errors:
         result["errors"] = [_masked(error, debug) for error in found.errors]
     if extensions := getattr(found, "extensions", None):

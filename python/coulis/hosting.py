@@ -1,13 +1,13 @@
 """What an application decides and runs for one connection: hooks, permissions, queries, generators.
 
-Every operation that Python has a say in has one task here. Its results wait in the session until the socket
-has taken them, and the task waits as well: so a slow client slows its own generators and nothing else.
+A connection is a WebSocket, or one answer over HTTP. Every operation that Python has a say in has one task
+here. Its results wait in the session until the socket has taken them, and the task waits as well: so a slow
+client slows its own generators and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import uuid
 from collections import deque
@@ -15,14 +15,15 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-from coulis._coulis import AuthenticationFailed, AuthorizationFailed, CoulisError, SecurityContext
-from coulis.errors import UserError, graphql_error, is_for_clients, log_failure
+from coulis._coulis import AuthorizationFailed, CoulisError, SecurityContext
+from coulis.deadlines import EXECUTE_SECONDS, HOOK_SECONDS, TimedOut, within
+from coulis.errors import UserError, failure, is_for_clients, log_failure
 from coulis.execution import run
 from coulis.permissions import SubscriptionInfo, check_permissions
-from coulis.resolvers import check_generator
+from coulis.resolvers import check_generator, check_seconds
 
 if TYPE_CHECKING:
-    from coulis._coulis import Operation, Session
+    from coulis._coulis import Operation, Session, Stream
     from coulis.asgi import SubscriptionApp
     from coulis.registry import Declaration
     from coulis.types import Asked, Scope
@@ -37,9 +38,10 @@ FAREWELL_MAX = 5.0
 UNDER_WAY_MAX = 1_024
 """Operations and late hooks of one connection that are under way; who begins more is closed with 1008."""
 
-_TOO_MANY = (1008, "Too many operations under way")
+TIMED_OUT = 4504
+"""The close of a connection that was not let in in time; graphql-ws has it for that, and comes back."""
+
 _FORBIDDEN = 4403
-_INTERNAL = "INTERNAL_SERVER_ERROR"
 _FAILED = (4500, "Internal server error")
 _logger = logging.getLogger("coulis.hooks")
 
@@ -60,7 +62,7 @@ class Connection:
 
 
 class HostingOptions(TypedDict, total=False):
-    """The arguments of a `SubscriptionApp` that are about this; see there."""
+    """The arguments of a `SubscriptionApp` that routers pass on as they are; see there."""
 
     context: Callable[[Connection], Any] | None
     execute: Callable[..., Any] | None
@@ -71,6 +73,11 @@ class HostingOptions(TypedDict, total=False):
     on_disconnect: Callable[[Connection, int | None], Any] | None
     graphiql: bool
     console: bool | Callable[..., Any]
+    hook_timeout: float | None
+    execute_timeout: float | None
+    csrf_prevention: bool
+    cors_credentials: bool
+    cors_headers: Iterable[str]
 
 
 @dataclass(frozen=True)
@@ -84,8 +91,12 @@ class Hosting:
     on_subscribe: Hook | None
     on_complete: Hook | None
     on_disconnect: Hook | None
+    hook_timeout: float | None = HOOK_SECONDS
+    execute_timeout: float | None = EXECUTE_SECONDS
 
     def __post_init__(self) -> None:
+        check_seconds("hook_timeout", self.hook_timeout)
+        check_seconds("execute_timeout", self.execute_timeout)
         for name in ("context", "execute", "on_connect", "on_subscribe", "on_complete", "on_disconnect"):
             value = getattr(self, name)
             if value is not None and not callable(value):
@@ -95,6 +106,13 @@ class Hosting:
     def decides(self) -> bool:
         """Whether each subscription has to be asked about."""
         return bool(self.permissions or self.on_subscribe or self.on_complete)
+
+    async def ask(self, name: str, *arguments: Any) -> Any:
+        """Answer what a hook answers, and `None` without one. Raises `TimedOut`, and what the hook raises."""
+        hook: Hook | None = getattr(self, name)
+        if hook is None:
+            return None
+        return await within(self.hook_timeout, hook(*arguments), f"`{name}`")
 
 
 class Refused(Exception):
@@ -108,11 +126,10 @@ class Refused(Exception):
 async def let_in(hosting: Hosting, connection: Connection) -> dict[str, Any] | None:
     """Ask the hooks about a client; answer what goes with its acknowledgement. Raises `Refused`."""
     try:
-        payload = await _call(hosting.on_connect, connection)
+        payload = await hosting.ask("on_connect", connection)
         if payload is False:
             raise Refused(_FORBIDDEN, "Forbidden")
-        if hosting.context is not None:
-            connection.context = await _call(hosting.context, connection)
+        connection.context = await hosting.ask("context", connection)
     except Refused:
         raise
     except Exception as error:
@@ -123,7 +140,9 @@ async def let_in(hosting: Hosting, connection: Connection) -> dict[str, Any] | N
 class Host:
     """What becomes of the operations of one connection that Python has a say in."""
 
-    def __init__(self, app: SubscriptionApp, session: Session, do: Callable[[Asked], object]) -> None:
+    def __init__(
+        self, app: SubscriptionApp, session: Session | Stream, do: Callable[[Asked], object]
+    ) -> None:
         self.connection: Connection | None = None
         self._app = app
         self._session = session
@@ -146,11 +165,13 @@ class Host:
         """Decide on an operation, or run it, in a task of its own."""
         # A client that begins and ends operations faster than the hooks are told of it.
         if len(self._tasks) + len(self._late) >= UNDER_WAY_MAX:
-            self._do(self._session.close_with(*_TOO_MANY))
+            self._do(self._session.flooded())
             return
         loop = asyncio.get_running_loop()
         self._undecided[operation] = loop.create_future()
-        task = self._tasks[operation] = loop.create_task(self._serve(operation))
+        # Who the client is now: another request of the same stream may bring other rights.
+        task = loop.create_task(self._serve(operation, self._connected().security))
+        self._tasks[operation] = task
         task.add_done_callback(lambda _: self._over(operation))
 
     async def decided(self) -> None:
@@ -165,7 +186,7 @@ class Host:
             task.cancel()
         if operation in self._active:
             self._active.discard(operation)
-            self._tell(self._app.hosting.on_complete, operation)
+            self._tell("on_complete", operation)
 
     def sent(self) -> None:
         """Take note that the socket has taken what the session handed out."""
@@ -189,16 +210,15 @@ class Host:
             _, stuck = await asyncio.wait(tasks, timeout=FAREWELL_MAX)
             if stuck:
                 _logger.error("%d operations of a connection that is gone do not end", len(stuck))
-        hosting = self._app.hosting
         while self._active:
-            await self._told(hosting.on_complete, self._active.pop())
+            await self._told("on_complete", self._active.pop())
         if self.connection is not None:
-            await self._told(hosting.on_disconnect, code)
+            await self._told("on_disconnect", code)
 
-    async def _serve(self, operation: Operation) -> None:
+    async def _serve(self, operation: Operation, security: SecurityContext) -> None:
         session = self._session
         try:
-            declaration = await self._admit(operation)
+            declaration = await self._admit(operation, security)
             if operation.kind != "subscription":
                 self._active.add(operation)
                 self._decide(operation)
@@ -210,7 +230,7 @@ class Host:
                 self._decide(operation)
                 if declaration is None or not declaration.generates:
                     return
-                await self._generate(operation, declaration)
+                await self._generate(operation, declaration, security)
             session.finish(operation)
         except Exception as error:
             self._failed(operation, error)
@@ -226,23 +246,22 @@ class Host:
         if (undecided := self._undecided.pop(operation, None)) is not None:
             undecided.set_result(None)
 
-    async def _admit(self, operation: Operation) -> Declaration | None:
+    async def _admit(self, operation: Operation, security: SecurityContext) -> Declaration | None:
         """Ask the permissions and the hook. Raises what refuses."""
         hosting, field_name = self._app.hosting, operation.root_field
         declaration = self._app.manager.registry.fields.get(field_name) if field_name is not None else None
         if field_name is not None:
             own = declaration.permission_classes if declaration is not None else ()
-            info = self._info(operation, field_name)
-            await check_permissions((*hosting.permissions, *own), info, operation.arguments)
-        if await _call(hosting.on_subscribe, self.connection, operation) is False:
+            info = self._info(operation, field_name, security)
+            asked = (*hosting.permissions, *own)
+            await check_permissions(asked, info, operation.arguments, hosting.hook_timeout)
+        if await hosting.ask("on_subscribe", self.connection, operation) is False:
             raise AuthorizationFailed("not allowed")
         return declaration
 
-    def _info(self, operation: Operation, field_name: str) -> SubscriptionInfo:
-        connection = self._connected()
-        return SubscriptionInfo(
-            field_name, operation.id, operation.variables, connection.security, connection.context
-        )
+    def _info(self, operation: Operation, field_name: str, security: SecurityContext) -> SubscriptionInfo:
+        context = self._connected().context
+        return SubscriptionInfo(field_name, operation.id, operation.variables, security, context)
 
     def _connected(self) -> Connection:
         if self.connection is None:  # the protocol lets nobody subscribe before
@@ -260,12 +279,15 @@ class Host:
             operation.operation_name,
             connection if hosting.context is None else connection.context,
             debug=self._app.manager.debug,
+            timeout=hosting.execute_timeout,
         )
         if self._session.result(operation, result):
             await self._flushed()
 
-    async def _generate(self, operation: Operation, declaration: Declaration) -> None:
-        info = self._info(operation, declaration.name)
+    async def _generate(
+        self, operation: Operation, declaration: Declaration, security: SecurityContext
+    ) -> None:
+        info = self._info(operation, declaration.name, security)
         takes_info = check_generator(declaration.resolver)
         call = cast("Hook", declaration.resolver)
         arguments = [operation.variables, *([info] if takes_info else [])]
@@ -290,36 +312,30 @@ class Host:
                 self._unsent.remove(future)
 
     def _failed(self, operation: Operation, error: Exception) -> None:
-        if not is_for_clients(error):
+        if isinstance(error, TimedOut) or not is_for_clients(error):
             log_failure(_logger, f"{operation.kind} {operation.root_field or ''}".rstrip(), error)
-        refused = isinstance(error, (AuthorizationFailed, AuthenticationFailed))
-        code = "FORBIDDEN" if refused else "USER_ERROR" if isinstance(error, UserError) else _INTERNAL
-        self._session.fail(operation, [graphql_error(error, self._app.manager.debug, code)])
+        self._session.fail(operation, [failure(error, self._app.manager.debug)])
 
-    def _tell(self, hook: Hook | None, *arguments: Any) -> None:
-        if hook is not None:
-            self._start_late(self._told(hook, *arguments))
+    def _tell(self, name: str, *arguments: Any) -> None:
+        if getattr(self._app.hosting, name) is not None:
+            self._start_late(self._told(name, *arguments))
 
     def _start_late(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._late.add(task)
         task.add_done_callback(self._late.discard)
 
-    async def _told(self, hook: Hook | None, *arguments: Any) -> None:
+    async def _told(self, name: str, *arguments: Any) -> None:
         try:
-            await _call(hook, self.connection, *arguments)
+            await self._app.hosting.ask(name, self.connection, *arguments)
         except Exception as error:
-            log_failure(_logger, f"`{getattr(hook, '__qualname__', 'a hook')}`", error)
-
-
-async def _call(hook: Hook | None, *arguments: Any) -> Any:
-    if hook is None:
-        return None
-    found = hook(*arguments)
-    return await found if inspect.isawaitable(found) else found
+            log_failure(_logger, f"`{name}`", error)
 
 
 def _refused(error: Exception) -> Refused:
+    if isinstance(error, TimedOut):
+        log_failure(_logger, "letting a connection in", error)
+        return Refused(TIMED_OUT, str(error))
     if isinstance(error, UserError):
         code = error.code if isinstance(error.code, int) and 4000 <= error.code <= 4999 else _FORBIDDEN
         return Refused(code, str(error))

@@ -6,12 +6,12 @@ The shape is Strawberry's: a class with `has_permission(source, info, **kwargs)`
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from coulis._coulis import AuthorizationFailed, SecurityContext
+from coulis.deadlines import within
 
 __all__ = ["BasePermission", "Permission", "SubscriptionInfo", "check_permissions", "permissions"]
 
@@ -65,13 +65,18 @@ def permissions(given: Iterable[Any]) -> tuple[Permission, ...]:
 
 
 async def check_permissions(
-    asked: Iterable[Permission], info: SubscriptionInfo, arguments: dict[str, Any]
+    asked: Iterable[Permission],
+    info: SubscriptionInfo,
+    arguments: dict[str, Any],
+    timeout: float | None = None,
 ) -> None:
-    """Ask one permission after the other. Raises `AuthorizationFailed` for the first that says no."""
+    """Ask one permission after the other, each for so many seconds.
+
+    Raises `AuthorizationFailed` for the first that says no, and `TimedOut`.
+    """
     for permission in asked:
-        allowed = permission.has_permission(None, info, **arguments)
-        if inspect.isawaitable(allowed):
-            allowed = await allowed
+        found = permission.has_permission(None, info, **arguments)
+        allowed = await within(timeout, found, f"the permission `{type(permission).__name__}`")
         if allowed is not True:
             raise _refusal(permission)
 

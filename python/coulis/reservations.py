@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from coulis._coulis import SecurityContext
-    from coulis.http import Results
+    from coulis.answers import Results
 
 __all__ = ["Reservation", "Reservations"]
 

@@ -234,7 +234,7 @@ fn anchor(request: SubscribeRequest) -> SubscribeRequest {
 
 fn not_asked(py: Python<'_>, field: &str, generates: bool) -> PyErr {
     let how = if generates { "is an async generator" } else { "has `permission_classes`" };
-    let message = format!("`{field}` {how}: it is served by `SubscriptionApp` over WebSocket");
+    let message = format!("`{field}` {how}: it is served by `SubscriptionApp`");
     errors::forbidden(py, "FORBIDDEN", &message)
 }
 

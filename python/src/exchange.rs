@@ -1,21 +1,21 @@
-//! `Exchange` and `Stream`: subscriptions over HTTP, joined to the engine.
+//! `Exchange` and `Stream`: GraphQL over HTTP, joined to the engine.
 //!
 //! As for `Session`, the engine knows the protocols; Python moves bytes between an ASGI server and here.
 
 use std::sync::Arc;
 
 use coulis::{
-    engine::{OpenError, SubscribeError, SubscribeRequest},
+    engine::OpenError,
     error::GraphQlError,
     metrics::Ruling,
     notifier::Wake,
-    plan::OperationName,
     protocol::{
-        Operation, Request,
-        http::{self, Ask, Head, Refusal},
+        Request, Subscribe,
+        http::{self, Ask, Head, Origin, Refusal},
         stream::{self, Form},
+        whole::Media,
     },
-    subscriber::{Subscriber, SubscriberOptions},
+    subscriber::{Content, SubscriberOptions},
 };
 use pyo3::{
     prelude::*,
@@ -25,12 +25,13 @@ use pyo3::{
 
 use crate::{
     context::SecurityContext,
-    core::{Core, Wish},
-    errors::{self, AuthorizationFailed, detached, detached_if_long, guarded},
+    errors::{detached, detached_if_long, guarded},
     executor::SubscriptionExecutor,
     forks::Native,
+    hosted::{Hosted, Served},
     lock::Lock,
-    reader::{Lane, LoopReader},
+    operation::{Operation, Order},
+    reader::LoopReader,
 };
 
 /// The id of the operation of an answer that has one only.
@@ -51,6 +52,7 @@ pub(crate) struct Exchange {
     read: Result<http::Exchange, Refusal>,
     request: Lock<Option<Request>>,
     bytes_max: usize,
+    media: Media,
 }
 
 #[pymethods]
@@ -68,16 +70,16 @@ impl Exchange {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
         let head = Head { method, query, headers: &headers };
         let read = guarded(|| http::Exchange::read(&head, limits))?;
-        Ok(Self { read, request: Lock::new(None), bytes_max: limits.message_bytes_max })
+        let media = http::Exchange::media(&head);
+        Ok(Self { read, request: Lock::new(None), bytes_max: limits.message_bytes_max, media })
     }
 
-    /// What is asked for: a word, then the form of the answer or a token, then the id of an operation.
+    /// What is asked for: a word, then a token, then the id of an operation.
     #[getter]
     fn asked<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let (word, what, id) = match self.read.as_ref().map(http::Exchange::ask) {
             Err(_) => ("refuse", None, None),
-            Ok(Ask::Stream(Form::Parts)) => ("stream", Some("parts"), None),
-            Ok(Ask::Stream(_)) => ("stream", Some("events"), None),
+            Ok(Ask::Answer) => ("answer", None, None),
             Ok(Ask::Reserve { token }) => ("reserve", token.as_deref(), None),
             Ok(Ask::Open { token }) => ("open", Some(token.as_str()), None),
             Ok(Ask::Run { token }) => ("run", Some(token.as_str()), None),
@@ -109,10 +111,41 @@ impl Exchange {
         }
     }
 
+    /// How to answer the request that was received: `events`, `parts`, `shared`, `json` or `response`; or what is wrong with it.
+    /// `trusted`: the page that sent it may send what it likes.
+    fn form(&self, py: Python<'_>, trusted: bool) -> PyResult<(&'static str, Option<Answer>)> {
+        let origin = if trusted { Origin::Allowed } else { Origin::Unknown };
+        let (Ok(read), Some(request)) = (&self.read, &*self.request.lock()) else {
+            return Ok(("json", None));
+        };
+        let found = detached_if_long(py, request.query.len(), || read.form(request, origin))?;
+        Ok(match found {
+            Ok(form) => (word(form), None),
+            Err(refusal) => ("json", Some(answer(&refusal))),
+        })
+    }
+
+    /// The value of `Content-Type` for an answer that is no stream.
+    #[getter]
+    fn content_type(&self) -> &'static str {
+        self.media.content_type()
+    }
+
     /// What is wrong with the head.
     #[getter]
     fn refusal(&self) -> Option<Answer> {
         self.read.as_ref().err().map(answer)
+    }
+}
+
+/// A form's name in Python.
+fn word(form: Form) -> &'static str {
+    match form {
+        Form::Events => "events",
+        Form::SharedEvents => "shared",
+        Form::Parts => "parts",
+        Form::Whole(Media::Json) => "json",
+        Form::Whole(Media::Response) => "response",
     }
 }
 
@@ -123,19 +156,15 @@ impl Exchange {
 #[derive(Debug)]
 pub(crate) struct Stream(Lock<Option<Native<Connection>>>);
 
-#[derive(Debug)]
-struct Connection {
-    stream: stream::Stream,
-    subscriber: Subscriber,
-    core: Arc<Core>,
-    lane: Arc<Lane>,
-}
+type Connection = Served<stream::Stream>;
 
 #[pymethods]
 impl Stream {
-    /// An answer in the form `events`, `shared` or `parts` to who `context` is, or what is wrong. `reader` names `token`
-    /// when there is something to `take`.
+    /// An answer in a form of `Exchange.form` to who `context` is, or what is wrong. `reader` names `token` when there is
+    /// something to `take`. `decides` and `executes` are as for a `Session`.
     #[staticmethod]
+    #[pyo3(signature = (executor, reader, token, form, context, *, decides=false, executes=false))]
+    #[expect(clippy::too_many_arguments, reason = "arguments of Python, by name")]
     fn open(
         py: Python<'_>,
         executor: &SubscriptionExecutor,
@@ -143,12 +172,16 @@ impl Stream {
         token: u64,
         form: &str,
         context: &SecurityContext,
+        decides: bool,
+        executes: bool,
     ) -> PyResult<(Option<Self>, Option<Answer>)> {
         let (core, lane) = (Arc::clone(executor.core()?), Arc::clone(reader.lane()));
         core.engine.count_authentication(Ruling::Allowed);
         let form = match form {
             "parts" => Form::Parts,
             "shared" => Form::SharedEvents,
+            "json" => Form::Whole(Media::Json),
+            "response" => Form::Whole(Media::Response),
             _ => Form::Events,
         };
         let options = SubscriberOptions {
@@ -163,8 +196,9 @@ impl Stream {
         if let Err(limit) = subscriber.belong_to(context.security()) {
             return Ok((None, Some(answer(&Refusal::from(limit)))));
         }
-        let stream = stream::Stream::new(form, core.engine.limits());
-        let connection = Connection { stream, subscriber, core, lane };
+        let protocol = stream::Stream::new(form, core.engine.limits());
+        let (context, hosted) = (context.security().clone(), Hosted::new(decides, executes));
+        let connection = Served { protocol, subscriber, core, lane, context, hosted };
         Ok((Some(Self(Lock::new(Some(Native::new(connection))))), None))
     }
 
@@ -180,28 +214,94 @@ impl Stream {
     /// The value of `Content-Type`.
     #[getter]
     fn content_type(&self) -> PyResult<&'static str> {
-        self.with(|connection| Ok(connection.stream.form().content_type()))
+        self.with(|connection| Ok(connection.protocol.form().content_type()))
     }
 
-    /// Starts the operation that `exchange` asks for, as who `context` is. Answers what is wrong where that is not for
-    /// the stream to tell.
-    fn start(
+    /// The status of the answer; known when it is `over`, where it is one result.
+    #[getter]
+    fn status(&self) -> PyResult<u16> {
+        self.with(|connection| Ok(connection.protocol.status()))
+    }
+
+    /// Takes the operation that `exchange` asks for, as who `context` is. Answers what is wrong where that is not for the
+    /// stream to tell, and the operation where the host is to decide on it or to run it.
+    fn receive(
         &self,
         py: Python<'_>,
         exchange: &Exchange,
         context: &SecurityContext,
-    ) -> PyResult<Option<Answer>> {
+    ) -> PyResult<(Option<Answer>, Option<Py<Operation>>)> {
         let (Ok(read), Some(request)) = (&exchange.read, exchange.request.lock().take()) else {
-            return Ok(None);
+            return Ok((None, None));
         };
-        self.with(|connection| Ok(connection.start(py, read, &request, context).as_ref().map(answer)))
+        self.with(|connection| {
+            Ok(match connection.receive(py, read, request, context) {
+                Ok(operation) => (None, operation),
+                Err(refusal) => (Some(answer(&refusal)), None),
+            })
+        })
     }
 
-    /// Stops an operation, if it is open.
-    fn stop(&self, py: Python<'_>, operation: &str) -> PyResult<()> {
-        self.with(|connection| match connection.stream.stop(operation) {
-            Some(_) => detached(py, || connection.subscriber.cancel(operation)).map(drop),
-            None => Ok(()),
+    /// Stops an operation, if it is open; answers it if the host has decided on it.
+    fn stop(&self, py: Python<'_>, operation: &str) -> PyResult<Option<Py<Operation>>> {
+        self.with(|connection| match connection.protocol.stop(operation) {
+            Some(stopped) => {
+                detached(py, || connection.subscriber.cancel(operation))?;
+                Ok(connection.hosted.completed(&stopped))
+            }
+            None => Ok(None),
+        })
+    }
+
+    /// As of a `Session`.
+    fn tell_resolvers(&self, context: Py<PyAny>) -> PyResult<()> {
+        self.with(|connection| {
+            connection.hosted.context = Some(context);
+            Ok(())
+        })
+    }
+
+    /// As of a `Session`.
+    fn start(&self, py: Python<'_>, operation: &Operation) -> PyResult<bool> {
+        self.with(|connection| Ok(connection.start(py, operation)))
+    }
+
+    /// As of a `Session`.
+    fn send(&self, operation: &Operation, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.with(|connection| connection.send(operation, value))
+    }
+
+    /// As of a `Session`.
+    fn result(&self, operation: &Operation, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.with(|connection| connection.result(operation, value))
+    }
+
+    /// As of a `Session`.
+    fn fail(&self, operation: &Operation, errors: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.with(|connection| connection.fail(operation, errors))
+    }
+
+    /// As of a `Session`.
+    fn finish(&self, py: Python<'_>, operation: &Operation) -> PyResult<()> {
+        self.with(|connection| connection.finish(py, operation))
+    }
+
+    /// As of a `Session`.
+    fn waiting(&self) -> PyResult<usize> {
+        self.with(|connection| Ok(connection.hosted.texts.len()))
+    }
+
+    /// As of a `Session`.
+    fn ended(&self) -> PyResult<Vec<Py<Operation>>> {
+        self.with(|connection| Ok(std::mem::take(&mut connection.hosted.ended)))
+    }
+
+    /// The client begins more than the host may have under way: ends all.
+    fn flooded(&self) -> PyResult<()> {
+        self.with(|connection| {
+            let error = GraphQlError::new("TOO_MANY_OPERATIONS", "too many operations are under way");
+            connection.protocol.end(&error);
+            Ok(())
         })
     }
 
@@ -210,9 +310,9 @@ impl Stream {
         self.with(|connection| {
             if connection.core.engine.is_closed() {
                 let error = GraphQlError::new("ENGINE_CLOSED", "the server is closing: subscribe again");
-                connection.stream.end(&error);
+                connection.protocol.end(&error);
             } else {
-                connection.stream.keep_alive();
+                connection.protocol.keep_alive();
             }
             Ok(())
         })
@@ -224,7 +324,7 @@ impl Stream {
             connection.core.engine.count_authentication(Ruling::Denied);
             let error =
                 GraphQlError::new("TOKEN_EXPIRED", "the token has expired: connect again with a new one");
-            connection.stream.end(&error);
+            connection.protocol.end(&error);
             Ok(())
         })
     }
@@ -238,7 +338,7 @@ impl Stream {
     /// Whether the answer ends with what was taken.
     #[getter]
     fn over(&self) -> PyResult<bool> {
-        self.with(|connection| Ok(connection.stream.is_over()))
+        self.with(|connection| Ok(connection.protocol.is_over()))
     }
 
     /// The client is gone, or the answer ended: ends the subscriptions. Later calls do nothing. Safe to repeat.
@@ -259,81 +359,54 @@ impl Stream {
 }
 
 impl Connection {
-    fn start(
+    fn receive(
         &mut self,
         py: Python<'_>,
         exchange: &http::Exchange,
-        request: &Request,
+        request: Request,
         context: &SecurityContext,
-    ) -> Option<Refusal> {
+    ) -> Result<Option<Py<Operation>>, Refusal> {
         let id = match exchange.ask() {
-            Ask::Run { .. } => exchange.operation_id(request),
-            _ => Ok(ONLY.to_owned()),
+            Ask::Run { .. } => exchange.operation_id(&request)?,
+            _ => ONLY.to_owned(),
         };
-        let operation = match id.and_then(|id| self.stream.start(&id)) {
-            Ok(operation) => operation,
-            Err(refusal) => return Some(refusal),
+        let operation = self.protocol.start(&id)?;
+        let begun = exchange.resume(&request).map_err(|error| vec![error]).and_then(|resume| {
+            let subscribe = Subscribe::new(operation.clone(), request);
+            let order = Order { subscribe, resume, context: Some(context.security().clone()) };
+            self.begin(py, &order)
+        });
+        let errors = match begun {
+            Ok(asked) => return Ok(asked),
+            Err(errors) => errors,
         };
-        let resume = exchange.resume(request).map_err(|error| vec![error]);
-        let errors =
-            resume.and_then(|resume| self.subscribe(py, &operation, request, resume, context)).err()?;
-        let refusal = exchange.refusal(request, &errors);
-        if refusal.is_some() {
-            self.stream.forget(&operation);
-        } else {
-            self.stream.failed(&operation, &errors);
+        if let Some(refusal) = exchange.refusal(&errors) {
+            self.protocol.forget(&operation);
+            return Err(refusal);
         }
-        refusal
-    }
-
-    /// Registers the operation, or says what is wrong with it.
-    fn subscribe(
-        &mut self,
-        py: Python<'_>,
-        operation: &Operation,
-        asked: &Request,
-        resume: Option<String>,
-        context: &SecurityContext,
-    ) -> Result<(), Vec<GraphQlError>> {
-        let name = asked.operation_name.clone();
-        let request = SubscribeRequest {
-            id: operation.id().to_owned(),
-            query: asked.query.clone(),
-            operation_name: name.map_or(OperationName::Only, OperationName::Named),
-            variables: asked.variables.clone(),
-            context: context.security().clone(),
-            resume,
-            ..SubscribeRequest::default()
-        };
-        // What has to be asked of the host first is refused here: that is served over WebSocket.
-        let lane = Some(Arc::clone(&self.lane));
-        let wish = Wish { request, resolver: None, overflow: None, lane, host: None, permitted: false };
-        match self.core.subscribe(py, &mut self.subscriber, wish) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(SubscribeError::InvalidQuery(errors))) => Err(errors),
-            Ok(Err(error)) => Err(vec![GraphQlError::new(error.code(), error.to_string())]),
-            Err(raised) if raised.is_instance_of::<AuthorizationFailed>(py) => {
-                Err(vec![GraphQlError::new("NOT_SUPPORTED", raised.value(py).to_string())])
-            }
-            Err(raised) => {
-                // A fault of the server, such as a declaration that is no resolver: not for the client to read.
-                errors::log(py, "a subscription could not be set up", &raised);
-                Err(vec![GraphQlError::new("INTERNAL_SERVER_ERROR", "Internal server error")])
-            }
-        }
+        self.protocol.failed(&operation, &errors);
+        Ok(None)
     }
 
     fn take(&mut self, limit: usize) -> Vec<u8> {
-        let Self { stream, subscriber, .. } = self;
+        let Self { protocol: stream, subscriber, hosted, .. } = self;
         let mut bytes = stream.take();
-        if !stream.is_over() {
+        let mut ended = Vec::new();
+        if stream.is_over() {
             // Nothing may follow the end of an answer.
+            hosted.texts.clear();
+        } else {
+            hosted.texts.drain(..).for_each(|(_, text)| bytes.extend(text));
             subscriber.drain(limit, |delivery| {
                 if !stream.is_over() {
                     stream.write(&delivery, &mut bytes);
+                    if matches!(delivery.content, Content::Closed(_)) {
+                        ended.push(delivery.id.to_owned());
+                    }
                 }
             });
         }
+        ended.iter().for_each(|id| hosted.ended(id));
         bytes
     }
 }

@@ -1,15 +1,25 @@
 //! `Operation`: what a client asked for and the host decides on, or runs.
 
-use coulis::{protocol, value::Value};
+use coulis::{protocol::Subscribe, security, value::Value};
 use pyo3::{prelude::*, types::PyAny};
 
 use crate::decode;
+
+/// What a client asked for, and as whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    pub(crate) subscribe: Subscribe,
+    /// Where to resume.
+    pub(crate) resume: Option<String>,
+    /// Who asks, where that need not be who the connection is.
+    pub(crate) context: Option<security::SecurityContext>,
+}
 
 /// One operation of a connection, whose document keeps every rule.
 #[pyclass(frozen, module = "coulis")]
 #[derive(Debug)]
 pub(crate) struct Operation {
-    pub(crate) subscribe: protocol::Subscribe,
+    pub(crate) order: Order,
     /// `"query"`, `"mutation"` or `"subscription"`.
     #[pyo3(get)]
     pub(crate) kind: &'static str,
@@ -26,19 +36,19 @@ impl Operation {
     /// The id that the client chose.
     #[getter]
     fn id(&self) -> &str {
-        self.subscribe.operation.id()
+        self.order.subscribe.operation.id()
     }
 
     /// The GraphQL document.
     #[getter]
     fn query(&self) -> &str {
-        &self.subscribe.query
+        &self.order.subscribe.query
     }
 
     /// Which operation of the document, where the client named one.
     #[getter]
     fn operation_name(&self) -> Option<&str> {
-        self.subscribe.operation_name.as_deref()
+        self.order.subscribe.operation_name.as_deref()
     }
 
     /// The variables; those of a subscription with the defaults of the document.
@@ -56,7 +66,7 @@ impl Operation {
     /// The request's extensions.
     #[getter]
     fn extensions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        object(py, self.subscribe.extensions.as_ref().unwrap_or(&Value::Null))
+        object(py, self.order.subscribe.extensions.as_ref().unwrap_or(&Value::Null))
     }
 
     fn __repr__(&self) -> String {

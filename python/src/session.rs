@@ -3,18 +3,15 @@
 //! The state machine of the engine knows the protocol, its subscriber holds the messages; this joins the two, so
 //! that Python only moves text between a socket and here.
 
-mod hosted;
-
 use std::sync::Arc;
 
 use coulis::{
-    engine::SubscribeRequest,
     error::GraphQlError,
     metrics::Ruling,
     notifier::Wake,
-    protocol::{self, Action, Close, CloseCode, Dialect, Machine, Message, Subscribe},
+    protocol::{Action, Close, CloseCode, Dialect, Machine, Message, Subscribe},
     security,
-    subscriber::{Content, Gap, GapReason, Subscriber, SubscriberOptions},
+    subscriber::{Content, Gap, GapReason, SubscriberOptions},
     value::Value,
 };
 use pyo3::{
@@ -25,16 +22,16 @@ use pyo3::{
 
 use crate::{
     context::SecurityContext,
-    core::{Core, Wish, open_error},
+    core::open_error,
     decode,
-    errors::{self, detached, detached_if_long, guarded},
+    errors::{detached, detached_if_long, guarded},
     executor::SubscriptionExecutor,
     forks::Native,
+    hosted::{Hosted, Served},
     lock::Lock,
-    operation::Operation,
+    operation::{Operation, Order},
     reader::{Lane, LoopReader},
 };
-use hosted::Hosted;
 
 /// One connection of graphql-transport-ws, or of the older protocol. Feed it what the client sends and what becomes of authentication and
 /// timers; after each call write what `take` hands out, and close as the call asks.
@@ -46,12 +43,7 @@ pub(crate) struct Session(Lock<Option<Native<Connection>>>);
 
 #[derive(Debug)]
 struct Connection {
-    machine: Machine,
-    subscriber: Subscriber,
-    core: Arc<Core>,
-    lane: Arc<Lane>,
-    context: security::SecurityContext,
-    hosted: Hosted,
+    served: Served<Machine>,
     /// The engine ended the connection.
     closing: Option<Close>,
     /// Results lost because the client reads too slowly, since `losses` was asked.
@@ -88,11 +80,11 @@ impl Session {
         let subscriber =
             detached(py, || core.engine.open(options))?.map_err(|error| open_error(py, &error))?;
         let dialect = if legacy { Dialect::Legacy } else { Dialect::Modern };
-        let machine = Machine::speaking(dialect, core.engine.limits());
+        let protocol = Machine::speaking(dialect, core.engine.limits());
         let context = security::SecurityContext::default();
         let hosted = Hosted::new(decides, executes);
-        let connection =
-            Connection { machine, subscriber, core, lane, context, hosted, closing: None, lost: 0 };
+        let served = Served { protocol, subscriber, core, lane, context, hosted };
+        let connection = Connection { served, closing: None, lost: 0 };
         Ok(Self(Lock::new(Some(Native::new(connection)))))
     }
 
@@ -121,7 +113,8 @@ impl Session {
         payload: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Asked<'py>> {
         self.with(|connection| {
-            let payload = payload.map(|payload| connection.core.variables(Some(payload))).transpose()?;
+            let payload =
+                payload.map(|payload| connection.served.core.variables(Some(payload))).transpose()?;
             let found = connection.accept(py, context.security().clone(), payload.as_ref())?;
             close(py, found)
         })
@@ -132,67 +125,73 @@ impl Session {
     fn refuse<'py>(&self, py: Python<'py>, failed: bool) -> PyResult<Asked<'py>> {
         self.with(|connection| {
             let ruling = if failed { Ruling::Error } else { Ruling::Denied };
-            connection.core.engine.count_authentication(ruling);
-            close(py, connection.machine.refused(CloseCode::Forbidden.reason()))
+            connection.served.core.engine.count_authentication(ruling);
+            close(py, connection.served.protocol.refused(CloseCode::Forbidden.reason()))
         })
     }
 
     /// What resolvers are told of this connection, as `info.context`.
     fn tell_resolvers(&self, context: Py<PyAny>) -> PyResult<()> {
         self.with(|connection| {
-            connection.hosted.context = Some(context);
+            connection.served.hosted.context = Some(context);
             Ok(())
         })
     }
 
     /// The host lets a subscription in: answers whether it is active. If not, its client was told, or has gone.
     fn start(&self, py: Python<'_>, operation: &Operation) -> PyResult<bool> {
-        self.with(|connection| Ok(connection.start(py, operation)))
+        self.with(|connection| Ok(connection.served.start(py, operation)))
     }
 
     /// One value of a generator, of which the client gets what it selected. `False`: the operation is over.
     ///
     /// Raises `ValueError` and `TypeError` for what has no JSON form, and `InvalidQuery` if it cannot be shaped any more.
     fn send(&self, operation: &Operation, value: &Bound<'_, PyAny>) -> PyResult<bool> {
-        self.with(|connection| connection.send(operation, value))
+        self.with(|connection| connection.served.send(operation, value))
     }
 
     /// The result of a query or mutation, in the shape that GraphQL gives it. `False`: the operation is over.
     fn result(&self, operation: &Operation, value: &Bound<'_, PyAny>) -> PyResult<bool> {
-        self.with(|connection| connection.result(operation, value))
+        self.with(|connection| connection.served.result(operation, value))
     }
 
     /// Ends an operation with errors, in the shape that GraphQL gives them; none tells of an internal error.
     fn fail(&self, operation: &Operation, errors: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.with(|connection| connection.fail(operation, errors))
+        self.with(|connection| connection.served.fail(operation, errors))
     }
 
     /// Ends an operation that has sent all its results.
     fn finish(&self, py: Python<'_>, operation: &Operation) -> PyResult<()> {
-        self.with(|connection| connection.finish(py, operation))
+        self.with(|connection| connection.served.finish(py, operation))
     }
 
     /// How many of the host's results wait to be taken.
     fn waiting(&self) -> PyResult<usize> {
-        self.with(|connection| Ok(connection.hosted.texts.len()))
+        self.with(|connection| Ok(connection.served.hosted.texts.len()))
     }
 
     /// Those operations of the host that the engine has ended since the last call.
     fn ended(&self) -> PyResult<Vec<Py<Operation>>> {
-        self.with(|connection| Ok(std::mem::take(&mut connection.hosted.ended)))
+        self.with(|connection| Ok(std::mem::take(&mut connection.served.hosted.ended)))
+    }
+
+    /// The client begins more than the host may have under way.
+    fn flooded<'py>(&self, py: Python<'py>) -> PyResult<Asked<'py>> {
+        let flooded = Close::new(CloseCode::PolicyViolation, "Too many operations under way");
+        self.with(|connection| close(py, connection.served.protocol.close(flooded)))
     }
 
     /// The server ends the connection, for a reason of the host's.
     fn close_with<'py>(&self, py: Python<'py>, code: u16, reason: &str) -> PyResult<Asked<'py>> {
-        self.with(|connection| close(py, connection.machine.close(Close::of(code, reason))))
+        self.with(|connection| close(py, connection.served.protocol.close(Close::of(code, reason))))
     }
 
     /// Who the client is does not hold any more.
     fn expire<'py>(&self, py: Python<'py>) -> PyResult<Asked<'py>> {
         self.with(|connection| {
-            let found = connection.machine.close(Close::new(CloseCode::Forbidden, "Token expired"));
+            let found = connection.served.protocol.close(Close::new(CloseCode::Forbidden, "Token expired"));
             if found.is_some() {
-                connection.core.engine.count_authentication(Ruling::Denied);
+                connection.served.core.engine.count_authentication(Ruling::Denied);
             }
             close(py, found)
         })
@@ -200,17 +199,17 @@ impl Session {
 
     /// The time to wait for `connection_init` is over.
     fn init_timed_out<'py>(&self, py: Python<'py>) -> PyResult<Asked<'py>> {
-        self.with(|connection| close(py, connection.machine.init_timed_out()))
+        self.with(|connection| close(py, connection.served.protocol.init_timed_out()))
     }
 
     /// The interval of keep-alive is over: a ping becomes ready, unless the last one was not answered.
     fn keep_alive<'py>(&self, py: Python<'py>) -> PyResult<Asked<'py>> {
-        self.with(|connection| close(py, connection.machine.keep_alive()))
+        self.with(|connection| close(py, connection.served.protocol.keep_alive()))
     }
 
     /// The server ends the connection: clients come back.
     fn go_away<'py>(&self, py: Python<'py>) -> PyResult<Asked<'py>> {
-        self.with(|connection| close(py, connection.machine.close(CloseCode::GoingAway)))
+        self.with(|connection| close(py, connection.served.protocol.close(CloseCode::GoingAway)))
     }
 
     /// Up to `limit` texts to send, in order; fewer than `limit` means that nothing more is ready.
@@ -253,23 +252,23 @@ impl Connection {
         context: security::SecurityContext,
         payload: Option<&Value>,
     ) -> PyResult<Option<Close>> {
-        let renewing = self.machine.is_renewing();
-        self.core.engine.count_authentication(Ruling::Allowed);
-        if let Err(limit) = self.subscriber.belong_to(&context) {
-            return Ok(self.machine.refused(&limit.to_string()));
+        let renewing = self.served.protocol.is_renewing();
+        self.served.core.engine.count_authentication(Ruling::Allowed);
+        if let Err(limit) = self.served.subscriber.belong_to(&context) {
+            return Ok(self.served.protocol.refused(&limit.to_string()));
         }
         if renewing {
-            detached(py, || self.subscriber.refresh(context.clone()))?;
+            detached(py, || self.served.subscriber.refresh(context.clone()))?;
         }
-        self.context = context;
-        let close = self.machine.accepted(payload);
+        self.served.context = context;
+        let close = self.served.protocol.accepted(payload);
         self.start_held(py)?;
         Ok(close)
     }
 
     /// Starts what waited for its turn. Only the older protocol has such, where the host is never asked.
     fn start_held(&mut self, py: Python<'_>) -> PyResult<()> {
-        while let Some(subscribe) = self.machine.next_held() {
+        while let Some(subscribe) = self.served.protocol.next_held() {
             self.subscribe(py, subscribe)?;
         }
         Ok(())
@@ -280,14 +279,14 @@ impl Connection {
             Message::Text(text) => text.len(),
             Message::Binary => 0,
         };
-        match detached_if_long(py, bytes, || self.machine.receive(message))? {
+        match detached_if_long(py, bytes, || self.served.protocol.receive(message))? {
             Action::None => Ok(None),
             Action::Authenticate { payload } => authenticate(py, payload.as_ref()).map(Some),
             Action::Subscribe(subscribe) => self.subscribe(py, subscribe),
             Action::Complete(operation) => {
-                detached(py, || self.subscriber.cancel(operation.id()))?;
+                detached(py, || self.served.subscriber.cancel(operation.id()))?;
                 self.start_held(py)?;
-                let hosted = self.hosted.completed(&operation);
+                let hosted = self.served.hosted.completed(&operation);
                 hosted.map(|operation| (intern!(py, "complete"), operation).into_pyobject(py)).transpose()
             }
             Action::Close(close) => self::close(py, Some(close)),
@@ -296,74 +295,42 @@ impl Connection {
 
     /// Asks the host about an operation, or starts it.
     fn subscribe<'py>(&mut self, py: Python<'py>, subscribe: Subscribe) -> PyResult<Asked<'py>> {
-        match self.ask(py, &subscribe) {
-            Ok(Ok(None)) => self.register(py, subscribe, false),
-            Ok(Ok(Some(_))) if self.machine.dialect() == Dialect::Legacy => {
-                self.hosted.completed(&subscribe.operation);
-                let message = "this operation is served over `graphql-transport-ws` only";
-                let error = GraphQlError::new("NOT_SUPPORTED", message);
-                self.machine.failed(&subscribe.operation, &[error]);
-            }
-            Ok(Ok(Some(operation))) => {
+        let meant = subscribe.operation.clone();
+        let begun = subscribe.resume().map_err(|error| vec![error]).and_then(|resume| {
+            let order = Order { subscribe, resume, context: None };
+            self.served.begin(py, &order)
+        });
+        let errors = match begun {
+            Ok(None) => return Ok(None),
+            Ok(Some(operation)) if self.served.protocol.dialect() == Dialect::Modern => {
                 return (intern!(py, "operation"), operation).into_pyobject(py).map(Some);
             }
-            Ok(Err(errors)) => _ = self.machine.failed(&subscribe.operation, &errors),
-            Err(raised) => self.fault(py, &subscribe.operation, &raised),
-        }
-        Ok(None)
-    }
-
-    /// A fault of the server, such as a declaration that is no resolver: not for the client to read.
-    fn fault(&mut self, py: Python<'_>, operation: &protocol::Operation, raised: &PyErr) {
-        errors::log(py, "a subscription could not be set up", raised);
-        self.machine.failed(operation, &[]);
-    }
-
-    /// Starts a subscription. Whatever goes wrong ends this operation only, with an `error` message.
-    fn register(&mut self, py: Python<'_>, subscribe: Subscribe, permitted: bool) {
-        let resume = match subscribe.resume() {
-            Ok(resume) => resume,
-            Err(error) => {
-                self.machine.failed(&subscribe.operation, &[error]);
-                return;
+            Ok(Some(_)) => {
+                self.served.hosted.completed(&meant);
+                let message = "this operation is served over `graphql-transport-ws` only";
+                vec![GraphQlError::new("NOT_SUPPORTED", message)]
             }
+            Err(errors) => errors,
         };
-        let operation_name = hosted::operation_name(&subscribe);
-        let Subscribe { operation, query, variables, .. } = subscribe;
-        let request = SubscribeRequest {
-            id: operation.id().to_owned(),
-            query,
-            operation_name,
-            variables,
-            context: self.context.clone(),
-            resume,
-            ..SubscribeRequest::default()
-        };
-        let host = self.hosted.context.as_ref().map(|context| context.clone_ref(py));
-        let lane = Some(Arc::clone(&self.lane));
-        let wish = Wish { request, resolver: None, overflow: None, lane, host, permitted };
-        match self.core.subscribe(py, &mut self.subscriber, wish) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => _ = self.machine.failed(&operation, &hosted::refused(error)),
-            Err(raised) => self.fault(py, &operation, &raised),
-        }
+        self.served.protocol.failed(&meant, &errors);
+        Ok(None)
     }
 
     /// Replies of the protocol first: an operation's messages come after what started it.
     fn take<'py>(&mut self, py: Python<'py>, limit: usize) -> PyResult<Vec<Bound<'py, PyString>>> {
         let mut texts = Vec::new();
         while texts.len() < limit
-            && let Some(reply) = self.machine.next_reply()
+            && let Some(reply) = self.served.protocol.next_reply()
         {
             texts.push(PyString::new(py, &reply));
         }
-        let dialect = self.machine.dialect();
+        let dialect = self.served.protocol.dialect();
         while texts.len() < limit
-            && let Some((_, text)) = self.hosted.texts.pop_front()
+            && let Some((_, text)) = self.served.hosted.texts.pop_front()
         {
-            texts.push(PyString::new(py, &text));
+            texts.push(Lane::own_text(py, text)?);
         }
-        let Self { subscriber, lane, .. } = self;
+        let Served { subscriber, lane, .. } = &mut self.served;
         let (mut failed, mut too_slow, mut ended, mut lost) = (None, false, Vec::new(), 0);
         if texts.len() < limit {
             subscriber.drain(limit - texts.len(), |delivery| {
@@ -400,13 +367,13 @@ impl Connection {
         self.lost += lost;
         // Its `error` message was taken: the client may use the id again.
         for id in &ended {
-            self.machine.ended(id);
-            self.hosted.ended(id);
+            self.served.protocol.ended(id);
+            self.served.hosted.ended(id);
         }
-        if let Some(close) = self.machine.last_words() {
+        if let Some(close) = self.served.protocol.last_words() {
             self.closing = Some(close);
         } else if too_slow {
-            self.closing = self.machine.close(CloseCode::TooSlow);
+            self.closing = self.served.protocol.close(CloseCode::TooSlow);
         }
         failed.map_or(Ok(texts), Err)
     }

@@ -18,12 +18,6 @@ class Nobody:
         return False
 
 
-async def refused(app, query=QUERY):
-    async with served(app) as address, browsing(address) as client:
-        answer = await client.post("/", headers=EVENTS, **asked(query))
-    return answer.status_code, answer.json()["errors"][0]
-
-
 async def test_on_connect_is_asked_and_may_refuse(manager):
     seen = []
 
@@ -43,24 +37,6 @@ async def test_on_connect_is_asked_and_may_refuse(manager):
             await manager.publish_event("e", "user", {"id": 1})
             assert await stream.result() == {"data": {"user": {"id": 1}}}
     assert seen == ["no", "yes"]
-
-
-async def test_what_would_not_be_asked_over_http_is_refused_there(manager):
-    status, error = await refused(SubscriptionApp(manager, permission_classes=[Nobody]))
-    assert (status, error["extensions"]["code"]) == (501, "NOT_SUPPORTED")
-
-    @manager.registry.subscription("user", permission_classes=[Nobody])
-    def user(event, variables):
-        return event
-
-    async with (
-        served(SubscriptionApp(manager)) as address,
-        browsing(address) as client,
-        events(client, **asked(QUERY)) as stream,
-    ):
-        told = await stream.result()
-    assert "permission_classes" in told["errors"][0]["message"]
-    assert not manager.executor.subscriptions_by_channel("user")
 
 
 async def test_the_older_protocol_goes_without_permissions(manager):

@@ -680,4 +680,6 @@ async def test_debug_tells_clients_what_was_raised(open_app):
         client = await (await open_app(manager, execute=execute))()
         await client.init()
         await client.say(type="subscribe", id="1", payload={"query": "{ a }"})
-        assert (await client.hear())["payload"]["errors"] == [{"message": "the reason"}]
+        payload = (await client.hear())["payload"]
+        error = {"message": "the reason", "extensions": {"code": "INTERNAL_SERVER_ERROR"}}
+        assert payload == {"errors": [error]}

@@ -73,11 +73,18 @@ async def test_heartbeats_are_parts_that_say_nothing(manager):
 
 @pytest.mark.parametrize("query", ["subscription {", "subscription { a b }", "mutation { a }"])
 async def test_what_is_wrong_with_the_operation_is_a_payload_and_the_end(manager, client, query):
-    async with answering(client, asked(query)) as response:
+    only_parts = PARTS["accept"].removesuffix(",application/json")
+    async with answering(client, asked(query), accept=only_parts) as response:
         first, wrong, end = [part async for part in parts(response)]
     assert (first, end) == ({}, None)
     assert wrong["payload"]["errors"][0]["extensions"]["code"]
     assert manager.get_metrics()["subscriptions"] == 0
+
+
+@pytest.mark.parametrize("query", ["subscription {", "mutation { a }"])
+async def test_who_takes_json_too_gets_that_for_what_is_no_subscription(client, query):
+    answer = await client.post("/", headers=PARTS, **asked(query))
+    assert (answer.status_code, list(answer.json())) == (200, ["errors"])
 
 
 async def test_batches_and_forms_are_refused(client):

@@ -84,6 +84,20 @@ for (const [mode, single] of [["distinct connections", false], ["a single connec
     await service.subscriptions("orders", 0);
   });
 
+  test(`${mode}: queries, mutations and generators are run, and end`, PATIENCE, async (t) => {
+    const { subscribe } = client(t, single);
+    for (const kind of ["query", "mutation"]) {
+      const query = `${kind} ($name: String!) { hello(name: $name) }`;
+      const reading = subscribe({ query, variables: { name: "é" } });
+      await reading.until(() => reading.ended);
+      assert.deepEqual([reading.results, reading.ended], [[{ data: { hello: "é" } }], {}]);
+    }
+    const query = "subscription ($from: Int!) { countdown(from: $from) }";
+    const reading = subscribe({ query, variables: { from: 3 } });
+    await reading.until(() => reading.ended);
+    assert.deepEqual(reading.results.map(({ data }) => data.countdown), [3, 2, 1]);
+  });
+
   test(`${mode}: a client that was cut off resumes by itself`, PATIENCE, async (t) => {
     const { subscribe, cut } = client(t, single);
     const channel = `${name}Resumed`;

@@ -10,8 +10,10 @@ from typing import Any
 
 import coulis
 import uvicorn
+from coulis.asgi import SubscriptionApp
 from coulis.fastapi import SubscriptionRouterFactory
 from fastapi import FastAPI, Request
+from graphql import build_schema
 
 manager = coulis.SubscriptionManager()
 
@@ -42,6 +44,12 @@ app.include_router(
         manager, path="/graphql/subscriptions", legacy_protocol=True, execute=execute
     )
 )
+
+# Queries and mutations of a schema object, for the audits of GraphQL over HTTP.
+SCHEMA = "type Query { hello: String } type Mutation { hello: String } type Subscription { hello: String }"
+audited = coulis.SubscriptionManager(registry=coulis.Registry(), schema=build_schema(SCHEMA))
+app.mount("/graphql/http", SubscriptionApp(audited))
+app.mount("/graphql/open", SubscriptionApp(audited, csrf_prevention=False))
 
 
 @app.post("/publish")

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use apollo_compiler::ast::OperationType;
-
 use super::{Admission, OperationKind, OperationName, Plan, parse, schema::Schema};
 use crate::{
     error::GraphQlError,
@@ -84,11 +82,7 @@ impl Plans {
         self.admission.text(document, &self.limits)?;
         let (schema, introspection) = (self.schema.as_ref(), self.admission.introspection);
         let tree = super::checked(document, schema, &self.limits, introspection)?;
-        Ok(match parse::operation(&tree, operation)?.operation_type {
-            OperationType::Query => OperationKind::Query,
-            OperationType::Mutation => OperationKind::Mutation,
-            OperationType::Subscription => OperationKind::Subscription,
-        })
+        Ok(parse::operation(&tree, operation)?.operation_type.into())
     }
 
     fn bytes(&self) -> usize {

@@ -62,6 +62,16 @@ pub enum OperationKind {
     Subscription,
 }
 
+impl From<OperationType> for OperationKind {
+    fn from(kind: OperationType) -> Self {
+        match kind {
+            OperationType::Query => Self::Query,
+            OperationType::Mutation => Self::Mutation,
+            OperationType::Subscription => Self::Subscription,
+        }
+    }
+}
+
 /// One subscription operation that keeps every rule.
 #[derive(Debug)]
 pub struct Plan {
@@ -228,11 +238,11 @@ pub fn validate(
     coerced.err().unwrap_or_default()
 }
 
-/// Whether the operation that `name` means is a subscription; `None` if the document has none of that name, or is none.
-pub fn is_subscription(document: &str, name: &OperationName, limits: &Limits) -> Option<bool> {
+/// What the operation that `name` means does; `None` if the document has none of that name, or is none.
+pub fn kind(document: &str, name: &OperationName, limits: &Limits) -> Option<OperationKind> {
     let tree = with_room(parse::room(document), || parse::document(document, limits)).ok()?;
     let meant = parse::operation(&tree, name).ok()?;
-    Some(meant.operation_type == OperationType::Subscription)
+    Some(meant.operation_type.into())
 }
 
 #[cfg(test)]

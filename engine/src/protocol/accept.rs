@@ -1,6 +1,6 @@
 //! Reads media types and ranges of them (RFC 9110, sections 8.3.1 and 12.5.1): the form of answer that a client wants.
 
-use super::stream::Form;
+use super::{stream::Form, whole::Media};
 
 /// A media type or range, and its parameters; names in lower case.
 #[derive(Debug)]
@@ -34,40 +34,72 @@ impl MediaType {
         }
     }
 
-    fn form(&self) -> Option<Wanted> {
-        let (form, named) = match &*self.essence {
-            "text/event-stream" => (Form::Events, true),
-            "multipart/mixed" if self.parameter("subscriptionspec") == Some("1.0") => (Form::Parts, true),
-            "text/*" | "*/*" => (Form::Events, false),
-            _ => return None,
-        };
-        Some(Wanted { form, named })
+    /// The form for many results that it covers, and whether it names it.
+    fn stream(&self) -> Option<(Form, bool)> {
+        match &*self.essence {
+            "text/event-stream" => Some((Form::Events, true)),
+            "multipart/mixed" if self.parameter("subscriptionspec") == Some("1.0") => {
+                Some((Form::Parts, true))
+            }
+            "text/*" | "*/*" => Some((Form::Events, false)),
+            _ => None,
+        }
+    }
+
+    /// The same for one result.
+    fn whole(&self) -> Option<(Form, bool)> {
+        match &*self.essence {
+            "application/graphql-response+json" => Some((Form::Whole(Media::Response), true)),
+            "application/json" => Some((Form::Whole(Media::Json), true)),
+            "application/*" | "*/*" => Some((Form::Whole(Media::Json), false)),
+            _ => None,
+        }
     }
 }
 
-/// What a client wants best, and whether it named that.
+/// What a client wants best, of the forms that were asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) form: Form,
+    weight: u16,
+    /// The client named the form.
     pub(super) named: bool,
 }
 
-/// The form with the highest weight: of equal ones that which is named, then the first.
+impl Wanted {
+    /// Whether a client wants this more than another.
+    pub(super) fn beats(self, other: Self) -> bool {
+        (self.weight, self.named) > (other.weight, other.named)
+    }
+}
+
+/// The form for many results with the highest weight: of equal ones that which is named, then the first.
 pub(super) fn wanted(accept: &str) -> Option<Wanted> {
+    best(accept, MediaType::stream)
+}
+
+/// The same for one result.
+pub(super) fn wanted_whole(accept: &str) -> Option<Wanted> {
+    best(accept, MediaType::whole)
+}
+
+fn best(accept: &str, covers: fn(&MediaType) -> Option<(Form, bool)>) -> Option<Wanted> {
     let ranges: Vec<_> = split(accept, ',').map(MediaType::read).collect();
     let refused = |form: Form| {
-        let refuses =
-            |range: &MediaType| range.weight() == 0 && range.form() == Some(Wanted { form, named: true });
+        let refuses = |range: &MediaType| range.weight() == 0 && covers(range) == Some((form, true));
         ranges.iter().any(refuses)
     };
-    let acceptable = ranges.iter().filter_map(|range| Some((range.weight(), range.form()?)));
-    let mut best: Option<(u16, Wanted)> = None;
-    for (weight, wanted) in acceptable.filter(|(weight, wanted)| *weight > 0 && !refused(wanted.form)) {
-        if best.is_none_or(|(most, best)| (weight, wanted.named) > (most, best.named)) {
-            best = Some((weight, wanted));
+    let acceptable = ranges.iter().filter_map(|range| {
+        let (form, named) = covers(range)?;
+        Some(Wanted { form, weight: range.weight(), named })
+    });
+    let mut best: Option<Wanted> = None;
+    for wanted in acceptable.filter(|wanted| wanted.weight > 0 && !refused(wanted.form)) {
+        if best.is_none_or(|best| wanted.beats(best)) {
+            best = Some(wanted);
         }
     }
-    best.map(|(_, wanted)| wanted)
+    best
 }
 
 /// Whether a client takes `essence`, whatever its weight.
@@ -114,8 +146,10 @@ mod tests {
 
     #[test]
     fn the_form_is_found_in_any_spelling_of_accept() {
-        let row =
-            |accept: &str, form, named| assert_eq!(wanted(accept), Some(Wanted { form, named }), "{accept}");
+        let row = |accept: &str, form, named| {
+            let found = wanted(accept).map(|wanted| (wanted.form, wanted.named));
+            assert_eq!(found, Some((form, named)), "{accept}");
+        };
         row("text/event-stream", Form::Events, true);
         row("Text/Event-Stream; charset=utf-8", Form::Events, true);
         row("application/json, text/event-stream;q=0.5", Form::Events, true);
@@ -149,6 +183,25 @@ mod tests {
             "\"a\\\",text/event-stream",
         ] {
             assert_eq!(wanted(accept), None, "{accept}");
+        }
+    }
+
+    #[test]
+    fn one_result_is_json_of_the_name_that_the_client_gives_it() {
+        let row = |accept: &str, media, named| {
+            let found = wanted_whole(accept).map(|wanted| (wanted.form, wanted.named));
+            assert_eq!(found, Some((Form::Whole(media), named)), "{accept}");
+        };
+        row("application/json", Media::Json, true);
+        row("Application/GraphQL-Response+JSON; charset=utf-8", Media::Response, true);
+        row("application/graphql-response+json, application/json;q=0.9", Media::Response, true);
+        row("application/graphql-response+json;q=0.8, application/json;q=0.9", Media::Json, true);
+        row("*/*", Media::Json, false);
+        row("text/html, application/*;q=0.1", Media::Json, false);
+        row("*/*, application/graphql-response+json", Media::Response, true);
+        for accept in ["", "text/*", "text/event-stream", "application/json;q=0", "*/*, application/json;q=0"]
+        {
+            assert_eq!(wanted_whole(accept), None, "{accept}");
         }
     }
 

@@ -1,26 +1,31 @@
-//! Subscriptions over HTTP: what a request asks for, and what is wrong with it. Bytes in, decisions out.
+//! GraphQL over HTTP: what a request asks for, and what is wrong with it. Bytes in, decisions out.
 //!
-//! Three protocols share one path: "GraphQL over Server-Sent Events" in its distinct and in its single connection mode
-//! (`PROTOCOL.md` of enisdenjo/graphql-sse), and multipart subscriptions 1.0 of Apollo. `Accept` tells them apart, as
+//! Four protocols share one path: "GraphQL over HTTP" (the draft of the GraphQL foundation) for queries and mutations,
+//! "GraphQL over Server-Sent Events" in its distinct and in its single connection mode (`PROTOCOL.md` of
+//! enisdenjo/graphql-sse), and multipart subscriptions 1.0 of Apollo. `Accept` and the operation tell them apart, as
 //! RFC 9110, section 12.5.1 has it; requests are those of "GraphQL over HTTP". Where the texts are open:
 //!
-//! - `*/*` and `text/*` are answered with events. A token with an `Accept` that does not name them runs an operation.
+//! - `*/*` is JSON for a query or mutation and events for a subscription; so is `application/json` beside
+//!   `multipart/mixed`. A token with an `Accept` that does not name events runs an operation.
 //! - What is no GraphQL request is refused with a status and JSON; what is wrong with the document, the variables or
 //!   the rights is told in the stream, and with 400 where the answer is not the stream.
 //! - A body must say that it is JSON: a page of another origin can send any other kind without being asked first.
+//! - A query by GET is answered where no page of another origin can have sent it unasked: a browser says that it comes
+//!   from here, or a header makes browsers ask first. GET never runs a mutation.
 //! - Duplicate keys and parameters, batches and compressed bodies are refused.
 
 use super::{
-    accept::{MediaType, takes, wanted},
+    accept::{MediaType, Wanted, takes, wanted, wanted_whole},
     message::{self, Malformed, Request},
     parameters::Parameters,
     stream::Form,
+    whole::{self, Media},
     write,
 };
 use crate::{
     error::{GraphQlError, LimitExceeded},
     limits::Limits,
-    plan::{self, OperationName},
+    plan::{self, OperationKind, OperationName},
     value::{Document, Value},
 };
 
@@ -28,6 +33,31 @@ use crate::{
 pub const TOKEN_HEADER: &str = "x-graphql-event-stream-token";
 
 const METHODS: &str = "GET, POST, PUT, DELETE";
+
+/// Headers of which one makes browsers ask first, besides a `Content-Type` of JSON; the names that clients know.
+pub const PREFLIGHTED: [&str; 5] = [
+    "graphql-require-preflight",
+    "apollo-require-preflight",
+    "x-apollo-operation-name",
+    "graphql-preflight",
+    TOKEN_HEADER,
+];
+
+const PREFLIGHT_REQUIRED: &str = "any page could have a browser send this GET: send `GraphQL-Require-Preflight: 1` \
+                                  or `Content-Type: application/json` with it, or send POST";
+
+const STREAMS: &str = "text/event-stream, multipart/mixed;subscriptionSpec=1.0";
+const SERVED: &str = "application/graphql-response+json, application/json, text/event-stream, \
+                      multipart/mixed;subscriptionSpec=1.0";
+
+/// What a host knows of the page that sent a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nothing: a page of any origin may have, or none.
+    Unknown,
+    /// It may send what it likes.
+    Allowed,
+}
 
 /// A header's name and value.
 pub type Header<'a> = (&'a [u8], &'a [u8]);
@@ -46,8 +76,8 @@ pub struct Head<'a> {
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// To run the operation that it holds, and to answer with its results in this form.
-    Stream(Form),
+    /// To run the operation that it holds, and to answer with its results.
+    Answer,
     /// A token for a stream.
     Reserve {
         /// A token that the client has already.
@@ -86,14 +116,12 @@ impl Refusal {
         Self { status, errors: vec![GraphQlError::new(code, message)] }
     }
 
-    /// A refusal with 400; with 429 for a rate, and 503 where the engine is closed.
+    /// A refusal with 400, or the status that HTTP has for what is wrong. An empty list tells of an internal error.
     pub fn of(errors: Vec<GraphQlError>) -> Self {
-        let status = match errors.first().map(|error| error.code) {
-            Some("RATE_LIMITED") => 429,
-            Some("ENGINE_CLOSED") => 503,
-            _ => 400,
+        let Some(first) = errors.first() else {
+            return Self::new(500, "INTERNAL_SERVER_ERROR", "Internal server error");
         };
-        Self { status, errors }
+        Self { status: whole::status_of(Some(first.code)), errors }
     }
 
     /// The methods to name in `Allow`, where the method is what is wrong.
@@ -108,7 +136,7 @@ impl Refusal {
     }
 }
 
-/// The code of a GET for an operation that is no subscription.
+/// The code of a GET for a mutation.
 const OTHER_OPERATION: &str = "OPERATION_NOT_ALLOWED_BY_GET";
 
 impl From<Malformed> for Refusal {
@@ -126,18 +154,24 @@ impl From<LimitExceeded> for Refusal {
 /// One request whose head was read.
 ///
 /// ```
-/// use coulis::{limits::Limits, protocol::{http::{Ask, Exchange, Head}, stream::Form}};
+/// use coulis::{limits::Limits, protocol::{http::{Ask, Exchange, Head, Origin}, stream::Form}};
 /// let headers: &[(&[u8], &[u8])] = &[(b"accept", b"text/event-stream")];
 /// let head = Head { method: "GET", query: b"query=subscription%7Ba%7D", headers };
 /// let exchange = Exchange::read(&head, &Limits::default()).unwrap();
-/// assert_eq!(exchange.ask(), &Ask::Stream(Form::Events));
-/// assert_eq!(exchange.request(Vec::new()).unwrap().query, "subscription{a}");
+/// assert_eq!(exchange.ask(), &Ask::Answer);
+/// let request = exchange.request(Vec::new()).unwrap();
+/// assert_eq!(request.query, "subscription{a}");
+/// assert_eq!(exchange.form(&request, Origin::Unknown), Ok(Form::Events));
 /// ```
 #[derive(Debug)]
 pub struct Exchange {
     ask: Ask,
     parameters: Parameters,
     posted: bool,
+    /// The best form for many results, and for one.
+    wanted: (Option<Wanted>, Option<Wanted>),
+    /// A header says that no page of another origin sent this unasked.
+    vouched: bool,
     last_event_id: Option<String>,
     limits: Limits,
 }
@@ -160,7 +194,45 @@ impl Exchange {
             check_content(head, limits)?;
         }
         let last_event_id = header(head, "last-event-id")?.filter(|id| !id.is_empty());
-        Ok(Self { ask, parameters, posted, last_event_id, limits: limits.clone() })
+        let wanted = wants(header(head, "accept")?.as_deref());
+        let (vouched, limits) = (vouched(head)?, limits.clone());
+        Ok(Self { ask, parameters, posted, wanted, vouched, last_event_id, limits })
+    }
+
+    /// How to answer `request`: by what it asks to run, and what its client takes. `origin` is what the host knows of
+    /// the page that sent it.
+    ///
+    /// # Errors
+    /// GET does not run it, or the client takes nothing that it can be answered with.
+    pub fn form(&self, request: &Request, origin: Origin) -> Result<Form, Refusal> {
+        let name = request.operation_name.clone();
+        let name = name.map_or(OperationName::Only, OperationName::Named);
+        let kind = plan::kind(&request.query, &name, &self.limits);
+        if !self.posted && kind == Some(OperationKind::Mutation) {
+            return Err(Refusal::new(405, OTHER_OPERATION, "GET runs no mutations: send POST"));
+        }
+        if matches!(self.ask, Ask::Run { .. }) {
+            return Ok(Form::SharedEvents);
+        }
+        if !self.posted && kind == Some(OperationKind::Query) && !self.vouched && origin == Origin::Unknown {
+            return Err(Refusal::new(403, "PREFLIGHT_REQUIRED", PREFLIGHT_REQUIRED));
+        }
+        let found = match (self.wanted, kind) {
+            ((stream, _), Some(OperationKind::Subscription)) => stream,
+            ((Some(stream), Some(whole)), _) => Some(if stream.beats(whole) { stream } else { whole }),
+            ((stream, whole), _) => whole.or(stream),
+        };
+        let served = if kind == Some(OperationKind::Subscription) { STREAMS } else { SERVED };
+        found.map(|wanted| wanted.form).ok_or_else(|| not_acceptable(served))
+    }
+
+    /// The media type of an answer that is no stream.
+    pub fn media(head: &Head<'_>) -> Media {
+        let accept = header(head, "accept").ok().flatten();
+        match wants(accept.as_deref()).1.map(|wanted| wanted.form) {
+            Some(Form::Whole(media)) => media,
+            _ => Media::Json,
+        }
     }
 
     /// What is asked for.
@@ -193,8 +265,9 @@ impl Exchange {
     /// # Errors
     /// The request says what is no cursor.
     pub fn resume(&self, request: &Request) -> Result<Option<String>, GraphQlError> {
+        let of_events = self.wanted.0.is_some_and(|wanted| wanted.form == Form::Events);
         match (&self.last_event_id, &self.ask) {
-            (Some(cursor), Ask::Stream(Form::Events)) => Ok(Some(cursor.clone())),
+            (Some(cursor), Ask::Answer) if of_events => Ok(Some(cursor.clone())),
             _ => request.resume(),
         }
     }
@@ -212,15 +285,8 @@ impl Exchange {
         }
     }
 
-    /// The answer to an operation that is refused, if that is no stream: 405 for what a GET must not run, and what is
-    /// wrong where the results would go to another answer.
-    pub fn refusal(&self, request: &Request, errors: &[GraphQlError]) -> Option<Refusal> {
-        let name = request.operation_name.clone();
-        let name = name.map_or(OperationName::Only, OperationName::Named);
-        if !self.posted && plan::is_subscription(&request.query, &name, &self.limits) == Some(false) {
-            let message = "GET runs subscriptions only: send POST";
-            return Some(Refusal::new(405, OTHER_OPERATION, message));
-        }
+    /// The answer to an operation that is refused, where its results would go to another answer.
+    pub fn refusal(&self, errors: &[GraphQlError]) -> Option<Refusal> {
         matches!(self.ask, Ask::Run { .. }).then(|| Refusal::of(errors.to_vec()))
     }
 
@@ -261,12 +327,33 @@ fn ask(head: &Head<'_>, parameters: &Parameters) -> Result<Ask, Refusal> {
             (Some(wanted), Some(token)) if wanted.named && wanted.form == Form::Events => {
                 Ok(Ask::Open { token })
             }
-            (Some(wanted), _) if wanted.named => Ok(Ask::Stream(wanted.form)),
+            (Some(wanted), _) if wanted.named => Ok(Ask::Answer),
             (_, Some(token)) => Ok(Ask::Run { token }),
-            (Some(wanted), None) => Ok(Ask::Stream(wanted.form)),
-            (None, None) => Err(not_acceptable("text/event-stream, multipart/mixed;subscriptionSpec=1.0")),
+            (None, None) if wanted_whole(accept).is_none() => Err(not_acceptable(SERVED)),
+            (_, None) => Ok(Ask::Answer),
         },
     }
+}
+
+fn wants(accept: Option<&str>) -> (Option<Wanted>, Option<Wanted>) {
+    let accept = accept.unwrap_or("*/*");
+    (wanted(accept), wanted_whole(accept))
+}
+
+/// Whether a header says that no page of another origin sent this unasked: browsers tell where a page comes from, and
+/// ask before they send a header of a page's own (Fetch Standard, section 2.2.2). What they send by themselves, as
+/// `Authorization`, is none of these.
+fn vouched(head: &Head<'_>) -> Result<bool, Malformed> {
+    if let Some(site) = header(head, "sec-fetch-site")? {
+        return Ok(matches!(&*site, "same-origin" | "none"));
+    }
+    for name in PREFLIGHTED {
+        if header(head, name)?.is_some_and(|value| !value.is_empty()) {
+            return Ok(true);
+        }
+    }
+    let content = header(head, "content-type")?.unwrap_or_default();
+    Ok(MediaType::read(&content).essence == "application/json")
 }
 
 fn not_acceptable(served: &str) -> Refusal {

@@ -51,6 +51,12 @@ pub struct Subscribe {
 }
 
 impl Subscribe {
+    /// What `request` asks for, under the name of `operation`.
+    pub fn new(operation: Operation, request: Request) -> Self {
+        let Request { query, operation_name, variables, extensions } = request;
+        Self { operation, query, operation_name, variables, extensions }
+    }
+
     /// As [`Request::resume`].
     ///
     /// # Errors
@@ -388,9 +394,7 @@ impl Machine {
             self.replies.push(self.dialect.error(&id, &[error]));
             return Ok(Action::None);
         }
-        let Request { query, operation_name, variables, extensions } = request;
-        let operation = self.reserve(id);
-        let subscribe = Subscribe { operation, query, operation_name, variables, extensions };
+        let subscribe = Subscribe::new(self.reserve(id), request);
         if !early && replaced.is_none() {
             return Ok(Action::Subscribe(subscribe));
         }

@@ -50,6 +50,7 @@ mod parameters;
 mod replies;
 mod sse;
 pub mod stream;
+pub mod whole;
 mod write;
 
 #[cfg(test)]

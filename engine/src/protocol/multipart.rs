@@ -3,7 +3,6 @@
 //! Each part is followed by the next delimiter at once: readers take a part for complete when they see that.
 
 use super::sse::write_line;
-use crate::{error::GraphQlError, protocol::write::graphql_errors};
 
 /// What the answer begins with, before the first part.
 pub(super) const OPENING: &[u8] = b"--graphql";
@@ -21,9 +20,9 @@ pub(super) fn write_result(out: &mut Vec<u8>, result: &[u8]) {
     write_part(out, &[br#"{"payload":"#, result, b"}"]);
 }
 
-/// Appends a part with what ended the subscription; the closing follows.
-pub(super) fn write_fatal(out: &mut Vec<u8>, errors: &[GraphQlError]) {
-    write_part(out, &[br#"{"payload":null,"errors":"#, graphql_errors(errors).as_bytes(), b"}"]);
+/// Appends a part with what ended the subscription, a list in JSON; the closing follows.
+pub(super) fn write_fatal(out: &mut Vec<u8>, errors: &str) {
+    write_part(out, &[br#"{"payload":null,"errors":"#, errors.as_bytes(), b"}"]);
 }
 
 /// No text of the JSON can be taken for a delimiter: those begin with the end of a line, which it has not.
@@ -38,13 +37,14 @@ fn write_part(out: &mut Vec<u8>, json: &[&[u8]]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{error::GraphQlError, protocol::write::graphql_errors};
 
     #[test]
     fn parts_are_delimited_whatever_their_content() {
         let mut out = OPENING.to_vec();
         write_heartbeat(&mut out);
         write_result(&mut out, b"{\"data\":[\"--graphql--\",\r\n-1]}");
-        write_fatal(&mut out, &[GraphQlError::new("CODE", "\r\n--graphql--")]);
+        write_fatal(&mut out, &graphql_errors(&[GraphQlError::new("CODE", "\r\n--graphql--")]));
         out.extend_from_slice(CLOSING);
         let head = "\r\nContent-Type: application/json\r\n\r\n";
         let error = r#"{"message":"\r\n--graphql--","extensions":{"code":"CODE"}}"#;

@@ -1,4 +1,4 @@
-//! One answer over HTTP that carries results: events, events of several operations, or parts.
+//! One answer over HTTP that carries results: events, events of several operations, parts, or one result whole.
 //!
 //! [`Stream`] knows the operations of an answer and writes them down. A host feeds it what its subscriber has and the
 //! ticks of its timer, sends what it wrote, and ends the answer when the stream is over. Where the protocols are open:
@@ -12,7 +12,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{http::Refusal, machine::Operation, multipart, sse, write};
+use super::{http::Refusal, machine::Operation, multipart, sse, whole::Media, write};
 use crate::{
     error::{GraphQlError, LimitExceeded},
     limits::Limits,
@@ -28,6 +28,8 @@ pub enum Form {
     SharedEvents,
     /// Parts of `multipart/mixed`, of one operation.
     Parts,
+    /// The result of a query or mutation, alone.
+    Whole(Media),
 }
 
 impl Form {
@@ -36,9 +38,13 @@ impl Form {
         match self {
             Self::Events | Self::SharedEvents => "text/event-stream; charset=utf-8",
             Self::Parts => r#"multipart/mixed;boundary="graphql";subscriptionSpec=1.0"#,
+            Self::Whole(media) => media.content_type(),
         }
     }
 }
+
+/// How deep a result nests what the host made of it.
+const ENVELOPE_DEPTH: usize = 2;
 
 /// The state of one answer. It knows neither sockets nor clocks.
 ///
@@ -63,6 +69,7 @@ pub struct Stream {
     /// A result or an error of this stream was written.
     begun: bool,
     over: bool,
+    status: u16,
 }
 
 impl Stream {
@@ -76,6 +83,7 @@ impl Stream {
             waiting: Vec::new(),
             begun: false,
             over: false,
+            status: 200,
         };
         if form == Form::Parts {
             stream.waiting.extend_from_slice(multipart::OPENING);
@@ -106,6 +114,11 @@ impl Stream {
         Ok(operation)
     }
 
+    /// Whether the operation is neither ended by the server nor by the client.
+    pub fn is_open(&self, operation: &Operation) -> bool {
+        self.operations.get(&operation.id) == Some(&operation.number)
+    }
+
     /// Frees an operation that was not started after all, without a word in the stream.
     pub fn forget(&mut self, operation: &Operation) {
         self.free(operation);
@@ -118,6 +131,22 @@ impl Stream {
             self.write_errors(&mut out, operation.id(), errors);
             self.waiting = out;
         }
+    }
+
+    /// The same with errors that the host has written: `errors` is a JSON array with one object at least.
+    pub fn failed_with(&mut self, operation: &Operation, errors: &str) {
+        if self.free(operation) {
+            let mut out = std::mem::take(&mut self.waiting);
+            self.write_error_list(&mut out, operation.id(), errors);
+            self.waiting = out;
+        }
+    }
+
+    /// A result that the host has made, as it is to be sent after what `take` hands out.
+    pub fn result(&mut self, operation: &Operation, body: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.write_result(&mut out, operation.id(), None, body);
+        out
     }
 
     /// Ends an operation that has sent all its results.
@@ -142,6 +171,10 @@ impl Stream {
         let mut open: Vec<_> = self.operations.drain().collect();
         open.sort_by_key(|(_, number)| *number);
         let mut out = std::mem::take(&mut self.waiting);
+        // What is not sent yet would be a second result.
+        if matches!(self.form, Form::Whole(_)) {
+            out.clear();
+        }
         for (id, _) in open {
             self.write_errors(&mut out, &id, std::slice::from_ref(error));
         }
@@ -181,7 +214,7 @@ impl Stream {
                 self.over = true;
                 if self.form == Form::Parts {
                     let error = GraphQlError::new("TOO_SLOW", "results were lost: subscribe again");
-                    multipart::write_fatal(out, &[error]);
+                    multipart::write_fatal(out, &write::graphql_errors(&[error]));
                     out.extend_from_slice(multipart::CLOSING);
                 }
             }
@@ -198,6 +231,11 @@ impl Stream {
         self.over
     }
 
+    /// The status of the answer: known when it is over, where it is one result, and 200 before that.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
     /// How results are written.
     pub fn form(&self) -> Form {
         self.form
@@ -207,6 +245,7 @@ impl Stream {
         match self.form {
             Form::Parts => multipart::write_heartbeat(&mut self.waiting),
             Form::Events | Form::SharedEvents => self.waiting.extend_from_slice(sse::COMMENT),
+            Form::Whole(_) => {}
         }
     }
 
@@ -216,16 +255,25 @@ impl Stream {
             Form::Events => sse::write_next(out, cursor, None, result),
             Form::SharedEvents => sse::write_next(out, None, Some(id), result),
             Form::Parts => multipart::write_result(out, result),
+            Form::Whole(media) => {
+                self.status =
+                    media.status(result, self.limits.event_depth_max.saturating_add(ENVELOPE_DEPTH));
+                out.extend_from_slice(result);
+            }
         }
     }
 
     fn write_errors(&mut self, out: &mut Vec<u8>, id: &str, errors: &[GraphQlError]) {
         let internal = [GraphQlError::new("INTERNAL_SERVER_ERROR", "Internal server error")];
         let errors = if errors.is_empty() { &internal } else { errors };
+        self.write_error_list(out, id, &write::graphql_errors(errors));
+    }
+
+    fn write_error_list(&mut self, out: &mut Vec<u8>, id: &str, errors: &str) {
         if self.form == Form::Parts && self.begun {
             multipart::write_fatal(out, errors);
         } else {
-            let result = format!(r#"{{"errors":{}}}"#, write::graphql_errors(errors));
+            let result = format!(r#"{{"errors":{errors}}}"#);
             self.write_result(out, id, None, result.as_bytes());
         }
         self.write_complete(out, id);
@@ -236,13 +284,13 @@ impl Stream {
             Form::SharedEvents => return sse::write_complete(out, Some(id)),
             Form::Events => sse::write_complete(out, None),
             Form::Parts => out.extend_from_slice(multipart::CLOSING),
+            Form::Whole(_) => {}
         }
         self.over = true;
     }
 
     fn free(&mut self, operation: &Operation) -> bool {
-        let open = self.operations.get(&operation.id) == Some(&operation.number);
-        open && self.operations.remove(&operation.id).is_some()
+        self.is_open(operation) && self.operations.remove(&operation.id).is_some()
     }
 }
 

@@ -33,10 +33,10 @@ fn the_method_the_accept_and_the_token_say_what_is_asked_for() {
     };
     let token = || "t".to_owned();
     let parts: Header<'_> = (b"accept", b"multipart/mixed;subscriptionSpec=1.0");
-    row("GET", "", &[EVENTS], Ask::Stream(Form::Events));
-    row("GET", "", &[], Ask::Stream(Form::Events));
-    row("POST", "", &[EVENTS, JSON], Ask::Stream(Form::Events));
-    row("POST", "", &[parts, JSON], Ask::Stream(Form::Parts));
+    row("GET", "", &[EVENTS], Ask::Answer);
+    row("GET", "", &[], Ask::Answer);
+    row("POST", "", &[EVENTS, JSON], Ask::Answer);
+    row("POST", "", &[parts, JSON], Ask::Answer);
     row("PUT", "", &[], Ask::Reserve { token: None });
     row("PUT", "", &[TOKEN, (b"accept", b"text/plain")], Ask::Reserve { token: Some(token()) });
     row("GET", "", &[EVENTS, TOKEN], Ask::Open { token: token() });
@@ -54,7 +54,7 @@ fn the_method_the_accept_and_the_token_say_what_is_asked_for() {
 fn a_head_that_is_not_served_is_refused() {
     refused(read("PATCH", "", &[EVENTS]), 405, "`PATCH` is not served");
     assert_eq!(read("HEAD", "", &[]).unwrap_err().allow(), Some("GET, POST, PUT, DELETE"));
-    refused(read("GET", "", &[(b"accept", b"application/json")]), 406, "text/event-stream");
+    refused(read("GET", "", &[(b"accept", b"image/png")]), 406, "application/graphql-response+json");
     refused(read("PUT", "", &[(b"accept", b"application/json")]), 406, "text/plain");
     refused(read("DELETE", "operationId=1", &[]), 400, "x-graphql-event-stream-token");
     refused(read("DELETE", "", &[TOKEN]), 400, "`operationId` is missing");
@@ -165,24 +165,99 @@ fn an_operation_of_a_shared_stream_brings_its_id() {
     refused(id(&format!(r#"{{"operationId":"{}"}}"#, "i".repeat(1025))), 400, "1025 bytes");
 }
 
+fn form(method: &str, headers: &[Header<'_>], query: &str, origin: Origin) -> Result<Form, Refusal> {
+    let request = posted(serde_json::json!({ "query": query }).to_string()).unwrap();
+    read(method, "", headers).unwrap().form(&request, origin)
+}
+
+const QUERY: &str = "{ a }";
+const SUBSCRIPTION: &str = "subscription { a }";
+
 #[test]
-fn a_get_of_another_operation_is_405_and_names_post() {
-    let errors = [GraphQlError::new("CODE", "wrong")];
-    let refusal = |method, headers: &[Header<'_>], query: &str| {
-        let request = posted(serde_json::json!({ "query": query }).to_string()).unwrap();
-        read(method, "", headers).unwrap().refusal(&request, &errors)
+fn the_operation_and_the_accept_say_how_it_is_answered() {
+    let (json, response) = (Form::Whole(Media::Json), Form::Whole(Media::Response));
+    let row = |accept: &str, query: &str, expected| {
+        let headers: [Header<'_>; 2] = [(b"accept", accept.as_bytes()), JSON];
+        assert_eq!(form("POST", &headers, query, Origin::Unknown), Ok(expected), "{accept}: {query}");
     };
-    for query in ["mutation { a }", "query { a }", "{ a }"] {
-        let refusal = refusal("GET", &[EVENTS], query).unwrap();
+    for query in [QUERY, "mutation { a }", "{"] {
+        row("*/*", query, json);
+        row("application/json", query, json);
+        row("application/graphql-response+json, application/json;q=0.9", query, response);
+        row("text/event-stream", query, Form::Events);
+        row("multipart/mixed;subscriptionSpec=1.0", query, Form::Parts);
+        row("multipart/mixed;subscriptionSpec=1.0,application/json", query, json);
+        row("text/event-stream, */*", query, Form::Events);
+        row("text/event-stream;q=0.5, application/json", query, json);
+        row("text/event-stream, application/json;q=0.5", query, Form::Events);
+    }
+    row("*/*", SUBSCRIPTION, Form::Events);
+    row("application/json, */*;q=0.1", SUBSCRIPTION, Form::Events);
+    row("multipart/mixed;subscriptionSpec=1.0,application/json", SUBSCRIPTION, Form::Parts);
+    assert_eq!(form("POST", &[JSON], QUERY, Origin::Unknown), Ok(json));
+    for accept in ["application/json", "application/graphql-response+json", "application/*"] {
+        let headers: [Header<'_>; 2] = [(b"accept", accept.as_bytes()), JSON];
+        refused(form("POST", &headers, SUBSCRIPTION, Origin::Allowed), 406, "served here: text/event-stream");
+    }
+    assert_eq!(form("POST", &[TOKEN, JSON], QUERY, Origin::Unknown), Ok(Form::SharedEvents));
+}
+
+#[test]
+fn a_refusal_has_the_media_type_that_the_client_takes() {
+    let row = |headers: &[Header<'_>], media| {
+        assert_eq!(Exchange::media(&Head { method: "GET", query: b"", headers }), media);
+    };
+    row(&[], Media::Json);
+    row(&[EVENTS], Media::Json);
+    row(&[(b"accept", b"\xff")], Media::Json);
+    row(&[(b"accept", b"application/graphql-response+json")], Media::Response);
+}
+
+#[test]
+fn a_get_of_a_mutation_is_405_and_names_post() {
+    for headers in [&[EVENTS][..], &[], &[TOKEN], &[JSON]] {
+        let refusal = form("GET", headers, "mutation { a }", Origin::Allowed).unwrap_err();
         assert_eq!((refusal.status, refusal.allow()), (405, Some("POST")));
     }
-    // In the stream: what is wrong with a subscription, and whatever was posted.
-    for (method, query) in [("GET", "subscription { a }"), ("GET", "{"), ("POST", "mutation { a }")] {
-        assert_eq!(refusal(method, &[EVENTS, JSON], query), None);
+}
+
+#[test]
+fn a_query_by_get_comes_from_no_page_of_another_origin() {
+    let unasked: [&[Header<'_>]; 7] = [
+        &[],
+        &[EVENTS],
+        &[(b"authorization", b"Basic eA==")],
+        &[(b"content-type", b"text/plain; charset=application/json")],
+        &[(b"graphql-require-preflight", b"")],
+        &[(b"sec-fetch-site", b"cross-site")],
+        &[(b"sec-fetch-site", b"same-site"), (b"graphql-require-preflight", b"1")],
+    ];
+    for headers in unasked {
+        refused(form("GET", headers, QUERY, Origin::Unknown), 403, "PREFLIGHT_REQUIRED");
+        assert!(form("GET", headers, QUERY, Origin::Allowed).is_ok(), "{headers:?}");
+        // Nothing is read by who only has it sent.
+        assert!(form("GET", headers, SUBSCRIPTION, Origin::Unknown).is_ok(), "{headers:?}");
     }
-    let elsewhere = refusal("POST", &[TOKEN, JSON], "mutation { a }").unwrap();
+    for name in PREFLIGHTED.iter().filter(|name| **name != TOKEN_HEADER) {
+        assert!(form("GET", &[(name.as_bytes(), b"1")], QUERY, Origin::Unknown).is_ok(), "{name}");
+    }
+    for headers in [JSON, (b"sec-fetch-site", b"same-origin"), (b"Sec-Fetch-Site", b"none")] {
+        assert!(form("GET", &[headers], QUERY, Origin::Unknown).is_ok(), "{headers:?}");
+    }
+    // A body of JSON is never sent unasked.
+    assert!(form("POST", &[JSON], QUERY, Origin::Unknown).is_ok());
+}
+
+#[test]
+fn what_is_wrong_is_told_by_the_request_where_the_results_go_elsewhere() {
+    let errors = [GraphQlError::new("CODE", "wrong")];
+    assert_eq!(read("POST", "", &[EVENTS, JSON]).unwrap().refusal(&errors), None);
+    let shared = read("POST", "", &[TOKEN, JSON]).unwrap();
+    let elsewhere = shared.refusal(&errors).unwrap();
     assert_eq!((elsewhere.status, elsewhere.allow()), (400, None));
     assert_eq!(elsewhere.body(), r#"{"errors":[{"message":"wrong","extensions":{"code":"CODE"}}]}"#);
+    assert_eq!(shared.refusal(&[]).unwrap().status, 500);
+    assert_eq!(shared.refusal(&[GraphQlError::new("RATE_LIMITED", "")]).unwrap().status, 429);
 }
 
 proptest::proptest! {

@@ -184,3 +184,55 @@ fn operations_and_what_waits_are_bounded() {
     shared.take();
     assert!(shared.start("2").is_ok());
 }
+
+#[test]
+fn an_answer_of_one_result_is_that_and_its_status() {
+    for (media, failed) in [(Media::Json, 200), (Media::Response, 400)] {
+        let mut whole = stream(Form::Whole(media));
+        let operation = whole.start("1").unwrap();
+        whole.keep_alive();
+        assert_eq!(whole.take(), b"", "nothing stands before the result");
+        assert_eq!(text(whole.result(&operation, br#"{"data":{"a":1}}"#)), r#"{"data":{"a":1}}"#);
+        assert!(whole.is_open(&operation) && !whole.is_over());
+        whole.completed(&operation);
+        assert!(whole.is_over() && !whole.is_open(&operation));
+        assert_eq!((whole.take(), whole.status()), (Vec::new(), 200));
+
+        let mut whole = stream(Form::Whole(media));
+        let operation = whole.start("1").unwrap();
+        whole.failed(&operation, &[error()]);
+        let result = r#"{"errors":[{"message":"wrong","extensions":{"code":"CODE"}}]}"#;
+        assert_eq!((text(whole.take()), whole.status(), whole.is_over()), (result.into(), failed, true));
+
+        let mut whole = stream(Form::Whole(media));
+        whole.start("1").unwrap();
+        whole.end(&GraphQlError::new("TOKEN_EXPIRED", "late"));
+        assert_eq!((whole.status(), whole.is_over()), (401, true));
+    }
+}
+
+#[test]
+fn errors_that_the_host_has_written_end_an_operation_in_every_form() {
+    let list = r#"[{"message":"own"}]"#;
+    for (form, expected) in [
+        (
+            Form::Events,
+            "event: next\ndata: {\"errors\":[{\"message\":\"own\"}]}\n\nevent: complete\ndata:\n\n",
+        ),
+        (Form::Whole(Media::Json), r#"{"errors":[{"message":"own"}]}"#),
+    ] {
+        let mut stream = stream(form);
+        stream.take();
+        let operation = stream.start("1").unwrap();
+        stream.failed_with(&operation, list);
+        assert_eq!(text(stream.take()), expected);
+        stream.failed_with(&operation, list);
+        assert!(stream.take().is_empty(), "it was over before");
+    }
+    let mut parts = stream(Form::Parts);
+    let operation = parts.start("1").unwrap();
+    parts.take();
+    assert_eq!(text(parts.result(&operation, b"{}")), part(r#"{"payload":{}}"#));
+    parts.failed_with(&operation, list);
+    assert_eq!(text(parts.take()), part(&format!(r#"{{"payload":null,"errors":{list}}}"#)) + "--\r\n");
+}
