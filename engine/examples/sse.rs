@@ -18,7 +18,7 @@ use coulis::{
     error::GraphQlError,
     event::Event,
     protocol::{
-        http::{Ask, Exchange, Head, Refusal},
+        http::{Ask, Exchange, Head, Origin, Refusal},
         stream::{Form, Stream},
     },
     subscriber::{Delivery, Message, Subscriber, SubscriberOptions},
@@ -60,10 +60,14 @@ fn begin(engine: &Engine, lines: &[String]) -> Result<(Subscriber, Stream), Refu
     let query = target.split_once('?').map_or("", |(_, query)| query).as_bytes();
 
     let exchange = Exchange::read(&Head { method, query, headers: &headers }, engine.limits())?;
-    if *exchange.ask() != Ask::Stream(Form::Events) || exchange.has_body() {
-        return Err(Refusal::new(501, "NOT_SUPPORTED", "send GET with `Accept: text/event-stream`"));
+    let unsupported = || Refusal::new(501, "NOT_SUPPORTED", "send GET with `Accept: text/event-stream`");
+    if *exchange.ask() != Ask::Answer || exchange.has_body() {
+        return Err(unsupported());
     }
     let asked = exchange.request(Vec::new())?;
+    if exchange.form(&asked, Origin::Unknown)? != Form::Events {
+        return Err(unsupported());
+    }
     // A browser that lost its connection says by itself what it has seen.
     let resume = exchange.resume(&asked).map_err(|error| Refusal::of(vec![error]))?;
     let mut reader = engine

@@ -10,14 +10,13 @@ import asyncio
 import contextlib
 import json
 import logging
-import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from coulis._coulis import EngineClosed, Exchange, Stream
+from coulis._coulis import EngineClosed, Exchange
+from coulis.admission import Denied, identify, payload_of, turned_away
 from coulis.answers import Results, problem, refuse, respond
-from coulis.deadlines import TimedOut
-from coulis.hosting import TIMED_OUT, Connection, Refused
+from coulis.hosting import Connection, Refused
 
 if TYPE_CHECKING:
     from coulis._coulis import SecurityContext
@@ -42,7 +41,6 @@ async def serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Send
     if (preflight := app.origins.preflight(scope)) is not None:
         await respond(send, 204 if preflight else 403, _PLAIN, b"", preflight)
         return
-    # The place of a page for browsers: a GET that prefers `text/html` and has no `query`.
     try:
         await _Request(app, scope, receive, send).serve()
     except EngineClosed:
@@ -68,8 +66,11 @@ class _Request:
             await self._refuse(problem(403, "FORBIDDEN_ORIGIN", message))
         elif (refusal := self._exchange.refusal) is not None:
             await self._refuse(refusal)
-        elif (context := await self._identify()) is not None:
-            await self._do(context)
+        else:
+            try:
+                await self._do(await identify(self._app, self._scope))
+            except Denied as denied:
+                await self._refuse(problem(denied.status, denied.code, json.dumps(denied.message)[1:-1]))
 
     async def _do(self, context: SecurityContext) -> None:
         what = self._exchange.asked
@@ -156,40 +157,15 @@ class _Request:
             reservation.results.stop(operation)
             await respond(self._send, 200, _PLAIN, b"")
 
-    async def _identify(self) -> SecurityContext | None:
-        """Answer who the client is, or tell it that it may not come in."""
-        executor = self._app.manager.executor
-        try:
-            context = await self._app.identify(_payload(self._scope), self._scope)
-        except Exception as error:
-            late = isinstance(error, TimedOut)
-            _logger.error("auth_handler failed: the request is refused", exc_info=None if late else error)
-            Stream.refused(executor, failed=True)
-            await self._refuse(_late(str(error)) if late else _FAILED)
-            return None
-        expired = context is not None and context.expires is not None and context.expires <= time.time()
-        if context is None or expired:
-            Stream.refused(executor)
-            message = "Token expired" if expired else "Unauthorized"
-            await self._refuse(problem(401, "UNAUTHENTICATED", message))
-            return None
-        return context
-
     async def _is_let_in(self, results: Results, context: SecurityContext) -> bool:
-        """Ask the bounds and the hooks about a new answer."""
+        """Ask the bounds and the hooks about a new answer. Raises `Denied`."""
         if results.refusal is not None:
             await self._refuse(results.refusal)
             return False
         try:
-            await results.connect(Connection(self._scope, _payload(self._scope), context))
+            await results.connect(Connection(self._scope, payload_of(self._scope), context))
         except Refused as refused:
-            if refused.code == TIMED_OUT:
-                await self._refuse(_late(refused.reason))
-            elif refused.code == 4500:
-                await self._refuse(_FAILED)
-            else:
-                await self._refuse(problem(403, "FORBIDDEN", _quoted(refused.reason)))
-            return False
+            raise turned_away(refused) from None
         return True
 
     async def _read(self) -> str | None:
@@ -223,30 +199,8 @@ class _Request:
         await refuse(self._send, refusal, self._exchange.content_type, more, linger)
 
 
-_FAILED = problem(500, "INTERNAL_SERVER_ERROR", "Internal server error")
 _FULL = problem(503, "LIMIT_EXCEEDED", "too many streams wait to be opened: try again")
 _NOT_FOUND = problem(404, "STREAM_NOT_FOUND", "there is no such stream: reserve another one")
-
-
-def _late(message: str) -> Refusal:
-    return problem(504, "TIMEOUT", _quoted(message))
-
-
-def _quoted(text: str) -> str:
-    """Answer the inside of a JSON string."""
-    return json.dumps(text)[1:-1]
-
-
-def _payload(scope: Scope) -> dict[str, Any]:
-    """Answer what takes the place of the payload of `connection_init`."""
-    headers: dict[str, str] = {}
-    for raw, value in scope["headers"]:
-        name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {text}" if name in headers else text
-    payload: dict[str, Any] = {"headers": headers}
-    if "authorization" in headers:
-        payload["authorization"] = payload["Authorization"] = headers["authorization"]
-    return payload
 
 
 async def _drop(receive: Receive) -> None:

@@ -406,7 +406,9 @@ impl Connection {
                 }
             });
         }
-        ended.iter().for_each(|id| hosted.ended(id));
+        for id in &ended {
+            hosted.ended(id);
+        }
         bytes
     }
 }

@@ -107,7 +107,7 @@ async def test_a_loss_that_ends_the_subscription_is_told_with_the_closing(manage
 
 async def test_an_answer_that_began_ends_with_its_token_as_a_fatal_error(manager, monkeypatch):
     now, timers = 3_999_999_000.0, []
-    monkeypatch.setattr("coulis.http.time.time", lambda: now)
+    monkeypatch.setattr("coulis.admission.time.time", lambda: now)
     loop = asyncio.get_running_loop()
     call_at = loop.call_at
 

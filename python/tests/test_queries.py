@@ -213,7 +213,7 @@ async def test_a_drain_lets_queries_end_and_cuts_what_is_late(manager):
 
 async def test_a_token_that_expires_ends_a_query(manager, monkeypatch):
     now, started = 1_000, asyncio.Event()
-    monkeypatch.setattr("coulis.http.time.time", lambda: now)
+    monkeypatch.setattr("coulis.admission.time.time", lambda: now)
 
     async def execute(*_):
         nonlocal now

@@ -389,7 +389,7 @@ async def test_whoever_is_not_let_in_is_told_by_status(manager, handler, status)
 
 async def test_an_answer_ends_when_its_token_does(manager, monkeypatch):
     now = 3_999_999_000.0
-    monkeypatch.setattr("coulis.http.time.time", lambda: now)
+    monkeypatch.setattr("coulis.admission.time.time", lambda: now)
     timers = []
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(loop, "call_at", intercept(loop.call_at, timers))

@@ -240,8 +240,8 @@ impl Reader {
 
     /// How many frames wait, if another one may find no room.
     pub(super) fn waiting_if_full(&mut self) -> Option<usize> {
-        let is_full = !self.fits(1) || !self.ring.has_room() || !self.kept.is_empty();
-        is_full.then(|| self.ring.len() + self.kept.values().map(|kept| kept.results.len()).sum::<usize>())
+        let is_full = !self.fits(1) || !self.ring.has_room() || self.keeps;
+        is_full.then(|| self.ring.len() + self.kept())
     }
 
     /// Whether the rates let a frame pass. `None`: the subscription is not known yet, so the event is an earlier one.
@@ -319,12 +319,18 @@ impl Reader {
         }
     }
 
+    /// How many results are kept.
+    fn kept(&self) -> usize {
+        let kept = self.aside.iter().flat_map(|aside| aside.kept.values());
+        kept.map(|kept| kept.results.len()).sum()
+    }
+
     /// Makes room for `frames` that come at once, beyond the ring's bound. Answers whether `bytes` fit, too. What is
     /// kept aside has room then, as well: it may go first.
     pub(super) fn reserve(&mut self, frames: usize, bytes: i64) -> bool {
-        let (kept, kept_bytes) = self.aside.as_ref().map_or((0, 0), |aside| (aside.kept(), aside.kept_bytes));
-        let (frames, frames_max) =
-            (frames + kept, self.limits.ring_frames_max.saturating_add(self.limits.replay_events_max));
+        let frames = frames + self.kept();
+        let frames_max = self.limits.ring_frames_max.saturating_add(self.limits.replay_events_max);
+        let kept_bytes = self.aside.as_ref().map_or(0, |aside| aside.kept_bytes);
         self.look();
         let fits = bytes + kept_bytes <= self.bytes_left && self.ring.len() + frames <= frames_max;
         if fits {
@@ -514,7 +520,7 @@ impl Reader {
         while let Some((payload, _)) = self.ring.reclaim() {
             unread += u64::from(!payload.is_lost());
         }
-        unread + self.aside.map_or(0, |aside| aside.kept()) as u64
+        unread + self.kept() as u64
     }
 
     /// The shard is gone, and nobody will make room for what was kept: it is lost, and its reader told.
@@ -537,11 +543,6 @@ impl Reader {
 }
 
 impl Aside {
-    /// How many results are kept.
-    fn kept(&self) -> usize {
-        self.kept.values().map(|kept| kept.results.len()).sum()
-    }
-
     /// Keeps a result; answers whether it replaced an older one of its key.
     fn keep(&mut self, member: &Member, key: Key, payload: Payload) -> bool {
         self.kept_bytes += size(&key, &payload);

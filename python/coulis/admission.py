@@ -1,0 +1,78 @@
+"""Who a request over HTTP comes from, and whether they may come in."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from coulis._coulis import Stream
+from coulis.deadlines import TimedOut
+from coulis.hosting import TIMED_OUT, Refused
+
+if TYPE_CHECKING:
+    from coulis._coulis import SecurityContext
+    from coulis.asgi import SubscriptionApp
+    from coulis.types import Scope
+
+__all__ = ["Denied", "identify", "payload_of", "turned_away"]
+
+_INTERNAL_ERROR = 4500
+_logger = logging.getLogger("coulis.asgi")
+
+
+class Denied(Exception):
+    """A request is not answered; the status and the message to tell instead, and a code for programs."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        headers: list[tuple[bytes, bytes]] | None = None,
+        code: str = "INTERNAL_SERVER_ERROR",
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.headers, self.code = status, message, headers or [], code
+
+
+async def identify(app: SubscriptionApp, scope: Scope) -> SecurityContext:
+    """Answer who the client is. Raises `Denied`."""
+    executor = app.manager.executor
+    try:
+        context = await app.identify(payload_of(scope), scope)
+    except Exception as error:
+        late = isinstance(error, TimedOut)
+        _logger.error("auth_handler failed: the request is refused", exc_info=None if late else error)
+        Stream.refused(executor, failed=True)
+        raise (_late(str(error)) if late else Denied(500, "Internal server error")) from None
+    expired = context is not None and context.expires is not None and context.expires <= time.time()
+    if context is None or expired:
+        Stream.refused(executor)
+        message = "Token expired" if expired else "Unauthorized"
+        raise Denied(401, message, [(b"www-authenticate", b"Bearer")], "UNAUTHENTICATED")
+    return context
+
+
+def turned_away(refused: Refused) -> Denied:
+    """Answer what is told to a client that the hooks do not let in."""
+    if refused.code == TIMED_OUT:
+        return _late(refused.reason)
+    if refused.code == _INTERNAL_ERROR:
+        return Denied(500, "Internal server error")
+    return Denied(403, refused.reason, code="FORBIDDEN")
+
+
+def payload_of(scope: Scope) -> dict[str, Any]:
+    """Answer what takes the place of the payload of `connection_init`."""
+    headers: dict[str, str] = {}
+    for raw, value in scope["headers"]:
+        name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {text}" if name in headers else text
+    payload: dict[str, Any] = {"headers": headers}
+    if "authorization" in headers:
+        payload["authorization"] = payload["Authorization"] = headers["authorization"]
+    return payload
+
+
+def _late(message: str) -> Denied:
+    return Denied(504, message, code="TIMEOUT")
