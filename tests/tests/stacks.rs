@@ -143,7 +143,7 @@ fn document(text: &str) -> bool {
     };
     let schema = Schema::parse(SCHEMA).unwrap();
     let _errors = plan::validate(text, Some(&schema), None, None, &limits);
-    let _is = plan::is_subscription(text, &OperationName::Only, &limits);
+    let _is = plan::kind(text, &OperationName::Only, &limits);
     let Ok(plan) = Plan::compile(text, &OperationName::Only, None, &limits) else { return false };
     let Ok(bound) = plan.bind(&Value::Object(Vec::new()), &limits) else { return false };
     plan.arguments(&bound.variables);

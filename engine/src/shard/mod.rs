@@ -412,18 +412,38 @@ impl Shard {
                     gone += 1;
                     continue;
                 };
-                if let Err(share) = reader.push_at_once(member, share, bytes) {
-                    let pushed = reader.push(member, share, &group.overflow, event, self.now);
-                    if pushed.gone {
-                        gone += 1;
-                        continue;
+                match reader.push_at_once(member, share, bytes) {
+                    Ok(()) => reader.touch(member.slot, &mut self.touched),
+                    Err(share) => {
+                        gone += u64::from(!self.push_by_the_rules(member, share, group, event, tally))
                     }
-                    tally.add(&pushed);
                 }
-                reader.touch(member.slot, &mut self.touched);
             }
         }
         gone
+    }
+
+    /// Step 8 where something stands in the way. Answers whether the member is still there. Apart from the loop of
+    /// [`Shard::push`], which then stays in registers.
+    #[cold]
+    #[inline(never)]
+    fn push_by_the_rules(
+        &mut self,
+        member: &Member,
+        share: Payload,
+        group: &Group,
+        event: &Stamped,
+        tally: &mut Tally,
+    ) -> bool {
+        let Some(reader) = self.readers.get_mut(member.slot as usize).and_then(Option::as_mut) else {
+            return false;
+        };
+        let pushed = reader.push(member, share, &group.overflow, event, self.now);
+        if !pushed.gone {
+            tally.add(&pushed);
+            reader.touch(member.slot, &mut self.touched);
+        }
+        !pushed.gone
     }
 
     /// Has the memory of the readers to come fetched meanwhile: first each reader, then its ring's next slot.
