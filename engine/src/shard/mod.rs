@@ -415,7 +415,7 @@ impl Shard {
                 match reader.push_at_once(member, share, bytes) {
                     Ok(()) => reader.touch(member.slot, &mut self.touched),
                     Err(share) => {
-                        gone += u64::from(!self.push_by_the_rules(member, share, group, event, tally))
+                        gone += u64::from(!self.push_by_the_rules(member, share, group, event, tally));
                     }
                 }
             }
