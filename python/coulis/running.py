@@ -153,7 +153,10 @@ class _Run:
             if not self.late:
                 job.fail("the resolver was cancelled")
             raise
-        except Exception as error:
+        except BaseException as error:
+            # Also `SystemExit` and its like, which would end the loop, and with it everybody else's.
+            if isinstance(error, GeneratorExit) and not self._runs.loop.is_running():
+                raise  # the coroutine is thrown away
             if not self.late:
                 job.fail(describe_failure(self.resolver, error, self._settings.debug))
         finally:
