@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from coulis._coulis import EngineClosed, Exchange, Stream
 from coulis.hosting import Connection, Refused, let_in
-from coulis.loops import running_bridge
+from coulis.loops import running_bridge, within
 
 if TYPE_CHECKING:
     from coulis._coulis import SecurityContext
@@ -300,7 +300,7 @@ class _Request:
         body: bytes | None = b""
         if bytes_max is not None:
             try:
-                body = await asyncio.wait_for(_body(self._receive, bytes_max), self._app.init_timeout)
+                body = await within(self._app.init_timeout, _body(self._receive, bytes_max))
             except asyncio.TimeoutError:
                 message = f"the body did not arrive within {self._app.init_timeout} seconds"
                 await self._refuse(_refusal(408, "REQUEST_TIMEOUT", message))

@@ -6,6 +6,7 @@ COULIS_ENDINGS=1000 pytest python/tests/test_endings.py -s      the long way; `-
 import asyncio
 import itertools
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -26,12 +27,13 @@ async def end(seed, place, deed):
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "life.py", str(seed), place, deed]
     pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
     child = await asyncio.create_subprocess_exec(*command, cwd=HERE, **pipes)
-    try:
-        out, err = await asyncio.wait_for(child.communicate(), PATIENCE)
-    except asyncio.TimeoutError:
+    ending = asyncio.create_task(child.communicate())
+    if not (await asyncio.wait([ending], timeout=PATIENCE))[0]:
+        child.send_signal(signal.SIGUSR1)  # it says where
+        await asyncio.wait([ending], timeout=1)
         child.kill()
-        await child.wait()
-        return [f"{command} hangs"], 0.0
+        return [f"{command} hangs: {(await ending)[1].decode()}"], 0.0
+    out, err = await ending
     took = time.time() - float(out.split()[0] if out else "nan")
     wrong = []
     if child.returncode not in CODES.get(deed, [0]):
