@@ -28,6 +28,8 @@ bench: PROFILE := release
 bench: extension ## the benchmarks of the engine and of the Python package
 	cargo bench -p coulis-benches
 	$(BIN)/python python/benches/fanout.py
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement python/benches/requirements.txt
+	$(BIN)/python python/benches/rivals.py
 
 wheel: tools $(STAMP) ## a release wheel in dist/
 	$(BIN)/maturin build --release --manifest-path python/Cargo.toml --out dist

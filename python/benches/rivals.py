@@ -93,7 +93,7 @@ def show(title: str, figures: dict[str, Figures], ratio_of: str) -> None:
     print(f"\n{title}", file=sys.stderr)
     names = list(figures["coulis"])
     heads = [name.replace("_per_", "/").replace("_", " ") for name in names]
-    print(f"  {'':<18}" + "".join(f"{head:>22}" for head in heads) + f"{'× coulis':>10}", file=sys.stderr)
+    print(f"  {'':<18}" + "".join(f"{head:>22}" for head in heads) + f"{'by coulis':>10}", file=sys.stderr)
     for system, found in figures.items():
         ratio = found[ratio_of] / figures["coulis"][ratio_of]
         columns = "".join(f"{found[name]:>22,.1f}" for name in names)

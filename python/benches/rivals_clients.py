@@ -11,7 +11,8 @@ import struct
 import time
 from typing import IO
 
-from rivals_systems import FIRST, QUERY, SUBPROTOCOL, TEXT
+from coulis.asgi import SUBPROTOCOL
+from rivals_systems import FIRST, QUERY, TEXT
 
 SECONDS_MAX = 120.0
 """How long nothing may come before a measurement fails."""

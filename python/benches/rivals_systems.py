@@ -1,7 +1,7 @@
 """The systems that `rivals.py` compares: the same schema and the same events, each in its own way.
 
     python rivals_systems.py SYSTEM             serves WebSockets, and publishes when it is told to
-    python rivals_systems.py SYSTEM EVENTS      publishes to a consumer in the same process, and prints the times
+    python rivals_systems.py SYSTEM EVENTS      publishes to a consumer in the same process; prints the times
 
 A server prints its port. Of each line that it reads, a number has it publish so many events, and `cpu` print
 the processor time of the process in nanoseconds.
@@ -138,7 +138,7 @@ def ariadne_broadcaster() -> System:
 
     async def source(obj: Any, info: Any) -> AsyncGenerator[Any, None]:
         async with broadcast.subscribe("events") as subscriber:
-            async for event in subscriber:
+            async for event in _iterable(subscriber):
                 yield event.message
 
     subscription.set_source("event", source)
@@ -212,18 +212,15 @@ async def _maybe(found: Any) -> Any:
 
 
 def _iterable(found: Any) -> AsyncIterator[Any]:
-    iterator: AsyncIterator[Any] = found
+    iterator: AsyncIterator[Any] = aiter(found)
     return iterator
 
 
 async def serve(app: Any, publish: Publish) -> None:
     """Serve until standard input ends."""
     # uvicorn opens the socket: on one that it is given, Nagle's delay would be on.
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, lifespan="off", log_level="error", ws="websockets-sansio", loop="asyncio"
-    )
-    config.http = "h11"
-    config.backlog = 4_096
+    chosen: dict[str, Any] = {"loop": "asyncio", "http": "h11", "ws": "websockets-sansio", "backlog": 4_096}
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="off", log_level="error", **chosen)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - it says so in no other way
@@ -250,7 +247,8 @@ def tell(number: int) -> None:
 
 async def measure(publish: Publish, read: Callable[[], AsyncIterator[bytes]], count: int) -> list[int]:
     """Publish to one consumer, one by one; answer the nanoseconds from the publish to the message, sorted."""
-    arrived, times = asyncio.Event(), []
+    arrived = asyncio.Event()
+    times: list[int] = []
 
     async def consume() -> None:
         number = FIRST

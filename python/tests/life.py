@@ -110,7 +110,12 @@ async def live():
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="websockets-sansio"))
         logging.getLogger("uvicorn.error").addFilter(is_news)
         logging.getLogger("coulis").setLevel(logging.ERROR)  # readers that are slow here are no news
-        works = [server.serve(sockets=[listener]), follow(address), stream(address), publish_for_ever(manager)]
+        works = [
+            server.serve(sockets=[listener]),
+            follow(address),
+            stream(address),
+            publish_for_ever(manager),
+        ]
         for name, query in (("one", QUERY), ("two", "subscription { slow { id } }")):
             await manager.create_subscription(name, "c", query)
             works.append(read(manager, name))
@@ -131,7 +136,7 @@ def in_a_fork():
 
 
 def fork(place):
-    """Fork; the child ends as a script does or, where it has a loop of its parent, as multiprocessing's do."""
+    """Fork; the child ends as a script does or, where it has a loop of its parent, as multiprocessing's."""
     if place == "main":
         child = multiprocessing.get_context("fork").Process(target=in_a_fork)
         child.start()

@@ -1,6 +1,6 @@
 """However and whenever a program ends: no hang, no crash, no word on standard error.
 
-COULIS_ENDINGS=1000 pytest python/tests/test_endings.py -s      the long way; `-s` shows how long the ends took
+COULIS_ENDINGS=1000 pytest python/tests/test_endings.py -s    the long way; `-s` shows how long the ends took
 """
 
 import asyncio

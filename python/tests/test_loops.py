@@ -5,6 +5,7 @@ import gc
 
 import coulis
 import pytest
+from conftest import until
 from coulis.loops import within
 
 QUERY = "subscription { user { id } }"
@@ -39,8 +40,7 @@ def test_no_resolver_is_left_behind_by_a_loop_that_ends(capfd):
         await manager.create_subscription("s", "c", QUERY, resolver_fn=resolver)
         for number in range(5_000):
             manager.executor.publish_nowait("t", "user", {"id": number})
-        while not begun:
-            await asyncio.sleep(0)  # noqa: ASYNC110 - any turn may be the first one
+        await until(lambda: begun)
 
     asyncio.run(main())
     gc.collect()
