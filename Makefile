@@ -28,6 +28,8 @@ bench: PROFILE := release
 bench: extension ## the benchmarks of the engine and of the Python package
 	cargo bench -p coulis-benches
 	$(BIN)/python python/benches/fanout.py
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement python/benches/requirements.txt
+	$(BIN)/python python/benches/rivals.py
 
 fuzz: ## every fuzz target for three minutes; needs a nightly compiler and cargo-fuzz
 	@scripts/fuzz

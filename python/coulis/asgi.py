@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from coulis._coulis import AuthenticationFailed, AuthorizationFailed, SecurityContext, Session
+from coulis._coulis import AuthenticationFailed, AuthorizationFailed, EngineClosed, SecurityContext, Session
 from coulis.deadlines import EXECUTE_SECONDS, HOOK_SECONDS, TimedOut, within
 from coulis.draining import BATCH_CONNECTIONS, DEADLINE_SECONDS, Door, Drained, draining
 from coulis.hosting import TIMED_OUT, Connection, Host, Hosting, Refused
@@ -302,7 +302,11 @@ async def _serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Sen
         await send({"type": "websocket.accept"})
         await send({"type": "websocket.close", "code": 4406, "reason": "Subprotocol not acceptable"})
         return
-    connection = _Connection(app, scope, receive, send, legacy=subprotocol == LEGACY_SUBPROTOCOL)
+    try:
+        connection = _Connection(app, scope, receive, send, legacy=subprotocol == LEGACY_SUBPROTOCOL)
+    except EngineClosed:
+        await _closed_door(app, scope, send)
+        return
     close = None
     with app.door.inside(connection):
         try:
@@ -349,14 +353,18 @@ class _Connection:
         self._bridge = running_bridge()
         self._ready = asyncio.Event()
         self._token = self._bridge.watch(self._ready.set)
-        self._session = Session(
-            app.manager.executor,
-            self._bridge.reader,
-            self._token,
-            legacy=legacy,
-            decides=app.hosting.decides,
-            executes=app.hosting.execute is not None,
-        )
+        try:
+            self._session = Session(
+                app.manager.executor,
+                self._bridge.reader,
+                self._token,
+                legacy=legacy,
+                decides=app.hosting.decides,
+                executes=app.hosting.execute is not None,
+            )
+        except BaseException:
+            self._bridge.forget(self._token)
+            raise
         self._host = Host(app, self._session, self._do)
         if (hosts := scope.get("extensions", {}).get("coulis.hosts")) is not None:  # of `coulis.testing`
             hosts.append(self._host)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
 
+from coulis.loops import wait_for
+
 __all__ = ["Door", "Drained", "draining"]
 
 BATCH_CONNECTIONS = 100
@@ -116,7 +118,7 @@ class Door:
     async def _late(self, waiting: dict[Guest, asyncio.Event], seconds: float) -> list[Guest]:
         """Wait until all are gone, or for so long; answer who is not."""
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(_all_set(waiting.values()), max(seconds, 0.0))
+            await wait_for(_all_set(waiting.values()), max(seconds, 0.0))
         return [guest for guest, gone in waiting.items() if not gone.is_set()]
 
 

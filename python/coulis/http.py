@@ -17,6 +17,7 @@ from coulis._coulis import EngineClosed, Exchange
 from coulis.admission import Denied, identify, payload_of, turned_away
 from coulis.answers import Results, problem, refuse, respond
 from coulis.hosting import Connection, Refused
+from coulis.loops import wait_for
 
 if TYPE_CHECKING:
     from coulis._coulis import SecurityContext
@@ -174,7 +175,7 @@ class _Request:
         body: bytes | None = b""
         if bytes_max is not None:
             try:
-                body = await asyncio.wait_for(_body(self._receive, bytes_max), self._app.init_timeout)
+                body = await wait_for(_body(self._receive, bytes_max), self._app.init_timeout)
             except asyncio.TimeoutError:
                 message = f"the body did not arrive within {self._app.init_timeout} seconds"
                 await self._refuse(problem(408, "REQUEST_TIMEOUT", message))
@@ -215,7 +216,7 @@ async def _drop(receive: Receive) -> None:
             await asyncio.sleep(0)  # a server that has it all must not keep the loop
 
     with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(drop(), _LINGER_SECONDS)
+        await wait_for(drop(), _LINGER_SECONDS)
 
 
 async def _body(receive: Receive, bytes_max: int) -> bytes | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import itertools
 import os
 import threading
 import weakref
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from coulis._coulis import LoopReader, SubscriptionExecutor
 from coulis.running import Runs
@@ -17,7 +18,25 @@ from coulis.running import Runs
 if TYPE_CHECKING:
     from coulis.types import EventData
 
-__all__ = ["LoopBridge", "private_reader", "running_bridge"]
+__all__ = ["LoopBridge", "private_reader", "running_bridge", "wait_for"]
+
+_Found = TypeVar("_Found")
+
+
+async def wait_for(work: Awaitable[_Found], seconds: float) -> _Found:
+    """Await `work`, and cancel it after so long. Raises `asyncio.TimeoutError`.
+
+    `asyncio.wait_for` before Python 3.12 swallows a cancellation that comes as the work is done: whoever ends
+    the loop then waits for ever.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+        if not done:
+            raise asyncio.TimeoutError
+        return task.result()
+    finally:
+        task.cancel()
 
 
 class LoopBridge:
@@ -33,6 +52,22 @@ class LoopBridge:
         self._wakes: dict[int, Callable[[], object]] = {}
         self._runs = Runs(loop, self._start_jobs)
         loop.add_reader(self.reader.fileno(), self._woken)
+        self._closed = False
+        self._watch = self._until_the_end()
+
+    def end_with_loop(self) -> None:
+        """Close when the running loop is shut down, so that no resolver is started that it would not end."""
+        # Loops tell nobody of it but the async generators that were begun in them.
+        with contextlib.suppress(StopIteration):
+            self._watch.asend(None).send(None)
+
+    async def _until_the_end(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            _bridges.pop(self._loop, None)
+            self.close()
+            await self._runs.ended()
 
     def watch(self, wake: Callable[[], object]) -> int:
         """Answer a new token.
@@ -78,11 +113,12 @@ class LoopBridge:
             self._start_jobs()
 
     def _start_jobs(self) -> None:
-        if (room := self._runs.room()) > 0:
+        if not self._closed and (room := self._runs.room()) > 0:
             self._runs.start(self.reader.take_jobs(room))
 
     def close(self) -> None:
         """Stop reading and running; waiting jobs are answered with an error."""
+        self._closed = True
         self._loop.remove_reader(self.reader.fileno())
         self.reader.close()
         self._runs.cancel()
@@ -103,6 +139,7 @@ def running_bridge() -> LoopBridge:
     if bridge is None:
         bridge = LoopBridge(loop)
         _bridges[loop] = weakref.ref(bridge)
+        bridge.end_with_loop()
     return bridge
 
 

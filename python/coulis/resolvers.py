@@ -155,12 +155,13 @@ def _takes_info(resolver: Callable[..., Any]) -> bool:
 def describe_failure(resolver: object, error: BaseException, debug: bool) -> str:
     """Log a resolver's failure with its traceback and answer the message for the client. Never raises."""
     name = name_of(resolver)
-    # Somebody's handler may raise: the client has to be answered all the same.
-    with contextlib.suppress(Exception):
+    # Somebody's handler may raise, or the error's own `__str__`, and whatever they like: clients have to be
+    # answered all the same, and the thread of all sync resolvers has to go on.
+    with contextlib.suppress(BaseException):
         _log.log(logging.ERROR, name, "resolver %s failed", name, exc_info=error, resolver=name)
     try:
         return message_for(error, debug)
-    except Exception:  # its own `__str__`
+    except BaseException:  # its own `__str__`
         return INTERNAL_ERROR
 
 

@@ -26,6 +26,8 @@ RESOLVERS_AT_ONCE_MAX = 1_024
 """Async resolvers of one loop that run at the same time; further ones wait in a bounded queue."""
 ONE_AT_ONCE_MAX = 128
 """Of these, runs of one resolver."""
+CANCEL_SECONDS_MAX = 1.0
+"""How long the end of a loop waits for resolvers that were cancelled."""
 PARKED_MAX = 65_536
 """Jobs that wait for a resolver with so many runs; further ones are answered with an error."""
 
@@ -71,6 +73,11 @@ class Runs:
         self._parked.clear()
         for task in self._running:
             task.cancel()
+
+    async def ended(self) -> None:
+        """Wait for what was cancelled, but not for ever: it may not let itself be."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=CANCEL_SECONDS_MAX)
 
     def late(self, resolver: object) -> None:
         """Take note that the time of a run is over."""
@@ -153,7 +160,10 @@ class _Run:
             if not self.late:
                 job.fail("the resolver was cancelled")
             raise
-        except Exception as error:
+        except BaseException as error:
+            # Also `SystemExit` and its like, which would end the loop, and with it everybody else's.
+            if isinstance(error, GeneratorExit) and not self._runs.loop.is_running():
+                raise  # the coroutine is thrown away
             if not self.late:
                 job.fail(describe_failure(self.resolver, error, self._settings.debug))
         finally:

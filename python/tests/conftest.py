@@ -42,7 +42,8 @@ async def served(app):
     """Serve an ASGI app with uvicorn on a free port; yields the address without the scheme."""
     config = uvicorn.Config(app, log_level="error", lifespan="off", ws="websockets-sansio")
     server = uvicorn.Server(config)
-    with socket.socket() as listening:
+    # Where a socket does not say that it is TCP, asyncio leaves Nagle's delay on.
+    with socket.socket(proto=socket.IPPROTO_TCP) as listening:
         listening.bind(("127.0.0.1", 0))
         host, port = listening.getsockname()
         started = asyncio.Event()

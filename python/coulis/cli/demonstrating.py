@@ -59,6 +59,7 @@ async def _run(out: Console, events: int, rate: float, chance: random.Random) ->
         )
         server = uvicorn.Server(config)
         with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does not, for such a one
             address = f"127.0.0.1:{listener.getsockname()[1]}"
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             out.print(f"ws://{address}/ serves [bold]{QUERY}[/bold]\n")

@@ -47,6 +47,8 @@ def dev(
         listener = socket.create_server((host, port))
     except OSError as error:
         fail(f"`{host}:{port}` cannot be listened on: {error}; pass another --port, or 0 for a free one")
+    # Connections inherit it; asyncio sets it only where a socket says that it is TCP, and this one does not.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with listener:
         address = f"{host}:{listener.getsockname()[1]}"
         os.environ.update({APP_VARIABLE: app, ADDRESS_VARIABLE: address})

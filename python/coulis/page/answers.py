@@ -7,6 +7,7 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
+from coulis.loops import wait_for
 from coulis.page.access import Denied
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ async def body_of(scope: Scope, receive: Receive, seconds: float) -> bytes:
     if [kind.partition(b";")[0].strip().lower() for kind in kinds] != [b"application/json"]:
         raise Denied(415, "pass `Content-Type: application/json`")
     try:
-        return await asyncio.wait_for(_body(receive), seconds)
+        return await wait_for(_body(receive), seconds)
     except asyncio.TimeoutError:
         raise Denied(408, f"the body did not arrive within {seconds} seconds") from None
 

@@ -137,6 +137,7 @@ async def paced(events_per_second: float) -> AsyncIterator[dict[str, Any]]:
 def run(port: int) -> None:
     """Serve until standard input ends, and print the port: the demo's child process."""
     listener = socket.create_server(("127.0.0.1", port))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio leaves it out for such a socket
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
 
     def stop_at_end_of_input() -> None:

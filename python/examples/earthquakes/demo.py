@@ -297,6 +297,7 @@ def serve(events_per_second: float, port: int) -> None:
         listener = socket.create_server(("127.0.0.1", port))
     except OSError:
         listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio leaves it out for such a socket
     service.app.state.events_per_second = events_per_second
     address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
     console.print(f"\nEarthquakes, live: open [bold]{address}[/bold] · Ctrl-C ends\n")

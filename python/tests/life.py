@@ -1,0 +1,188 @@
+"""A program with everything that coulis can have running, which ends at a random moment in a given way.
+
+python life.py SEED main|thread exit|end|raise|signal|fork
+
+Its loop runs in the main thread, or in a daemon thread.
+"""
+
+import asyncio
+import contextlib
+import faulthandler
+import json
+import logging
+import multiprocessing
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+
+import coulis
+import uvicorn
+import websockets
+from coulis.asgi import SUBPROTOCOL, SubscriptionApp
+
+QUERY = "subscription { user { id } }"
+MOMENT_SECONDS_MAX = 0.2
+PURPOSE = "it ends on purpose"
+
+registry = coulis.Registry()
+executor = coulis.SubscriptionExecutor()
+
+
+@registry.subscription("user")
+def busy(event, variables):
+    return {"user": {"id": sum(range(event["id"] % 3000))}}
+
+
+@registry.subscription("slow")
+async def slow(event, variables):
+    await asyncio.sleep(0.001)
+    return {"slow": event}
+
+
+async def private(event, variables):
+    await asyncio.sleep(0.001)
+    return {"user": event}
+
+
+def publish():
+    """Publish for ever, to an executor without a loop; it closes when the interpreter ends."""
+    with contextlib.suppress(coulis.EngineClosed):
+        executor.register_subscription("c", "s", QUERY, resolver=busy)
+        executor.register_subscription("c", "p", QUERY, resolver=private)
+        for number in range(sys.maxsize):
+            executor.publish_nowait("t", "user", {"id": number})
+            executor.next_events("s", 1_000)
+            time.sleep(0.0002)
+
+
+async def read(manager, name):
+    async for _ in manager.events(name):
+        pass
+
+
+async def publish_for_ever(manager):
+    with contextlib.suppress(coulis.EngineClosed):
+        for number in range(sys.maxsize):
+            await manager.publish_event("t", "user", {"id": number})
+            await manager.publish_event("t", "slow", {"id": number})
+
+
+async def follow(address):
+    connecting = websockets.connect(f"ws://{address}/", subprotocols=[SUBPROTOCOL], proxy=None)
+    with contextlib.suppress(OSError, websockets.WebSocketException):
+        async with connecting as socket:
+            await socket.send('{"type":"connection_init"}')
+            await socket.recv()
+            await socket.send(json.dumps({"type": "subscribe", "id": "1", "payload": {"query": QUERY}}))
+            async for _ in socket:
+                pass
+
+
+async def stream(address):
+    with contextlib.suppress(OSError):
+        await _stream(*await asyncio.open_connection(*address.split(":")))
+
+
+async def _stream(reader, writer):
+    body = json.dumps({"query": QUERY}).encode()
+    writer.write(b"POST / HTTP/1.1\r\nhost: h\r\naccept: text/event-stream\r\n")
+    writer.write(b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+    while await reader.read(65_536):
+        pass
+
+
+def is_news(record):
+    """Leave out what uvicorn says of requests when its loop, or their connection, is ended under them."""
+    cancelled = record.exc_info and record.exc_info[0] is asyncio.CancelledError
+    return not (cancelled or "without completing handshake" in record.getMessage())
+
+
+async def live():
+    """Start everything, and go on until somebody ends it."""
+    manager = coulis.SubscriptionManager(registry=registry)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        app = SubscriptionApp(manager, drain_deadline=0.1)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="websockets-sansio"))
+        logging.getLogger("uvicorn.error").addFilter(is_news)
+        logging.getLogger("coulis").setLevel(logging.ERROR)  # readers that are slow here are no news
+        works = [
+            server.serve(sockets=[listener]),
+            follow(address),
+            stream(address),
+            publish_for_ever(manager),
+        ]
+        for name, query in (("one", QUERY), ("two", "subscription { slow { id } }")):
+            await manager.create_subscription(name, "c", query)
+            works.append(read(manager, name))
+        tasks = [asyncio.create_task(work) for work in works]
+        await asyncio.gather(*tasks)
+
+
+def in_a_fork():
+    """Have an engine of its own, where the parent's is of no use."""
+    try:
+        executor.publish_event("t", "user", {"id": 1})
+    except coulis.EngineClosed:
+        with coulis.SubscriptionExecutor() as own:
+            own.register_subscription("c", "s", QUERY, resolver=busy)
+            assert own.publish_event("t", "user", {"id": 1}) == 1
+            return
+    raise AssertionError("the parent's executor was used")
+
+
+def fork(place):
+    """Fork; the child ends as a script does or, where it has a loop of its parent, as multiprocessing's."""
+    if place == "main":
+        child = multiprocessing.get_context("fork").Process(target=in_a_fork)
+        child.start()
+        child.join()
+        assert child.exitcode == 0, child.exitcode
+        return
+    child = os.fork()
+    if child == 0:
+        in_a_fork()
+        sys.exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status == 0, status
+
+
+def do(deed, place):
+    print(time.time(), flush=True)
+    if deed == "exit":
+        sys.exit(0)
+    if deed == "raise":
+        raise RuntimeError(PURPOSE)
+    if deed == "signal":
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+    if deed == "fork":
+        fork(place)
+
+
+async def live_in_main(moment, deed):
+    living = asyncio.create_task(live())
+    await asyncio.sleep(moment)
+    do(deed, "main")
+    if deed == "signal":
+        await living
+
+
+def main(seed, place, deed):
+    faulthandler.register(signal.SIGUSR1)  # whoever finds that it hangs may ask where
+    moment = random.Random(seed).random() * MOMENT_SECONDS_MAX
+    threading.Thread(target=publish, daemon=True).start()
+    if place == "main":
+        asyncio.run(live_in_main(moment, deed))
+        return
+    threading.Thread(target=lambda: asyncio.run(live()), daemon=True).start()
+    time.sleep(moment)
+    do(deed, place)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), *sys.argv[2:])
