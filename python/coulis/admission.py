@@ -67,7 +67,9 @@ def payload_of(scope: Scope) -> dict[str, Any]:
     headers: dict[str, str] = {}
     for raw, value in scope["headers"]:
         name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {text}" if name in headers else text
+        # HTTP/2 may split cookies (RFC 9113, section 8.2.3); of others several are a list.
+        separator = "; " if name == "cookie" else ", "
+        headers[name] = f"{headers[name]}{separator}{text}" if name in headers else text
     payload: dict[str, Any] = {"headers": headers}
     if "authorization" in headers:
         payload["authorization"] = payload["Authorization"] = headers["authorization"]

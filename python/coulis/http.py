@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from coulis._coulis import EngineClosed, Exchange
 from coulis.admission import Denied, identify, payload_of, turned_away
-from coulis.answers import Results, problem, refuse, respond
+from coulis.answers import CLOSING, Results, problem, refuse, respond
+from coulis.deadlines import TimedOut, within
 from coulis.hosting import Connection, Refused
 
 if TYPE_CHECKING:
@@ -55,12 +56,12 @@ class _Request:
         self._scope = scope
         self._receive = receive
         self._send = send
-        query, headers = scope.get("query_string", b""), scope["headers"]
-        self._exchange = Exchange(app.manager.executor, scope["method"], query, list(headers))
+        query, headers = scope.get("query_string", b""), [(name, value) for name, value in scope["headers"]]
+        self._exchange = Exchange(app.manager.executor, scope["method"], query, headers)
 
     async def serve(self) -> None:
         if not self._app.door.is_open:
-            await self._refuse(problem(503, "ENGINE_CLOSED", "the server is about to end: try another one"))
+            await self._refuse(CLOSING)
         elif not self._app.lets_in(self._scope):
             message = "pages of this origin may not subscribe here: see `allowed_origins`"
             await self._refuse(problem(403, "FORBIDDEN_ORIGIN", message))
@@ -74,7 +75,9 @@ class _Request:
 
     async def _do(self, context: SecurityContext) -> None:
         what = self._exchange.asked
-        if what[0] == "answer":
+        if not self._app.door.is_open:  # since the client was asked about
+            await self._refuse(CLOSING)
+        elif what[0] == "answer":
             await self._answer(context)
         elif what[0] == "reserve":
             await self._reserve(what[1], context)
@@ -166,6 +169,10 @@ class _Request:
             await results.connect(Connection(self._scope, payload_of(self._scope), context))
         except Refused as refused:
             raise turned_away(refused) from None
+        # The hooks took their time. From here on nothing is awaited before the answer is inside the door.
+        if not self._app.door.is_open:
+            await self._refuse(CLOSING)
+            return False
         return True
 
     async def _read(self) -> str | None:
@@ -174,8 +181,9 @@ class _Request:
         body: bytes | None = b""
         if bytes_max is not None:
             try:
-                body = await asyncio.wait_for(_body(self._receive, bytes_max), self._app.init_timeout)
-            except asyncio.TimeoutError:
+                # Not `wait_for`: before Python 3.12 that loses a cancellation that comes with the result.
+                body = await within(self._app.init_timeout, _body(self._receive, bytes_max), "the body")
+            except TimedOut:
                 message = f"the body did not arrive within {self._app.init_timeout} seconds"
                 await self._refuse(problem(408, "REQUEST_TIMEOUT", message))
                 return None
