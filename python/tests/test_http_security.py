@@ -237,3 +237,26 @@ async def test_who_looks_at_the_page_comes_and_goes_for_the_hooks(manager, query
     async with served(app) as address, browsing(address) as client:
         assert (await client.get(f"/?{query}")).status_code == 200
     assert inside == []
+
+
+async def test_without_a_function_the_console_is_not_for_users_of_a_tenant(manager):
+    """It shows all tenants, so being one of them does not suffice."""
+
+    def identify(payload):
+        name = payload["headers"].get("name")
+        return {"user_id": name, "tenant_id": "acme" if name == "customer" else None}
+
+    body = {"subscription": "1", "event_type": "t", "channel": "orders"}
+    for console, status in ((True, 403), (lambda connection: True, 200)):
+        app = SubscriptionApp(manager, auth_handler=identify, console=console)
+        async with served(app) as address, browsing(address) as client:
+            for name, expected in (("operator", 200), ("customer", status)):
+                headers = {"name": name}
+                answers = [
+                    await client.get("/?console", headers=headers),
+                    await client.get("/?console=subscriptions", headers=headers),
+                    await client.post("/?console=explain", headers=headers, json=body),
+                ]
+                assert [answer.status_code for answer in answers] == [expected] * 3
+                if expected == 403:
+                    assert "`console=`" in answers[0].json()["errors"][0]["message"]

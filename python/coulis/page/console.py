@@ -52,6 +52,11 @@ class Console:
         """Let in who may subscribe, and whom the function of `console=` allows. Raises `Denied`."""
         connection = await admit(self._app, scope)
         if self._allows is True:
+            if connection.security.tenant_id is not None:  # all tenants are shown, and explained
+                raise Denied(
+                    403,
+                    "the console shows all tenants: who of one may see it is for a function of `console=`",
+                )
             return
         assert callable(self._allows)
         try:
