@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
+HEADER_BYTES_MAX = 65_536
+"""Of all headers of a request together: not every server has a bound, and they are read before it is known
+who the client is."""
+
 _PLAIN = "text/plain; charset=utf-8"
 _UNREAD = (408, 413)
 """Statuses after which the rest of a body may be on its way: the connection is of no more use."""
@@ -41,6 +45,11 @@ async def serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Send
     send = app.origins.answering(scope, send)
     if (preflight := app.origins.preflight(scope)) is not None:
         await respond(send, 204 if preflight else 403, _PLAIN, b"", preflight)
+        return
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES_MAX:
+        await refuse(
+            send, problem(431, "LIMIT_EXCEEDED", f"the headers have more than {HEADER_BYTES_MAX} bytes")
+        )
         return
     try:
         await _Request(app, scope, receive, send).serve()

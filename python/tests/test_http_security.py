@@ -185,6 +185,18 @@ async def test_an_error_that_cannot_be_sent_ends_its_operation_all_the_same(mana
     assert "sending an error failed" in caplog.text
 
 
+@pytest.mark.parametrize(("bytes_of_it", "status"), [(60_000, 406), (70_000, 431)])
+async def test_headers_are_bounded_where_the_server_does_not(manager, bytes_of_it, status):
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope, receive = request(headers=[(b"accept", b"a" * bytes_of_it)])
+    await SubscriptionApp(manager)(scope, receive, send)
+    assert sent[0]["status"] == status
+
+
 async def test_headers_may_be_lists_as_asgi_has_them(manager):
     sent = []
 
