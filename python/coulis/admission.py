@@ -64,10 +64,11 @@ def turned_away(refused: Refused) -> Denied:
 
 def payload_of(scope: Scope) -> dict[str, Any]:
     """Answer what takes the place of the payload of `connection_init`."""
-    headers: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for raw, value in scope["headers"]:
-        name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {text}" if name in headers else text
+        found.setdefault(raw.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    # HTTP/2 may split cookies (RFC 9113, section 8.2.3); of others several are a list.
+    headers = {name: ("; " if name == "cookie" else ", ").join(values) for name, values in found.items()}
     payload: dict[str, Any] = {"headers": headers}
     if "authorization" in headers:
         payload["authorization"] = payload["Authorization"] = headers["authorization"]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from coulis.asgi import Receive, Send, SubscriptionApp
     from coulis.types import Asked, Refusal
 
-__all__ = ["Results", "problem", "refuse", "respond"]
+__all__ = ["CLOSING", "Results", "problem", "refuse", "respond"]
 
 WHOLE = ("json", "response")
 """The forms of answers that are one result."""
@@ -31,7 +31,9 @@ WHOLE = ("json", "response")
 _RESULTS_AT_ONCE = 128
 _WAIT_MAX = 86_400.0
 """Seconds that one timer waits: a clock may be set meanwhile."""
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
 _STREAM_HEADERS = [
+    _NOSNIFF,
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),  # nginx would hold results back
 ]
@@ -104,15 +106,12 @@ class Results:
         """Answer with all results, until the stream is over or the client has gone."""
         write = self._write_whole if self._form in WHOLE else self._write
         try:
-            if self._form not in WHOLE:
-                await self._begin(send)
-            self._tasks = {self._loop.create_task(_gone(receive)), self._loop.create_task(write(send))}
+            # First, so that a drain finds an answer whose head is still on its way.
             with self._app.door.inside(self):
+                self._tasks = {self._loop.create_task(_gone(receive)), self._loop.create_task(write(send))}
                 await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
             if self._cut and self._form in WHOLE:
-                await refuse(
-                    send, problem(503, "ENGINE_CLOSED", "the server is about to end: try another one")
-                )
+                await refuse(send, CLOSING)
         finally:
             self.close()
             self._cancel()
@@ -176,6 +175,11 @@ class Results:
 
     async def _write(self, send: Send) -> None:
         over = False
+        try:
+            await self._begin(send)
+        except Exception as error:
+            _logger.debug("a client has gone: %r", error)
+            return
         while not over:
             body, over = self._take()
             over = over or (self._leaving and not body)
@@ -238,6 +242,9 @@ def problem(status: int, code: str, message: str) -> Refusal:
     return status, None, f'{{"errors":[{{"message":"{message}","extensions":{{"code":"{code}"}}}}]}}'
 
 
+CLOSING = problem(503, "ENGINE_CLOSED", "the server is about to end: try another one")
+
+
 async def refuse(
     send: Send,
     refusal: Refusal,
@@ -262,7 +269,7 @@ async def respond(
     before_end: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Answer with a whole body; the end of the answer comes after `before_end`."""
-    headers = [(b"cache-control", b"no-store"), *(more or ())]
+    headers = [(b"cache-control", b"no-store"), _NOSNIFF, *(more or ())]
     if status != 204:
         headers.append((b"content-type", content_type.encode()))
         headers.append((b"content-length", str(len(body)).encode()))

@@ -135,7 +135,8 @@ class SubscriptionApp:
     leaves it out. The page itself tells nothing; the schema is shown to those who may subscribe, and to
     nobody with `introspection=False`. `console=True` adds the live console, which shows the service's inside:
     who is connected, what is counted, and why an event would reach a subscription. It is for all who may
-    subscribe then; `console=function` asks `function(connection)`, sync or async, and only `True` lets in.
+    subscribe and are of no tenant then, since it shows all tenants; `console=function` asks
+    `function(connection)` about anybody, sync or async, and only `True` lets in.
     Over HTTP `auth_handler` gets the headers, which the page lets its reader write.
 
     Over HTTP an answer is such a connection: the hooks are asked about each, and told of its end; in the

@@ -137,6 +137,18 @@ async def let_in(hosting: Hosting, connection: Connection) -> dict[str, Any] | N
     return payload if isinstance(payload, dict) else None
 
 
+async def tell_end(hosting: Hosting, connection: Connection, code: int | None = None) -> None:
+    """Tell `on_disconnect` that a client that was let in has gone. What it raises is logged."""
+    await _told(hosting, "on_disconnect", connection, code)
+
+
+async def _told(hosting: Hosting, name: str, *arguments: Any) -> None:
+    try:
+        await hosting.ask(name, *arguments)
+    except Exception as error:
+        log_failure(_logger, f"`{name}`", error)
+
+
 class Host:
     """What becomes of the operations of one connection that Python has a say in."""
 
@@ -314,7 +326,11 @@ class Host:
     def _failed(self, operation: Operation, error: Exception) -> None:
         if isinstance(error, TimedOut) or not is_for_clients(error):
             log_failure(_logger, f"{operation.kind} {operation.root_field or ''}".rstrip(), error)
-        self._session.fail(operation, [failure(error, self._app.manager.debug)])
+        try:
+            self._session.fail(operation, [failure(error, self._app.manager.debug)])
+        except Exception as unsendable:  # such as a code that is no text of JSON: its client must not wait
+            log_failure(_logger, "sending an error", unsendable)
+            self._session.fail(operation, [])
 
     def _tell(self, name: str, *arguments: Any) -> None:
         if getattr(self._app.hosting, name) is not None:
@@ -326,10 +342,7 @@ class Host:
         task.add_done_callback(self._late.discard)
 
     async def _told(self, name: str, *arguments: Any) -> None:
-        try:
-            await self._app.hosting.ask(name, self.connection, *arguments)
-        except Exception as error:
-            log_failure(_logger, f"`{name}`", error)
+        await _told(self._app.hosting, name, self.connection, *arguments)
 
 
 def _refused(error: Exception) -> Refused:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from coulis._coulis import EngineClosed, Exchange
 from coulis.admission import Denied, identify, payload_of, turned_away
-from coulis.answers import Results, problem, refuse, respond
+from coulis.answers import CLOSING, Results, problem, refuse, respond
 from coulis.hosting import Connection, Refused
 from coulis.loops import wait_for
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from coulis.types import Refusal, Scope
 
 __all__ = ["serve"]
+
+HEADER_BYTES_MAX = 65_536
+"""Of all headers of a request together: not every server has a bound, and they are read before it is known
+who the client is."""
 
 _PLAIN = "text/plain; charset=utf-8"
 _UNREAD = (408, 413)
@@ -42,6 +46,11 @@ async def serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Send
     if (preflight := app.origins.preflight(scope)) is not None:
         await respond(send, 204 if preflight else 403, _PLAIN, b"", preflight)
         return
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES_MAX:
+        await refuse(
+            send, problem(431, "LIMIT_EXCEEDED", f"the headers have more than {HEADER_BYTES_MAX} bytes")
+        )
+        return
     try:
         await _Request(app, scope, receive, send).serve()
     except EngineClosed:
@@ -56,12 +65,12 @@ class _Request:
         self._scope = scope
         self._receive = receive
         self._send = send
-        query, headers = scope.get("query_string", b""), scope["headers"]
-        self._exchange = Exchange(app.manager.executor, scope["method"], query, list(headers))
+        query, headers = scope.get("query_string", b""), [(name, value) for name, value in scope["headers"]]
+        self._exchange = Exchange(app.manager.executor, scope["method"], query, headers)
 
     async def serve(self) -> None:
         if not self._app.door.is_open:
-            await self._refuse(problem(503, "ENGINE_CLOSED", "the server is about to end: try another one"))
+            await self._refuse(CLOSING)
         elif not self._app.lets_in(self._scope):
             message = "pages of this origin may not subscribe here: see `allowed_origins`"
             await self._refuse(problem(403, "FORBIDDEN_ORIGIN", message))
@@ -75,7 +84,9 @@ class _Request:
 
     async def _do(self, context: SecurityContext) -> None:
         what = self._exchange.asked
-        if what[0] == "answer":
+        if not self._app.door.is_open:  # since the client was asked about
+            await self._refuse(CLOSING)
+        elif what[0] == "answer":
             await self._answer(context)
         elif what[0] == "reserve":
             await self._reserve(what[1], context)
@@ -167,6 +178,10 @@ class _Request:
             await results.connect(Connection(self._scope, payload_of(self._scope), context))
         except Refused as refused:
             raise turned_away(refused) from None
+        # The hooks took their time. From here on nothing is awaited before the answer is inside the door.
+        if not self._app.door.is_open:
+            await self._refuse(CLOSING)
+            return False
         return True
 
     async def _read(self) -> str | None:

@@ -53,10 +53,11 @@ class Origins:
         self.allowed = None if allowed is None else _origins(allowed)
         self._any = self.allowed is not None and "*" in self.allowed
         self._credentials = credentials
-        if credentials and (self.allowed is None or self._any):
+        # Any page can be of the origin `null`: by a frame with a sandbox.
+        if credentials and (self.allowed is None or self._any or "null" in self.allowed):
             raise ValueError(
                 "`cors_credentials` would show what cookies open to pages of any origin: name the pages in "
-                "`allowed_origins`, without `*`"
+                "`allowed_origins`, without `*` and `null`"
             )
         self._headers = ", ".join((*_HEADERS, *_names(headers))).encode()
 

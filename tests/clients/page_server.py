@@ -33,7 +33,7 @@ async def identify(payload: dict[str, Any]) -> dict[str, Any]:
     return {"user_id": "reader", "tenant_id": "acme"}
 
 
-app = SubscriptionApp(manager, auth_handler=identify, execute=execute, console=True)
+app = SubscriptionApp(manager, auth_handler=identify, execute=execute, console=lambda _: True)
 
 
 def main() -> None:

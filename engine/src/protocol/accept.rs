@@ -85,16 +85,19 @@ pub(super) fn wanted_whole(accept: &str) -> Option<Wanted> {
 
 fn best(accept: &str, covers: fn(&MediaType) -> Option<(Form, bool)>) -> Option<Wanted> {
     let ranges: Vec<_> = split(accept, ',').map(MediaType::read).collect();
-    let refused = |form: Form| {
-        let refuses = |range: &MediaType| range.weight() == 0 && covers(range) == Some((form, true));
-        ranges.iter().any(refuses)
-    };
+    // At most one of each form, however many ranges a client sends.
+    let mut refused = Vec::new();
+    for (form, named) in ranges.iter().filter(|range| range.weight() == 0).filter_map(covers) {
+        if named && !refused.contains(&form) {
+            refused.push(form);
+        }
+    }
     let acceptable = ranges.iter().filter_map(|range| {
         let (form, named) = covers(range)?;
         Some(Wanted { form, weight: range.weight(), named })
     });
     let mut best: Option<Wanted> = None;
-    for wanted in acceptable.filter(|wanted| wanted.weight > 0 && !refused(wanted.form)) {
+    for wanted in acceptable.filter(|wanted| wanted.weight > 0 && !refused.contains(&wanted.form)) {
         if best.is_none_or(|best| wanted.beats(best)) {
             best = Some(wanted);
         }

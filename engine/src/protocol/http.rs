@@ -403,14 +403,14 @@ fn check_id(path: &str, id: &str, limits: &Limits) -> Result<String, Refusal> {
 
 /// The value of a header; several are a list (RFC 9110, section 5.3).
 fn header(head: &Head<'_>, wanted: &str) -> Result<Option<String>, Malformed> {
-    let mut found: Option<String> = None;
+    let mut found = Vec::new();
     for (_, value) in head.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted.as_bytes())) {
         let value = std::str::from_utf8(value)
             .map_err(|_| Malformed(format!("the header `{wanted}` is not UTF-8")))?
             .trim();
-        found = Some(found.map_or_else(|| value.to_owned(), |found| format!("{found}, {value}")));
+        found.push(value);
     }
-    Ok(found)
+    Ok((!found.is_empty()).then(|| found.join(", ")))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["ConsoleOption", "Page"]
 
 ConsoleOption = bool | Callable[..., Any]
-"""`False`; `True`: for all that may subscribe; or a function that is asked about a `Connection`."""
+"""`False`; `True`: for all that may subscribe and have no tenant; or a function of a `Connection`."""
 
 PARAMETERS_MAX = 64
 """Of a query string that is read here."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from coulis.admission import Denied, identify, payload_of, turned_away
-from coulis.hosting import Connection, Refused, let_in
+from coulis.hosting import Connection, Refused, let_in, tell_end
 
 if TYPE_CHECKING:
     from coulis.asgi import SubscriptionApp
@@ -27,4 +27,6 @@ async def admit(app: SubscriptionApp, scope: Scope) -> Connection:
             await let_in(app.hosting, connection)
         except Refused as refused:
             raise turned_away(refused) from None
+        # Nobody stays: hooks that count clients must not count readers of the page up only.
+        await tell_end(app.hosting, connection)
     return connection

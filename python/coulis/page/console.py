@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import os
 import time
 from collections.abc import Iterable
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Any
 
 from coulis._coulis import CoulisError, EngineClosed, SubscriptionNotFound, __version__, from_json
+from coulis.deadlines import TimedOut, within
 from coulis.operations import readiness, resident_bytes
 from coulis.page.access import Denied, admit
 from coulis.page.timings import BOUNDS, Timings
@@ -51,12 +52,19 @@ class Console:
         """Let in who may subscribe, and whom the function of `console=` allows. Raises `Denied`."""
         connection = await admit(self._app, scope)
         if self._allows is True:
+            if connection.security.tenant_id is not None:  # all tenants are shown, and explained
+                raise Denied(
+                    403,
+                    "the console shows all tenants: who of one may see it is for a function of `console=`",
+                )
             return
         assert callable(self._allows)
         try:
-            found = self._allows(connection)
-            if inspect.isawaitable(found):
-                found = await found
+            seconds = self._app.hosting.hook_timeout
+            found = await within(seconds, self._allows(connection), "`console`")
+        except TimedOut as late:
+            _logger.error("%s: the request is refused", late)
+            raise Denied(504, str(late), code="TIMEOUT") from None
         except Exception:
             _logger.exception("`console` failed: the request is refused")
             raise Denied(500, "Internal server error") from None
@@ -97,11 +105,11 @@ class Console:
         known = [name for each in declared for name in (each.channels or (each.name,)) if not each.generates]
         wanted = list(dict.fromkeys([*channels, *known]))[:CHANNELS_MAX]
         by_channel = manager.executor.subscriptions_by_channel
-        found = await _detached(lambda: {name: by_channel(name) for name in wanted})
-        return [
-            {"channel": name, "count": len(ids), "ids": sorted(set(ids))[:SUBSCRIPTIONS_MAX]}
-            for name, ids in found.items()
-        ]
+        # All of it in the thread: there may be millions, and the loop has clients to serve.
+        found: list[dict[str, Any]] = await _detached(
+            lambda: [_counted(name, by_channel(name)) for name in wanted]
+        )
+        return found
 
     async def explain(self, body: bytes) -> dict[str, Any]:
         """Answer what becomes of the event that the body tells of, and each step up to there."""
@@ -145,6 +153,10 @@ def _question(body: bytes) -> dict[str, Any]:
         if not isinstance(asked.get(name), dict | list | None):
             raise Denied(400, f"`{name}` is no object and no list")
     return {"data": None, **asked}
+
+
+def _counted(channel: str, ids: list[str]) -> dict[str, Any]:
+    return {"channel": channel, "count": len(ids), "ids": nsmallest(SUBSCRIPTIONS_MAX, set(ids))}
 
 
 async def _detached(work: Any) -> Any:
