@@ -30,8 +30,18 @@ pub(super) fn room(text: &str) -> usize {
 pub(super) type Fragments<'a> = HashMap<&'a str, &'a Node<FragmentDefinition>>;
 
 pub(super) fn place(span: Option<SourceSpan>, sources: &SourceMap) -> Option<Location> {
-    let at = span?.line_column(sources)?;
-    Some(Location { line: at.line, column: at.column })
+    let span = span?;
+    Some(position(sources.get(&span.file_id())?.source_text().get(..span.offset())?))
+}
+
+/// Where `before` ends. Lines end as in the GraphQL specification (section 2.1.2) and nowhere else: a form feed or U+2028
+/// ends none, though parsers' reports for people take it so.
+fn position(before: &str) -> Location {
+    let breaks = before
+        .match_indices(['\n', '\r'])
+        .filter(|&(at, found)| found == "\n" || !before[at + 1..].starts_with('\n'));
+    let (ended, line) = breaks.fold((0, 1), |(_, line), (at, _)| (at + 1, line + 1));
+    Location { line, column: before[ended..].chars().count() + 1 }
 }
 
 pub(super) fn located(code: &'static str, message: impl Into<String>, at: Option<Location>) -> GraphQlError {
@@ -114,5 +124,21 @@ pub(super) fn operation<'a>(
         (OperationName::Named(wanted) | OperationName::Label(wanted), _) => operations(document)
             .find(|found| found.name.as_ref().is_some_and(|name| name == wanted.as_str()))
             .map_or_else(|| refuse(format!("the document has no operation `{wanted}`")), Ok),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_end_as_graphql_says() {
+        let at = |before| {
+            let Location { line, column } = position(before);
+            (line, column)
+        };
+        assert_eq!([at(""), at("ab"), at("ä\n"), at("a\nö")], [(1, 1), (1, 3), (2, 1), (2, 2)]);
+        assert_eq!([at("\r\n"), at("\r\rb"), at("\n\r")], [(2, 1), (3, 2), (3, 1)]);
+        assert_eq!(at("\u{c}\u{b}\u{85}\u{2028}\u{2029}"), (1, 6));
     }
 }
