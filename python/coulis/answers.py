@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import TYPE_CHECKING, Any
 
 from coulis._coulis import Stream
+from coulis.deadlines import Expiry
 from coulis.hosting import Connection, Host
 from coulis.loops import running_bridge
 
@@ -29,8 +29,6 @@ WHOLE = ("json", "response")
 """The forms of answers that are one result."""
 
 _RESULTS_AT_ONCE = 128
-_WAIT_MAX = 86_400.0
-"""Seconds that one timer waits: a clock may be set meanwhile."""
 _STREAM_HEADERS = [
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),  # nginx would hold results back
@@ -52,7 +50,8 @@ class Results:
         self._bridge = running_bridge()
         self._ready = asyncio.Event()
         self._token = self._bridge.watch(self._ready.set)
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._keep_alive_timer: asyncio.TimerHandle | None = None
+        self._expiry = Expiry(self._expire)
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving = self._cut = False
         self._farewell: asyncio.Task[None] | None = None
@@ -142,27 +141,23 @@ class Results:
         if self._stream is not None:
             self._stream.close()
         self._bridge.forget(self._token)
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self._expiry.cancel()
+        if self._keep_alive_timer is not None:
+            self._keep_alive_timer.cancel()
         if self._host is not None and self._farewell is None:
             self._farewell = self._loop.create_task(self._host.close(None))
             _farewells.add(self._farewell)
             self._farewell.add_done_callback(_farewells.discard)
 
     def watch(self, expires: int | None) -> None:
-        """End the answer when the time comes, whether there is anything to send or not."""
-        if (timer := self._timers.pop("expiry", None)) is not None:
-            timer.cancel()
-        if expires is None or self._stream is None:
-            return
-        left = expires - time.time()
-        if left > 0:
-            when = self._loop.time() + min(left, _WAIT_MAX)
-            self._timers["expiry"] = self._loop.call_at(when, self.watch, expires)
-        else:
-            self._stream.expire()
-            self._ready.set()
+        """End the answer at this second since 1970."""
+        if self._stream is not None:
+            self._expiry.watch(expires)
+
+    def _expire(self) -> None:
+        assert self._stream is not None
+        self._stream.expire()
+        self._ready.set()
 
     def _do(self, asked: Asked) -> None:
         """Have the writer look for what a call has made ready; streams ask for nothing else."""
@@ -218,7 +213,7 @@ class Results:
 
     def _schedule_keep_alive(self) -> None:
         if (seconds := self._app.stream_keep_alive) is not None:
-            self._timers["keep_alive"] = self._loop.call_later(seconds, self._keep_alive)
+            self._keep_alive_timer = self._loop.call_later(seconds, self._keep_alive)
 
     def _keep_alive(self) -> None:
         assert self._stream is not None

@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from coulis._coulis import AuthenticationFailed, AuthorizationFailed, SecurityContext, Session
-from coulis.deadlines import EXECUTE_SECONDS, HOOK_SECONDS, TimedOut, within
+from coulis.deadlines import EXECUTE_SECONDS, HOOK_SECONDS, Expiry, TimedOut, within
 from coulis.draining import BATCH_CONNECTIONS, DEADLINE_SECONDS, Door, Drained, draining
 from coulis.hosting import TIMED_OUT, Connection, Host, Hosting, Refused
 from coulis.http import serve as serve_http
@@ -72,8 +71,6 @@ LEGACY_SUBPROTOCOL = "graphql-ws"
 """The older protocol of subscriptions-transport-ws."""
 
 _TEXTS_AT_ONCE = 128
-_WAIT_MAX = 86_400.0
-"""Seconds that one timer waits: a clock may be set meanwhile."""
 _INTERNAL_ERROR = (4500, "Internal server error")
 _ANONYMOUS = SecurityContext("anonymous")
 _logger = logging.getLogger("coulis.asgi")
@@ -364,6 +361,7 @@ class _Connection:
         self._close: asyncio.Future[Close] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._expiry = Expiry(lambda: self._do(self._session.expire()))
         self._leaving: Close | None = None
         self.log = ConnectionLog(scope)
 
@@ -393,6 +391,7 @@ class _Connection:
         """Free everything; what belongs to the engine first, so that a second cancellation cannot stop it."""
         self._session.close()
         self._bridge.forget(self._token)
+        self._expiry.cancel()
         for timer in self._timers.values():
             timer.cancel()
         for task in self._tasks:
@@ -495,7 +494,8 @@ class _Connection:
         elif not await self._let_in(Connection(self._scope, payload, context)):
             return
         self.log.identified(context)
-        self._watch(context.expires)
+        if not self._close.done():
+            self._expiry.watch(context.expires)
 
     async def _let_in(self, connection: Connection) -> bool:
         try:
@@ -505,19 +505,6 @@ class _Connection:
             return False
         self._do(self._session.accept(connection.security, payload=reply))
         return True
-
-    def _watch(self, expires: int | None) -> None:
-        """Close when the time comes, whether there is anything to send or not."""
-        if (timer := self._timers.pop("expiry", None)) is not None:
-            timer.cancel()
-        if expires is None or self._close.done():
-            return
-        left = expires - time.time()
-        if left > 0:
-            when = self._loop.time() + min(left, _WAIT_MAX)
-            self._timers["expiry"] = self._loop.call_at(when, self._watch, expires)
-        else:
-            self._do(self._session.expire())
 
     def _schedule_ping(self) -> None:
         if self._app.keep_alive is not None:
