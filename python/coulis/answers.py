@@ -8,6 +8,7 @@ read keeps the latter waiting, and the engine bounds what collects meanwhile.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from coulis.asgi import Receive, Send, SubscriptionApp
     from coulis.types import Asked, Refusal
 
-__all__ = ["Results", "problem", "refuse", "respond"]
+__all__ = ["ENDING", "Results", "problem", "refuse", "respond"]
 
 WHOLE = ("json", "response")
 """The forms of answers that are one result."""
@@ -109,9 +110,7 @@ class Results:
             with self._app.door.inside(self):
                 await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
             if self._cut and self._form in WHOLE:
-                await refuse(
-                    send, problem(503, "ENGINE_CLOSED", "the server is about to end: try another one")
-                )
+                await refuse(send, ENDING)
         finally:
             self.close()
             self._cancel()
@@ -229,8 +228,12 @@ async def _gone(receive: Receive) -> None:
 
 
 def problem(status: int, code: str, message: str) -> Refusal:
-    """Answer what is wrong with a request; `message` is the inside of a JSON string."""
-    return status, None, f'{{"errors":[{{"message":"{message}","extensions":{{"code":"{code}"}}}}]}}'
+    """Answer what is wrong with a request."""
+    told = {"errors": [{"message": message, "extensions": {"code": code}}]}
+    return status, None, json.dumps(told, separators=(",", ":"))
+
+
+ENDING = problem(503, "ENGINE_CLOSED", "the server is about to end: try another one")
 
 
 async def refuse(

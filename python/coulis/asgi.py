@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from coulis._coulis import AuthenticationFailed, AuthorizationFailed, SecurityContext, Session
 from coulis.deadlines import EXECUTE_SECONDS, HOOK_SECONDS, Expiry, TimedOut, within
 from coulis.draining import BATCH_CONNECTIONS, DEADLINE_SECONDS, Door, Drained, draining
-from coulis.hosting import TIMED_OUT, Connection, Host, Hosting, Refused
+from coulis.hosting import FAILED, TIMED_OUT, Connection, Host, Hosting, Refused
 from coulis.http import serve as serve_http
 from coulis.logs import ConnectionLog
 from coulis.loops import running_bridge
@@ -71,7 +71,6 @@ LEGACY_SUBPROTOCOL = "graphql-ws"
 """The older protocol of subscriptions-transport-ws."""
 
 _TEXTS_AT_ONCE = 128
-_INTERNAL_ERROR = (4500, "Internal server error")
 _ANONYMOUS = SecurityContext("anonymous")
 _logger = logging.getLogger("coulis.asgi")
 
@@ -409,7 +408,7 @@ class _Connection:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _logger.error("a connection failed", exc_info=error)
-            self._close_with(_INTERNAL_ERROR)
+            self._close_with(FAILED)
 
     async def _read(self) -> None:
         while True:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
 from coulis._coulis import EngineClosed, Exchange
 from coulis.admission import Denied, identify, payload_of, turned_away
-from coulis.answers import Results, problem, refuse, respond
+from coulis.answers import ENDING, Results, problem, refuse, respond
 from coulis.hosting import Connection, Refused
 
 if TYPE_CHECKING:
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from coulis.asgi import Receive, Send, SubscriptionApp
     from coulis.types import Refusal, Scope
 
-__all__ = ["serve"]
+__all__ = ["read_body", "serve"]
 
 _PLAIN = "text/plain; charset=utf-8"
 _UNREAD = (408, 413)
@@ -32,7 +30,6 @@ _LINGER_SECONDS = 1.0
 """How long what is on its way is dropped: a socket that is closed on it loses the answer, too."""
 _LINGER_BYTES_MAX = 1 << 20
 """How much of it, in bytes."""
-_logger = logging.getLogger("coulis.asgi")
 
 
 async def serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,7 +57,7 @@ class _Request:
 
     async def serve(self) -> None:
         if not self._app.door.is_open:
-            await self._refuse(problem(503, "ENGINE_CLOSED", "the server is about to end: try another one"))
+            await self._refuse(ENDING)
         elif not self._app.lets_in(self._scope):
             message = "pages of this origin may not subscribe here: see `allowed_origins`"
             await self._refuse(problem(403, "FORBIDDEN_ORIGIN", message))
@@ -70,7 +67,7 @@ class _Request:
             try:
                 await self._do(await identify(self._app, self._scope))
             except Denied as denied:
-                await self._refuse(problem(denied.status, denied.code, json.dumps(denied.message)[1:-1]))
+                await self._refuse(problem(denied.status, denied.code, denied.message))
 
     async def _do(self, context: SecurityContext) -> None:
         what = self._exchange.asked
@@ -174,7 +171,7 @@ class _Request:
         body: bytes | None = b""
         if bytes_max is not None:
             try:
-                body = await asyncio.wait_for(_body(self._receive, bytes_max), self._app.init_timeout)
+                body = await asyncio.wait_for(read_body(self._receive, bytes_max), self._app.init_timeout)
             except asyncio.TimeoutError:
                 message = f"the body did not arrive within {self._app.init_timeout} seconds"
                 await self._refuse(problem(408, "REQUEST_TIMEOUT", message))
@@ -218,7 +215,7 @@ async def _drop(receive: Receive) -> None:
         await asyncio.wait_for(drop(), _LINGER_SECONDS)
 
 
-async def _body(receive: Receive, bytes_max: int) -> bytes | None:
+async def read_body(receive: Receive, bytes_max: int) -> bytes | None:
     """Read a body, or up to one chunk more than is allowed; `None` if the client has gone."""
     body = bytearray()
     while True:
