@@ -1,4 +1,4 @@
-"""Answers over HTTP that carry results: what `_Connection` of `coulis.asgi` is to a WebSocket.
+"""Answers over HTTP that carry results: what `_Connection` of `coulis.websocket` is to a WebSocket.
 
 How results are written down is decided in the engine, by `Stream`; here bytes move between it and the ASGI
 server. An answer has one task that waits for the client's end and one that writes; a client that does not
