@@ -53,7 +53,7 @@ impl Node {
     }
 
     /// Publishes and waits until the bus has accepted the event and, for up to `wait_max`, until its deliveries here are
-    /// readable (promise P7). `None`: it was accepted, and has not come back yet, or was published before.
+    /// readable. `None`: it was accepted, and has not come back yet, or was published before.
     ///
     /// # Errors
     /// The bus has not accepted it.

@@ -556,7 +556,7 @@ impl Engine {
         Ok(receipt)
     }
 
-    /// Publishes and waits until every delivery that needs no asynchronous resolver is readable (promise P7).
+    /// Publishes and waits until every delivery that needs no asynchronous resolver is readable.
     ///
     /// # Errors
     /// See [`PublishError`]; nothing of the event is delivered.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from coulis._coulis import Stream
 from coulis.deadlines import TimedOut
-from coulis.hosting import TIMED_OUT, Refused
+from coulis.hosting import FAILED, TIMED_OUT, Refused
 
 if TYPE_CHECKING:
     from coulis._coulis import SecurityContext
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Denied", "identify", "payload_of", "turned_away"]
 
-_INTERNAL_ERROR = 4500
 _logger = logging.getLogger("coulis.asgi")
 
 
@@ -57,7 +56,7 @@ def turned_away(refused: Refused) -> Denied:
     """Answer what is told to a client that the hooks do not let in."""
     if refused.code == TIMED_OUT:
         return _late(refused.reason)
-    if refused.code == _INTERNAL_ERROR:
+    if refused.code == FAILED[0]:
         return Denied(500, "Internal server error")
     return Denied(403, refused.reason, code="FORBIDDEN")
 

@@ -1,4 +1,4 @@
-"""Answers over HTTP that carry results: what `_Connection` of `coulis.asgi` is to a WebSocket.
+"""Answers over HTTP that carry results: what `_Connection` of `coulis.websocket` is to a WebSocket.
 
 How results are written down is decided in the engine, by `Stream`; here bytes move between it and the ASGI
 server. An answer has one task that waits for the client's end and one that writes; a client that does not
@@ -8,11 +8,12 @@ read keeps the latter waiting, and the engine bounds what collects meanwhile.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-import time
 from typing import TYPE_CHECKING, Any
 
 from coulis._coulis import Stream
+from coulis.deadlines import Expiry
 from coulis.hosting import Connection, Host
 from coulis.loops import running_bridge
 
@@ -23,14 +24,12 @@ if TYPE_CHECKING:
     from coulis.asgi import Receive, Send, SubscriptionApp
     from coulis.types import Asked, Refusal
 
-__all__ = ["CLOSING", "Results", "problem", "refuse", "respond"]
+__all__ = ["ENDING", "Results", "problem", "refuse", "respond"]
 
 WHOLE = ("json", "response")
 """The forms of answers that are one result."""
 
 _RESULTS_AT_ONCE = 128
-_WAIT_MAX = 86_400.0
-"""Seconds that one timer waits: a clock may be set meanwhile."""
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _STREAM_HEADERS = [
     _NOSNIFF,
@@ -54,7 +53,8 @@ class Results:
         self._bridge = running_bridge()
         self._ready = asyncio.Event()
         self._token = self._bridge.watch(self._ready.set)
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._keep_alive_timer: asyncio.TimerHandle | None = None
+        self._expiry = Expiry(self._expire)
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving = self._cut = False
         self._farewell: asyncio.Task[None] | None = None
@@ -111,7 +111,7 @@ class Results:
                 self._tasks = {self._loop.create_task(_gone(receive)), self._loop.create_task(write(send))}
                 await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
             if self._cut and self._form in WHOLE:
-                await refuse(send, CLOSING)
+                await refuse(send, ENDING)
         finally:
             self.close()
             self._cancel()
@@ -141,27 +141,23 @@ class Results:
         if self._stream is not None:
             self._stream.close()
         self._bridge.forget(self._token)
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self._expiry.cancel()
+        if self._keep_alive_timer is not None:
+            self._keep_alive_timer.cancel()
         if self._host is not None and self._farewell is None:
             self._farewell = self._loop.create_task(self._host.close(None))
             _farewells.add(self._farewell)
             self._farewell.add_done_callback(_farewells.discard)
 
     def watch(self, expires: int | None) -> None:
-        """End the answer when the time comes, whether there is anything to send or not."""
-        if (timer := self._timers.pop("expiry", None)) is not None:
-            timer.cancel()
-        if expires is None or self._stream is None:
-            return
-        left = expires - time.time()
-        if left > 0:
-            when = self._loop.time() + min(left, _WAIT_MAX)
-            self._timers["expiry"] = self._loop.call_at(when, self.watch, expires)
-        else:
-            self._stream.expire()
-            self._ready.set()
+        """End the answer at this second since 1970."""
+        if self._stream is not None:
+            self._expiry.watch(expires)
+
+    def _expire(self) -> None:
+        assert self._stream is not None
+        self._stream.expire()
+        self._ready.set()
 
     def _do(self, asked: Asked) -> None:
         """Have the writer look for what a call has made ready; streams ask for nothing else."""
@@ -222,7 +218,7 @@ class Results:
 
     def _schedule_keep_alive(self) -> None:
         if (seconds := self._app.stream_keep_alive) is not None:
-            self._timers["keep_alive"] = self._loop.call_later(seconds, self._keep_alive)
+            self._keep_alive_timer = self._loop.call_later(seconds, self._keep_alive)
 
     def _keep_alive(self) -> None:
         assert self._stream is not None
@@ -238,11 +234,12 @@ async def _gone(receive: Receive) -> None:
 
 
 def problem(status: int, code: str, message: str) -> Refusal:
-    """Answer what is wrong with a request; `message` is the inside of a JSON string."""
-    return status, None, f'{{"errors":[{{"message":"{message}","extensions":{{"code":"{code}"}}}}]}}'
+    """Answer what is wrong with a request."""
+    told = {"errors": [{"message": message, "extensions": {"code": code}}]}
+    return status, None, json.dumps(told, separators=(",", ":"))
 
 
-CLOSING = problem(503, "ENGINE_CLOSED", "the server is about to end: try another one")
+ENDING = problem(503, "ENGINE_CLOSED", "the server is about to end: try another one")
 
 
 async def refuse(

@@ -1,20 +1,24 @@
-"""Deadlines of what an application is asked: hooks, permissions, `auth_handler`, `execute`."""
+"""Deadlines: of hooks, permissions, `auth_handler` and `execute`, and of tokens."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from coulis.errors import UserError
 
-__all__ = ["EXECUTE_SECONDS", "HOOK_SECONDS", "TimedOut", "within"]
+__all__ = ["EXECUTE_SECONDS", "HOOK_SECONDS", "Expiry", "TimedOut", "within"]
 
 HOOK_SECONDS = 10.0
 """For each answer of `auth_handler`, a hook, a permission or `context=`."""
 EXECUTE_SECONDS = 30.0
 """For the result of one query or mutation."""
+
+_WAIT_MAX = 86_400.0
+"""Seconds that one timer waits: a clock may be set meanwhile."""
 
 
 class TimedOut(UserError):
@@ -60,3 +64,29 @@ def _ended(task: asyncio.Task[Any]) -> None:
     _late.discard(task)
     if not task.cancelled():
         task.exception()  # Seen: nobody waits for it any more.
+
+
+class Expiry:
+    """Calls `over` in the running loop when a token ends, whether its client does anything or not."""
+
+    def __init__(self, over: Callable[[], None]) -> None:
+        self._over = over
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, expires: int | None) -> None:
+        """Wait for this second since 1970 and for no other one; `None` never comes."""
+        self.cancel()
+        if expires is None:
+            return
+        left = expires - time.time()
+        if left > 0:
+            self._timer = self._loop.call_later(min(left, _WAIT_MAX), self.watch, expires)
+        else:
+            self._over()
+
+    def cancel(self) -> None:
+        """Wait no more. Safe to repeat."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

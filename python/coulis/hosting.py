@@ -41,8 +41,10 @@ UNDER_WAY_MAX = 1_024
 TIMED_OUT = 4504
 """The close of a connection that was not let in in time; graphql-ws has it for that, and comes back."""
 
+FAILED = (4500, "Internal server error")
+"""The close of a connection on which something of the server failed."""
+
 _FORBIDDEN = 4403
-_FAILED = (4500, "Internal server error")
 _logger = logging.getLogger("coulis.hooks")
 
 
@@ -355,4 +357,4 @@ def _refused(error: Exception) -> Refused:
     if is_for_clients(error):
         return Refused(_FORBIDDEN, str(error) or "Forbidden")
     log_failure(_logger, "letting a connection in", error)
-    return Refused(*_FAILED)
+    return Refused(*FAILED)

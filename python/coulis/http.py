@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
 from coulis._coulis import EngineClosed, Exchange
 from coulis.admission import Denied, identify, payload_of, turned_away
-from coulis.answers import CLOSING, Results, problem, refuse, respond
+from coulis.answers import ENDING, Results, problem, refuse, respond
 from coulis.hosting import Connection, Refused
 from coulis.loops import wait_for
 
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from coulis.asgi import Receive, Send, SubscriptionApp
     from coulis.types import Refusal, Scope
 
-__all__ = ["serve"]
+__all__ = ["read_body", "serve"]
 
 HEADER_BYTES_MAX = 65_536
 """Of all headers of a request together: not every server has a bound, and they are read before it is known
@@ -37,7 +35,6 @@ _LINGER_SECONDS = 1.0
 """How long what is on its way is dropped: a socket that is closed on it loses the answer, too."""
 _LINGER_BYTES_MAX = 1 << 20
 """How much of it, in bytes."""
-_logger = logging.getLogger("coulis.asgi")
 
 
 async def serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,7 +67,7 @@ class _Request:
 
     async def serve(self) -> None:
         if not self._app.door.is_open:
-            await self._refuse(CLOSING)
+            await self._refuse(ENDING)
         elif not self._app.lets_in(self._scope):
             message = "pages of this origin may not subscribe here: see `allowed_origins`"
             await self._refuse(problem(403, "FORBIDDEN_ORIGIN", message))
@@ -80,12 +77,12 @@ class _Request:
             try:
                 await self._do(await identify(self._app, self._scope))
             except Denied as denied:
-                await self._refuse(problem(denied.status, denied.code, json.dumps(denied.message)[1:-1]))
+                await self._refuse(problem(denied.status, denied.code, denied.message))
 
     async def _do(self, context: SecurityContext) -> None:
         what = self._exchange.asked
         if not self._app.door.is_open:  # since the client was asked about
-            await self._refuse(CLOSING)
+            await self._refuse(ENDING)
         elif what[0] == "answer":
             await self._answer(context)
         elif what[0] == "reserve":
@@ -180,7 +177,7 @@ class _Request:
             raise turned_away(refused) from None
         # The hooks took their time. From here on nothing is awaited before the answer is inside the door.
         if not self._app.door.is_open:
-            await self._refuse(CLOSING)
+            await self._refuse(ENDING)
             return False
         return True
 
@@ -190,7 +187,7 @@ class _Request:
         body: bytes | None = b""
         if bytes_max is not None:
             try:
-                body = await wait_for(_body(self._receive, bytes_max), self._app.init_timeout)
+                body = await wait_for(read_body(self._receive, bytes_max), self._app.init_timeout)
             except asyncio.TimeoutError:
                 message = f"the body did not arrive within {self._app.init_timeout} seconds"
                 await self._refuse(problem(408, "REQUEST_TIMEOUT", message))
@@ -234,7 +231,7 @@ async def _drop(receive: Receive) -> None:
         await wait_for(drop(), _LINGER_SECONDS)
 
 
-async def _body(receive: Receive, bytes_max: int) -> bytes | None:
+async def read_body(receive: Receive, bytes_max: int) -> bytes | None:
     """Read a body, or up to one chunk more than is allowed; `None` if the client has gone."""
     body = bytearray()
     while True:

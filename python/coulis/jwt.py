@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from coulis._coulis import AuthenticationFailed, JWTKey, SecurityContext, TokenVerifier, to_json
+from coulis.origins import header_values
 from coulis.types import Scope
 
 __all__ = ["JWTVerifier"]
@@ -196,10 +197,9 @@ def _token(payload: Mapping[str, Any], scope: Scope) -> str:
         named = [value for name, value in fields.items() if name.lower() == "authorization"]
         tokens.update(_bearer(value) for value in named if value is not None)
     if not tokens:
-        headers = [value for name, value in scope.get("headers", ()) if name.lower() == b"authorization"]
         # Of another scheme, such as one that a browser adds by itself: no token.
-        values = [value.decode("latin-1") for value in headers]
-        tokens = {_bearer(value) for value in values if value[:7].lower() == "bearer "}
+        headers = header_values(scope, b"authorization")
+        tokens = {_bearer(value) for value in headers if value[:7].lower() == "bearer "}
     if not tokens:
         raise _failed("missing_token", "the client sent no token")
     if len(tokens) > 1:

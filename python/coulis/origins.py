@@ -12,7 +12,7 @@ from typing import Any
 
 from coulis.types import Scope
 
-__all__ = ["PREFLIGHT_SECONDS", "Origins"]
+__all__ = ["PREFLIGHT_SECONDS", "Origins", "header_values"]
 
 PREFLIGHT_SECONDS = 600
 """How long browsers remember the answer to a preflight."""
@@ -65,12 +65,12 @@ class Origins:
         """Answer whether a client may come from where it says it comes."""
         if self._any:
             return True
-        origins = values(scope, b"origin")
+        origins = header_values(scope, b"origin")
         if not origins:
-            site = values(scope, b"sec-fetch-site")
+            site = header_values(scope, b"sec-fetch-site")
             if site and scope["type"] == "http":
                 return site in (["same-origin"], ["none"])  # a page of this server, or no page
-            return not values(scope, b"cookie")
+            return not header_values(scope, b"cookie")
         if len(origins) > 1:
             return False
         origin = _origin(origins[0])
@@ -78,7 +78,7 @@ class Origins:
 
     def is_named(self, scope: Scope) -> bool:
         """Answer whether a request names the page that sent it; only one that is let in gets so far."""
-        return bool(values(scope, b"origin"))
+        return bool(header_values(scope, b"origin"))
 
     def answering(self, scope: Scope, send: Send) -> Send:
         """Answer a `send` which adds what browsers have to know to each answer."""
@@ -98,8 +98,8 @@ class Origins:
 
         Who may not come in is told nothing, which browsers take for a no.
         """
-        asked = scope["method"] == "OPTIONS" and values(scope, b"access-control-request-method")
-        if not asked or not values(scope, b"origin"):
+        asked = scope["method"] == "OPTIONS" and header_values(scope, b"access-control-request-method")
+        if not asked or not header_values(scope, b"origin"):
             return None
         if not self.let_in(scope):
             return []
@@ -114,7 +114,7 @@ class Origins:
             return []
         if self._any:
             return [(b"access-control-allow-origin", b"*")]
-        origins = values(scope, b"origin")
+        origins = header_values(scope, b"origin")
         if not origins or not self.let_in(scope):
             return [_VARY]
         shown = [_VARY, (b"access-control-allow-origin", origins[0].encode("latin-1"))]
@@ -123,7 +123,7 @@ class Origins:
         return shown
 
 
-def values(scope: Scope, wanted: bytes) -> list[str]:
+def header_values(scope: Scope, wanted: bytes) -> list[str]:
     """Answer the values of a header, by its name in lower case."""
     return [value.decode("latin-1") for name, value in scope.get("headers", ()) if name.lower() == wanted]
 
@@ -160,7 +160,7 @@ def _origins(given: Iterable[str]) -> frozenset[Origin | str]:
 
 def _is_here(origin: Origin | str, scope: Scope) -> bool:
     """Answer whether a page comes from the host that it connects to."""
-    hosts = values(scope, b"host")
+    hosts = header_values(scope, b"host")
     if isinstance(origin, str) or len(hosts) != 1:
         return False
     # A server without TLS may stand behind one that has it. With TLS, no page may come that was sent without.

@@ -1,5 +1,5 @@
-//! `Served`: one connection joined to the engine, whatever protocol it speaks, and what the host decides and runs for it: whether somebody may subscribe, queries, mutations, and the results
-//! of generators.
+//! `Served`: one connection joined to the engine, whatever protocol it speaks, and what the host decides and runs for it:
+//! whether somebody may subscribe, queries, mutations, and the results of generators.
 //!
 //! Such results wait here and not among the protocol's replies, whose bound is about what a client causes without
 //! reading. The host waits for one to be written before it makes the next one of an operation, so there is one each.

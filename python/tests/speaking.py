@@ -52,13 +52,19 @@ async def ws(address, query, variables=None, authorization=None):
 
 
 @contextlib.asynccontextmanager
-async def sse(address, query, variables=None, authorization=None):
-    headers = {**EVENTS, "authorization": str(authorization)}
+async def _streamed(address, headers, query, variables, authorization):
+    headers = {**headers, "authorization": str(authorization)}
     body = {"query": query, "variables": variables}
     async with (
         browsing(address) as client,
         client.stream("POST", "/", headers=headers, json=body) as response,
     ):
+        yield response
+
+
+@contextlib.asynccontextmanager
+async def sse(address, query, variables=None, authorization=None):
+    async with _streamed(address, EVENTS, query, variables, authorization) as response:
         assert response.status_code == 200, await response.aread()
         yield _of_events(Events(response))
 
@@ -88,12 +94,7 @@ async def _of_events(events, shared=False):
 
 @contextlib.asynccontextmanager
 async def multipart(address, query, variables=None, authorization=None):
-    headers = {**PARTS, "authorization": str(authorization)}
-    body = {"query": query, "variables": variables}
-    async with (
-        browsing(address) as client,
-        client.stream("POST", "/", headers=headers, json=body) as response,
-    ):
+    async with _streamed(address, PARTS, query, variables, authorization) as response:
         assert response.headers["content-type"].startswith("multipart/mixed"), await response.aread()
         yield _of_parts(response)
 

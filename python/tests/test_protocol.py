@@ -439,7 +439,7 @@ async def test_a_fault_of_the_server_closes_4500_and_tells_nothing(
         def close(self):
             pass
 
-    monkeypatch.setattr("coulis.asgi.Session", lambda *given, **options: Faulty())
+    monkeypatch.setattr("coulis.websocket.Session", lambda *given, **options: Faulty())
     client = await connect(address)
     await client.say(type="ping")
     assert await client.closed() == (4500, "Internal server error", [])

@@ -106,8 +106,8 @@ async def test_a_subscription_that_the_new_token_may_not_have_ends_alone(connect
 async def test_an_idle_connection_closes_when_its_token_expires(manager, connect, monkeypatch):
     ahead, expires = [0.0], int(time.time()) + 3600
     clock = types.SimpleNamespace(time=lambda: time.time() + ahead[0])
-    monkeypatch.setattr(coulis.asgi, "time", clock)
-    monkeypatch.setattr(coulis.asgi, "_WAIT_MAX", 0.01)
+    monkeypatch.setattr(coulis.deadlines, "time", clock)
+    monkeypatch.setattr(coulis.deadlines, "_WAIT_MAX", 0.01)
     handler = by_token(
         short={"user_id": 1, "expires": expires}, long={"user_id": 1, "expires": expires + 3600}
     )

@@ -13,8 +13,8 @@
 //!
 //! # What B needs besides, and is not in its figures
 //! - **Joining and leaving.** In A the index decides who is a member, and a number in the address keeps a late frame
-//!   from a wrong reader. In B the list is with the reading thread, and "registered before publish is seen by it" (P7)
-//!   must hold between two threads: joins and leaves have to travel *in* the ring, as commands between the results
+//!   from a wrong reader. In B the list is with the reading thread, and "registered before publish is seen by it" must
+//!   hold between two threads: joins and leaves have to travel *in* the ring, as commands between the results
 //!   of the events before and after them, in each shard's ring. Registering waits until the shard has put the join
 //!   there. Leaving is simple for the reader (it strikes the member out at once, so nothing comes after `complete`),
 //!   but the shard's count of members, on which `matched` and `delivered` rest, is right only once the leave came

@@ -94,7 +94,7 @@ impl Bench {
     }
 }
 
-/// F2: a resume answers *complete* or *reload*, at any cursor.
+/// A resume answers *complete* or *reload*, at any cursor.
 #[test]
 fn a_resume_is_complete_or_refused_at_any_cursor() {
     const KEPT: u64 = 12;

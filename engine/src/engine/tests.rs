@@ -258,7 +258,7 @@ fn what_was_handed_out_leaves_room() {
     assert_eq!(got, 1_000);
 }
 
-/// A place that is used again must not lead to what another document selects (promise P5).
+/// A place that is used again must not lead to what another document selects.
 #[test]
 fn bodies_of_many_documents_stay_apart() {
     let engine = Engine::builder().shards(1).build().unwrap();
@@ -418,7 +418,7 @@ fn a_replay_that_is_too_much_for_its_resolver_is_refused() {
     work.drain().for_each(drop);
 }
 
-/// Another subscription's kept results must not take the room that was made for a replay (promise P6).
+/// Another subscription's kept results must not take the room that was made for a replay.
 #[test]
 fn a_replay_that_coalesces_is_complete_too() {
     let limits = Limits { ring_frames_max: 8, ..Limits::default() };

@@ -1,6 +1,6 @@
 //! The control side of a shard: who subscribes to what, kept so that equal subscriptions share a group.
 //!
-//! Every change publishes a new [`Index`] snapshot. A hash finds a group, equality decides (promise P5): keys hold
+//! Every change publishes a new [`Index`] snapshot. A hash finds a group, equality decides: keys hold
 //! the whole predicate, event types, projection and resolver, and are compared as such.
 
 use std::{collections::HashMap, sync::Arc};

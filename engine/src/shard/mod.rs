@@ -176,8 +176,8 @@ impl Shard {
 
     /// Takes one batch through the road. Answers whether there was anything to do.
     ///
-    /// The order is what makes promise P7 hold: events are taken out *before* control messages and the snapshot, so
-    /// a registration that returned before an event was published is seen by that event.
+    /// The order is what `publish` promises: events are taken out *before* control messages and the snapshot, so a
+    /// registration that returned before an event was published is seen by that event.
     ///
     /// A resumed subscription is in the index before its wish is in the inbox, and the snapshot is loaded after the
     /// inbox was read: what is stamped after its replay finds it in the index.

@@ -1,4 +1,4 @@
-//! The order of [`super::Shard::step`] under the model checker (promise P7): a stand-in, because loom sees neither into
+//! The order of [`super::Shard::step`] under the model checker: a stand-in, because loom sees neither into
 //! the queue nor into the snapshot.
 //!
 //! Each line of the stand-in names the line that it stands for; a change there must be made here, too.

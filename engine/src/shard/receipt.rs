@@ -119,7 +119,7 @@ impl Receipt {
         (Self(Arc::clone(&state)), Hold { state, asynchronous: false })
     }
 
-    /// Waits until every delivery that needs no asynchronous resolver is readable (promise P7).
+    /// Waits until every delivery that needs no asynchronous resolver is readable.
     pub fn wait(&self) -> Report {
         self.0.dispatched.wait(self.0.spins);
         self.report()

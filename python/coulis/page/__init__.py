@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from coulis.origins import header_values
 from coulis.page.access import Denied, admit
 from coulis.page.answers import answer, body_of, refuse
 from coulis.page.console import Console
@@ -100,8 +101,8 @@ class Page:
             raise Denied(404, "the page has no such file")
         found = file(name)
         headers = [(b"etag", found.etag), (b"cross-origin-resource-policy", b"same-origin")]
-        known = b",".join(value for key, value in scope["headers"] if key.lower() == b"if-none-match")
-        fresh = found.etag in (each.strip().removeprefix(b"W/") for each in known.split(b","))
+        known = ",".join(header_values(scope, b"if-none-match")).split(",")
+        fresh = found.etag.decode() in (each.strip().removeprefix("W/") for each in known)
         await answer(
             scope,
             send,
@@ -153,9 +154,8 @@ def _asked(scope: Scope) -> dict[str, list[str]]:
 
 def _prefers_html(scope: Scope) -> bool:
     """Answer whether `Accept` names HTML, and nothing that clients of the protocols ask for before it."""
-    values = [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"accept"]
     weights: dict[str, float] = {}
-    for item in ",".join(values).lower().split(","):
+    for item in ",".join(header_values(scope, b"accept")).lower().split(","):
         kind, *parameters = (part.strip() for part in item.split(";"))
         weights[kind] = max(weights.get(kind, 0.0), _weight(parameters))
     html = weights.get("text/html", 0.0)

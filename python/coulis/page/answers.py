@@ -6,7 +6,9 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
+from coulis.http import read_body
 from coulis.loops import wait_for
+from coulis.origins import header_values
 from coulis.page.access import Denied
 
 if TYPE_CHECKING:
@@ -56,24 +58,16 @@ async def refuse(scope: Scope, send: Send, status: int, message: str, headers: H
 
 async def body_of(scope: Scope, receive: Receive, seconds: float) -> bytes:
     """Read a body of JSON. Raises `Denied`."""
-    kinds = [value for name, value in scope["headers"] if name.lower() == b"content-type"]
+    kinds = header_values(scope, b"content-type")
     # Nothing else: a page of another origin cannot send this type without being asked about first.
-    if [kind.partition(b";")[0].strip().lower() for kind in kinds] != [b"application/json"]:
+    if [kind.partition(";")[0].strip().lower() for kind in kinds] != ["application/json"]:
         raise Denied(415, "pass `Content-Type: application/json`")
     try:
-        return await wait_for(_body(receive), seconds)
+        body = await wait_for(read_body(receive, BODY_BYTES_MAX), seconds)
     except asyncio.TimeoutError:
         raise Denied(408, f"the body did not arrive within {seconds} seconds") from None
-
-
-async def _body(receive: Receive) -> bytes:
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Denied(400, "the body is not whole")
-        body += message.get("body", b"")
-        if len(body) > BODY_BYTES_MAX:
-            raise Denied(413, f"the body is longer than {BODY_BYTES_MAX} bytes")
-        if not message.get("more_body", False):
-            return bytes(body)
+    if body is None:
+        raise Denied(400, "the body is not whole")
+    if len(body) > BODY_BYTES_MAX:
+        raise Denied(413, f"the body is longer than {BODY_BYTES_MAX} bytes")
+    return body

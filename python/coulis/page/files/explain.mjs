@@ -9,7 +9,10 @@ const STEPS = {
   channel: ["Channel", "it listens to this channel"],
   event_type: ["Event type", "it takes events of this type"],
   policy: ["Policies", "tenant, owner and policies let it through"],
-  delivered: ["Delivered", "it gets the event, as long as there is room"],
+  breaker: ["Errors"],
+  rate: ["Rates"],
+  ring: ["Room"],
+  delivered: ["Delivered", "it gets the event"],
 };
 
 function field(label, input, hint) {
