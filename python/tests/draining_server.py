@@ -14,6 +14,9 @@ import coulis
 import uvicorn
 from coulis.asgi import SubscriptionApp
 
+PACE = 0.001
+"""Seconds between two events."""
+
 
 class App(SubscriptionApp):
     """Tells of its drain."""
@@ -30,7 +33,7 @@ class App(SubscriptionApp):
         while True:
             await self.manager.publish_event("t", "user", {"id": self.number + 1})
             self.number += 1
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(PACE)
 
     async def drain(self, deadline, **options):
         if self.published is not None:

@@ -28,6 +28,9 @@ QUERY = "subscription { user { id } }"
 MOMENT_SECONDS_MAX = 0.2
 PURPOSE = "it ends on purpose"
 
+PACE = 0.001
+"""Seconds between what the life does again and again."""
+
 registry = coulis.Registry()
 executor = coulis.SubscriptionExecutor()
 
@@ -39,12 +42,12 @@ def busy(event, variables):
 
 @registry.subscription("slow")
 async def slow(event, variables):
-    await asyncio.sleep(0.001)
+    await asyncio.sleep(PACE)
     return {"slow": event}
 
 
 async def private(event, variables):
-    await asyncio.sleep(0.001)
+    await asyncio.sleep(PACE)
     return {"user": event}
 
 
@@ -56,7 +59,7 @@ def publish():
         for number in range(sys.maxsize):
             executor.publish_nowait("t", "user", {"id": number})
             executor.next_events("s", 1_000)
-            time.sleep(0.0002)
+            time.sleep(PACE)
 
 
 async def read(manager, name):
@@ -159,7 +162,7 @@ def do(deed, place):
         raise RuntimeError(PURPOSE)
     if deed == "signal":
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.01)
+        time.sleep(PACE)
     if deed == "fork":
         fork(place)
 

@@ -16,6 +16,8 @@ JSON = {"content-type": "application/json"}
 QUERY = "subscription { user { id } }"
 BOUND = 2_000
 FLOOD_MAX = 1_000
+PACE = 0.01
+"""Seconds between the bytes of a slow client."""
 """Results of 100 kB that nobody reads: more than sockets have room for."""
 
 
@@ -91,7 +93,7 @@ async def test_a_body_that_trickles_has_the_same_deadline(address):
             while not answer.done():
                 writer.write(b" ")
                 await writer.drain()
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(PACE)
         assert (await answer)[:2] == (408, "REQUEST_TIMEOUT")
 
 

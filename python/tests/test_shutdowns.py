@@ -26,6 +26,8 @@ QUERY = "subscription { user { id } }"
 SHUTDOWNS = int(os.environ.get("COULIS_SHUTDOWNS", 5))
 DEADLINE = 5
 SECONDS = 60
+PACE = 0.002
+"""Seconds between two looks at what is waited for."""
 PROGRAM = Path(__file__).with_name("draining_server.py")
 AWAY = (OSError, websockets.WebSocketException, httpx.HTTPError, StopAsyncIteration)
 
@@ -127,7 +129,7 @@ async def until(condition, tasks):
             if task.done():
                 task.result()
         assert time.monotonic() < deadline, "it never came to hold"
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(PACE)
 
 
 async def test_with_a_bus_nothing_is_lost(redis):
