@@ -143,11 +143,12 @@ impl Plan {
     /// # Errors
     /// `BAD_USER_INPUT` for each variable that does not fit its type, `LIMIT_EXCEEDED`.
     pub fn bind(&self, variables: &Value, limits: &Limits) -> Result<Bound, Vec<GraphQlError>> {
-        let variables = bind::coerce(&self.operation, self.schema.as_ref(), variables, limits)?;
+        let room = parse::room(&self.document);
+        let coerced = || bind::coerce(&self.operation, self.schema.as_ref(), variables, limits);
+        let variables = with_room(room, coerced)?;
         if let Some(projection) = self.projection.get() {
             return Ok(Bound { variables, projection: Arc::clone(projection) });
         }
-        let room = parse::room(&self.document);
         let projection = with_room(room, || self.project(&variables, limits)).map_err(|error| vec![error])?;
         Ok(Bound { variables, projection })
     }
@@ -167,7 +168,9 @@ impl Plan {
     /// The root field's arguments, an object: variables put in, and the schema's defaults where there is one.
     pub fn arguments(&self, variables: &Value) -> Value {
         let root = first_field(&self.operation.selection_set, &parse::fragments(&self.tree));
-        root.map_or(Value::Null, |field| bind::arguments(&field, self.schema.as_ref(), variables))
+        with_room(parse::room(&self.document), || {
+            root.map_or(Value::Null, |field| bind::arguments(&field, self.schema.as_ref(), variables))
+        })
     }
 
     /// The root field's name in the schema.

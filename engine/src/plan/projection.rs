@@ -148,7 +148,8 @@ impl<'a> Compiler<'a> {
         nodes: &[&'a Node<AstField>],
         parent: Option<&str>,
     ) -> Result<Field, GraphQlError> {
-        let spent = LimitExceeded { limit: "query_fields_max", asked: self.max + 1, max: self.max };
+        let spent =
+            LimitExceeded { limit: "query_fields_max", asked: self.max.saturating_add(1), max: self.max };
         self.left = self.left.checked_sub(1).ok_or_else(|| super::parse::limited(&spent))?;
         let key = format!("{}:", quote(key)).into();
         let name = nodes[0].name.as_str();

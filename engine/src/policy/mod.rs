@@ -72,6 +72,9 @@ use crate::{
 /// Room on the stack for each of the passes behind the parser, and for reading a tree; measured without optimisation.
 const PASS_BYTES: usize = POLICY_LEVELS_MAX * (5 << 10);
 
+/// Room on the stack to keep any value; without optimisation, and a third more.
+const KEEP_BYTES: usize = val::DEPTH_MAX * (2 << 10);
+
 /// Why a policy is refused: what is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyError {
@@ -355,7 +358,7 @@ fn value_of(
     arena.set_allocation_limit(Some(arena.allocated_bytes() + budget.bytes));
     let mut work = Work { arena, steps: budget.steps };
     let value = vm::run(program, 0, row, &mut reading, &mut work);
-    let kept = Constant::keep_within(value, &mut work, val::DEPTH_MAX);
+    let kept = with_room(KEEP_BYTES, || Constant::keep_within(value, &mut work, val::DEPTH_MAX));
     arena.set_allocation_limit(None);
     kept.unwrap_or_else(Constant::Error)
 }
