@@ -256,7 +256,7 @@ impl Shard {
     fn strike(&mut self, group: &Group) {
         let mut ended = 0;
         for member in group.members.chunks().flatten() {
-            let reader = self.readers.get_mut(member.slot as usize).and_then(Option::as_mut);
+            let reader = Reader::of(&mut self.readers, member);
             ended += u64::from(reader.is_some_and(|reader| reader.strike(member, self.now)));
         }
         self.counters.broken.add_owned(ended);
@@ -275,8 +275,7 @@ impl Shard {
             let notice = Payload::lost(last.channel, last.offset);
             let mut shares = notice.shares(group.members.len());
             for (member, share) in group.members.chunks().flatten().zip(&mut shares) {
-                let reader = self.readers.get_mut(member.slot as usize).and_then(Option::as_mut);
-                let Some(reader) = reader else { continue };
+                let Some(reader) = Reader::of(&mut self.readers, member) else { continue };
                 reader.tell_lost(member, share, frames);
                 reader.touch(member.slot, &mut self.touched);
             }
@@ -345,12 +344,8 @@ impl Shard {
         let is_ours = replay.is_of(self.logs.history());
         let events = events.and_then(|events| if is_ours { Ok(events) } else { Err(Reload::Epoch) });
         let missed = events.and_then(|events| self.missed(group, events));
-        let Some((member, reader)) = group.members.get(0).and_then(|member| {
-            let reader = self.readers.get_mut(member.slot as usize)?.as_mut()?;
-            (reader.serial == member.reader).then_some((member, reader))
-        }) else {
-            return;
-        };
+        let Some(member) = group.members.get(0) else { return };
+        let Some(reader) = Reader::of(&mut self.readers, member) else { return };
         reader.begin(member, if is_ours { replay.last(missed.is_ok()) } else { Offset(0) });
         replay.settle(missed.as_ref().map(drop).map_err(|&reload| reload));
         let Counters { resumed, reloaded, .. } = &*self.counters;
@@ -388,10 +383,7 @@ impl Shard {
         }
         let asked =
             self.asked.get(&render.serial).filter(|_| render.resolver.is_some()).map_or(0, Asked::len);
-        let reader = group.members.get(0).and_then(|member| {
-            let reader = self.readers.get_mut(member.slot as usize)?.as_mut()?;
-            (reader.serial == member.reader).then_some(reader)
-        });
+        let reader = group.members.get(0).and_then(|member| Reader::of(&mut self.readers, member));
         let has_room = asked + missed.len() <= self.limits.resolver_pending_max || render.resolver.is_none();
         if has_room && reader.is_none_or(|reader| reader.reserve(missed.len(), reader::signed(bytes))) {
             Ok((missed, tally))
@@ -407,8 +399,7 @@ impl Shard {
         for chunk in group.members.chunks() {
             for (at, (member, share)) in chunk.iter().zip(&mut shares).enumerate() {
                 self.prefetch(chunk, at);
-                let reader = self.readers.get_mut(member.slot as usize).and_then(Option::as_mut);
-                let Some(reader) = reader else {
+                let Some(reader) = Reader::of(&mut self.readers, member) else {
                     gone += 1;
                     continue;
                 };
@@ -435,9 +426,7 @@ impl Shard {
         event: &Stamped,
         tally: &mut Tally,
     ) -> bool {
-        let Some(reader) = self.readers.get_mut(member.slot as usize).and_then(Option::as_mut) else {
-            return false;
-        };
+        let Some(reader) = Reader::of(&mut self.readers, member) else { return false };
         let pushed = reader.push(member, share, &group.overflow, event, self.now);
         if !pushed.gone {
             tally.add(&pushed);
@@ -469,8 +458,7 @@ impl Shard {
         tally.pushed += group.members.len() as u64;
         let (mut gone, mut shares) = (0, notice.shares(group.members.len()));
         for (member, share) in group.members.chunks().flatten().zip(&mut shares) {
-            let reader = self.readers.get_mut(member.slot as usize).and_then(Option::as_mut);
-            let Some(reader) = reader else {
+            let Some(reader) = Reader::of(&mut self.readers, member) else {
                 gone += 1;
                 continue;
             };
@@ -562,8 +550,7 @@ impl Shard {
 
     /// A subscription whose deliveries have a rate begins, or has another context.
     fn meter(&mut self, member: &Member, context: Arc<SecurityContext>) {
-        let reader = self.readers.get_mut(member.slot as usize).and_then(Option::as_mut);
-        if let Some(reader) = reader.filter(|reader| reader.serial == member.reader) {
+        if let Some(reader) = Reader::of(&mut self.readers, member) {
             reader.meter(&self.metered, member, context);
         }
     }

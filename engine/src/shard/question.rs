@@ -51,8 +51,7 @@ impl Shard {
     pub(super) fn reply(&mut self, question: Question) {
         match question {
             Question::Way(member, asker) => {
-                let reader = self.readers.get_mut(member.slot as usize).and_then(Option::as_mut);
-                let reader = reader.filter(|reader| reader.serial == member.reader);
+                let reader = Reader::of(&mut self.readers, &member);
                 asker.tell(reader.and_then(|reader| reader.obstacle(&member, self.now)));
             }
             Question::Event(channel, at, asker) => asker.tell(self.logs.at(channel, at, self.now)),

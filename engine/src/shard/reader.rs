@@ -136,6 +136,12 @@ impl Reader {
         }
     }
 
+    /// The reader of `member`, if it is still there: every method that takes a member is about its own.
+    #[inline]
+    pub(super) fn of<'a>(readers: &'a mut [Option<Self>], member: &Member) -> Option<&'a mut Self> {
+        readers.get_mut(member.slot as usize)?.as_mut().filter(|reader| reader.serial == member.reader)
+    }
+
     /// Lists the reader, once a batch, among those in `slots` that are to be woken.
     #[inline]
     pub(super) fn touch(&mut self, slot: u32, slots: &mut Vec<u32>) {
@@ -160,9 +166,8 @@ impl Reader {
                 None => return Err(payload),
             },
         };
-        let is_live = member.reader == self.serial && lane.subscription == member.subscription;
         // Both marks are looked at in one go.
-        if !is_live || (member.resumed | member.limited) || bytes > self.bytes_left || self.keeps {
+        if lane.subscription != member.subscription || (member.resumed | member.limited) || bytes > self.bytes_left || self.keeps {
             return Err(payload);
         }
         let (subscription, sequence) = (lane.subscription, lane.sequence.wrapping_add(1));
@@ -285,9 +290,6 @@ impl Reader {
 
     /// Whether an event is for `member` now: its subscription has not ended, and the event was not replayed.
     fn is_live(&mut self, member: &Member, offset: Offset) -> bool {
-        if member.reader != self.serial {
-            return false;
-        }
         let lane = self.lane(member.lane);
         if lane.subscription < member.subscription && !member.resumed {
             *lane = Lane { subscription: member.subscription, sequence: 0 };
