@@ -811,8 +811,6 @@ class Session:
         """End an operation that has sent all its results."""
     def waiting(self) -> int:
         """Answer how many of the host's results wait to be taken."""
-    def ended(self) -> list[Operation]:
-        """Answer those operations of the host that the engine has ended since the last call."""
     def flooded(self) -> Asked:
         """Note that the client begins more than the host may have under way."""
     def close_with(self, code: int, reason: str) -> Asked:
@@ -835,10 +833,12 @@ class Session:
 
         Fewer than `limit` mean that nothing more is ready.
         """
-    def closing(self) -> Asked:
-        """Answer the close that what was taken last asks for, once."""
-    def losses(self) -> int:
-        """Answer how many results were lost since the last call because the client reads too slowly."""
+    def told(self) -> tuple[int, list[Operation], Asked] | None:
+        """Answer what else came since the last call with what was taken, if anything did.
+
+        How many results were lost because the client reads too slowly, those operations of the host that the
+        engine has ended, and how to close.
+        """
     def close(self) -> None:
         """Note that the connection is gone: end its subscriptions. Later calls do nothing. Safe to repeat."""
 

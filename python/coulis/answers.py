@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from coulis._coulis import Stream
 from coulis.deadlines import Expiry
 from coulis.hosting import Connection, Host
-from coulis.loops import running_bridge
+from coulis.loops import Ready, running_bridge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -51,7 +51,7 @@ class Results:
         self._form = form
         self._loop = asyncio.get_running_loop()
         self._bridge = running_bridge()
-        self._ready = asyncio.Event()
+        self._ready = Ready()
         self._token = self._bridge.watch(self._ready.set)
         self._keep_alive_timer: asyncio.TimerHandle | None = None
         self._expiry = Expiry(self._expire)
@@ -180,7 +180,7 @@ class Results:
             body, over = self._take()
             over = over or (self._leaving and not body)
             if not body and not over:
-                await self._ready.wait()
+                await self._ready
                 continue
             try:
                 await send({"type": "http.response.body", "body": body, "more_body": not over})
@@ -200,7 +200,7 @@ class Results:
             if over:
                 break
             if not body:
-                await self._ready.wait()
+                await self._ready
         await respond(send, self._stream.status, self._stream.content_type, whole)
 
     def _take(self) -> tuple[bytes, bool]:

@@ -14,10 +14,11 @@ from coulis._coulis import EngineClosed, Session
 from coulis.deadlines import Expiry, TimedOut
 from coulis.hosting import FAILED, TIMED_OUT, Connection, Host, Refused
 from coulis.logs import ConnectionLog
-from coulis.loops import running_bridge
+from coulis.loops import Ready, running_bridge
 
 if TYPE_CHECKING:
-    from coulis.asgi import Message, Receive, Send, SubscriptionApp
+    from coulis._coulis import Operation
+    from coulis.asgi import Receive, Send, SubscriptionApp
     from coulis.types import Asked, Scope
 
 __all__ = ["LEGACY_SUBPROTOCOL", "SUBPROTOCOL", "serve"]
@@ -30,6 +31,7 @@ LEGACY_SUBPROTOCOL = "graphql-ws"
 """The older protocol of subscriptions-transport-ws."""
 
 _TEXTS_AT_ONCE = 128
+_NOTHING: tuple[int, list[Operation], Asked] = (0, [], None)
 _logger = logging.getLogger("coulis.asgi")
 
 
@@ -63,7 +65,14 @@ async def serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Send
         if close is not None:
             # After the end, which cancels the pending receive: granian loses a close beside one.
             code, reason = close
-            await connection.sent({"type": "websocket.close", "code": code, "reason": reason})
+            try:
+                await send({"type": "websocket.close", "code": code, "reason": reason})
+            except Exception as error:
+                _gone(error)
+
+
+def _gone(error: Exception) -> None:
+    _logger.debug("a client has gone: %r", error)
 
 
 async def _closed_door(app: SubscriptionApp, scope: Scope, send: Send) -> None:
@@ -96,7 +105,7 @@ class _Connection:
         self._send = send
         self._loop = asyncio.get_running_loop()
         self._bridge = running_bridge()
-        self._ready = asyncio.Event()
+        self._ready = Ready()
         self._token = self._bridge.watch(self._ready.set)
         try:
             self._session = Session(
@@ -182,16 +191,20 @@ class _Connection:
             # Cleared before looking: what comes after the look sets it again.
             self._ready.clear()
             texts = self._session.take(_TEXTS_AT_ONCE)
-            if (lost := self._session.losses()) > 0:
+            lost, ended, closing = self._session.told() or _NOTHING
+            if lost:
                 self.log.lost(lost)
-            for text in texts:
-                if not await self.sent({"type": "websocket.send", "text": text}):
-                    return
+            try:
+                for text in texts:
+                    await self._send({"type": "websocket.send", "text": text})
+            except Exception as error:
+                _gone(error)
+                return
             self._host.sent()
-            for operation in self._session.ended():
+            for operation in ended:
                 self._host.end(operation)
-            if (asked := self._session.closing()) is not None:
-                self._do(asked)
+            if closing is not None:
+                self._do(closing)
                 return
             if len(texts) >= _TEXTS_AT_ONCE:
                 await asyncio.sleep(0)  # a socket that never blocks must not keep the loop
@@ -199,16 +212,7 @@ class _Connection:
                 self._close_with(self._leaving)
                 return
             else:
-                await self._ready.wait()
-
-    async def sent(self, message: Message) -> bool:
-        """Send and answer whether the client is still there."""
-        try:
-            await self._send(message)
-        except Exception as error:
-            _logger.debug("a client has gone: %r", error)
-            return False
-        return True
+                await self._ready
 
     def _do(self, asked: Asked) -> None:
         """Do what the session asks, and have the writer look for replies."""

@@ -27,7 +27,7 @@ use crate::{
     context::SecurityContext,
     errors::{detached, detached_if_long, guarded},
     executor::SubscriptionExecutor,
-    forks::Native,
+    held::Held,
     hosted::{Hosted, Served},
     lock::Lock,
     operation::{Operation, Order},
@@ -154,7 +154,7 @@ fn word(form: Form) -> &'static str {
 /// Use it in the thread of its reader's loop.
 #[pyclass(frozen, module = "coulis._coulis")]
 #[derive(Debug)]
-pub(crate) struct Stream(Lock<Option<Native<Connection>>>);
+pub(crate) struct Stream(Held<Connection>);
 
 type Connection = Served<stream::Stream>;
 
@@ -199,7 +199,7 @@ impl Stream {
         let protocol = stream::Stream::new(form, core.engine.limits());
         let (context, hosted) = (context.security().clone(), Hosted::new(decides, executes));
         let connection = Served { protocol, subscriber, core, lane, context, hosted };
-        Ok((Some(Self(Lock::new(Some(Native::new(connection))))), None))
+        Ok((Some(Self(Held::new(connection))), None))
     }
 
     /// Counts that a client was refused; `failed`: nobody could tell whether it may come in.
@@ -214,13 +214,13 @@ impl Stream {
     /// The value of `Content-Type`.
     #[getter]
     fn content_type(&self) -> PyResult<&'static str> {
-        self.with(|connection| Ok(connection.protocol.form().content_type()))
+        self.0.with(|connection| Ok(connection.protocol.form().content_type()))
     }
 
     /// The status of the answer; known when it is `over`, where it is one result.
     #[getter]
     fn status(&self) -> PyResult<u16> {
-        self.with(|connection| Ok(connection.protocol.status()))
+        self.0.with(|connection| Ok(connection.protocol.status()))
     }
 
     /// Takes the operation that `exchange` asks for, as who `context` is. Answers what is wrong where that is not for the
@@ -234,7 +234,7 @@ impl Stream {
         let (Ok(read), Some(request)) = (&exchange.read, exchange.request.lock().take()) else {
             return Ok((None, None));
         };
-        self.with(|connection| {
+        self.0.with(|connection| {
             Ok(match connection.receive(py, read, request, context) {
                 Ok(operation) => (None, operation),
                 Err(refusal) => (Some(answer(&refusal)), None),
@@ -244,7 +244,7 @@ impl Stream {
 
     /// Stops an operation, if it is open; answers it if the host has decided on it.
     fn stop(&self, py: Python<'_>, operation: &str) -> PyResult<Option<Py<Operation>>> {
-        self.with(|connection| match connection.protocol.stop(operation) {
+        self.0.with(|connection| match connection.protocol.stop(operation) {
             Some(stopped) => {
                 detached(py, || connection.subscriber.cancel(operation))?;
                 Ok(connection.hosted.completed(&stopped))
@@ -255,7 +255,7 @@ impl Stream {
 
     /// As of a `Session`.
     fn tell_resolvers(&self, context: Py<PyAny>) -> PyResult<()> {
-        self.with(|connection| {
+        self.0.with(|connection| {
             connection.hosted.context = Some(context);
             Ok(())
         })
@@ -263,42 +263,42 @@ impl Stream {
 
     /// As of a `Session`.
     fn start(&self, py: Python<'_>, operation: &Operation) -> PyResult<bool> {
-        self.with(|connection| Ok(connection.start(py, operation)))
+        self.0.with(|connection| Ok(connection.start(py, operation)))
     }
 
     /// As of a `Session`.
     fn send(&self, operation: &Operation, value: &Bound<'_, PyAny>) -> PyResult<bool> {
-        self.with(|connection| connection.send(operation, value))
+        self.0.with(|connection| connection.send(operation, value))
     }
 
     /// As of a `Session`.
     fn result(&self, operation: &Operation, value: &Bound<'_, PyAny>) -> PyResult<bool> {
-        self.with(|connection| connection.result(operation, value))
+        self.0.with(|connection| connection.result(operation, value))
     }
 
     /// As of a `Session`.
     fn fail(&self, operation: &Operation, errors: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.with(|connection| connection.fail(operation, errors))
+        self.0.with(|connection| connection.fail(operation, errors))
     }
 
     /// As of a `Session`.
     fn finish(&self, py: Python<'_>, operation: &Operation) -> PyResult<()> {
-        self.with(|connection| connection.finish(py, operation))
+        self.0.with(|connection| connection.finish(py, operation))
     }
 
     /// As of a `Session`.
     fn waiting(&self) -> PyResult<usize> {
-        self.with(|connection| Ok(connection.hosted.texts.len()))
+        self.0.with(|connection| Ok(connection.hosted.texts.len()))
     }
 
     /// As of a `Session`.
     fn ended(&self) -> PyResult<Vec<Py<Operation>>> {
-        self.with(|connection| Ok(std::mem::take(&mut connection.hosted.ended)))
+        self.0.with(|connection| Ok(std::mem::take(&mut connection.hosted.ended)))
     }
 
     /// The client begins more than the host may have under way: ends all.
     fn flooded(&self) -> PyResult<()> {
-        self.with(|connection| {
+        self.0.with(|connection| {
             let error = GraphQlError::new("TOO_MANY_OPERATIONS", "too many operations are under way");
             connection.protocol.end(&error);
             Ok(())
@@ -307,7 +307,7 @@ impl Stream {
 
     /// The interval of keep-alive is over. An answer of an engine that is closed ends.
     fn keep_alive(&self) -> PyResult<()> {
-        self.with(|connection| {
+        self.0.with(|connection| {
             if connection.core.engine.is_closed() {
                 let error = GraphQlError::new("ENGINE_CLOSED", "the server is closing: subscribe again");
                 connection.protocol.end(&error);
@@ -320,7 +320,7 @@ impl Stream {
 
     /// Who the client is does not hold any more: ends all.
     fn expire(&self) -> PyResult<()> {
-        self.with(|connection| {
+        self.0.with(|connection| {
             connection.core.engine.count_authentication(Ruling::Denied);
             let error =
                 GraphQlError::new("TOKEN_EXPIRED", "the token has expired: connect again with a new one");
@@ -331,30 +331,19 @@ impl Stream {
 
     /// The bytes of up to `limit` results, after what goes before them; nothing if nothing is ready.
     fn take<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = self.with(|connection| guarded(|| connection.take(limit)))?;
+        let bytes = self.0.with(|connection| guarded(|| connection.take(limit)))?;
         Ok(PyBytes::new(py, &bytes))
     }
 
     /// Whether the answer ends with what was taken.
     #[getter]
     fn over(&self) -> PyResult<bool> {
-        self.with(|connection| Ok(connection.protocol.is_over()))
+        self.0.with(|connection| Ok(connection.protocol.is_over()))
     }
 
     /// The client is gone, or the answer ended: ends the subscriptions. Later calls do nothing. Safe to repeat.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let connection = self.0.lock().take();
-        detached(py, || drop(connection))
-    }
-}
-
-impl Stream {
-    /// Runs `work` on the connection, which is out of reach meanwhile: no lock is held while Python runs.
-    fn with<T: Default>(&self, work: impl FnOnce(&mut Connection) -> PyResult<T>) -> PyResult<T> {
-        let Some(mut connection) = self.0.lock().take() else { return Ok(T::default()) };
-        let worked = connection.get_mut().and_then(work);
-        *self.0.lock() = Some(connection);
-        worked
+        self.0.close(py)
     }
 }
 

@@ -33,6 +33,7 @@ mod core;
 mod exchange;
 mod executor;
 mod graphql;
+mod held;
 mod hosted;
 mod publishing;
 mod session;

@@ -26,9 +26,8 @@ use crate::{
     decode,
     errors::{detached, detached_if_long, guarded},
     executor::SubscriptionExecutor,
-    forks::Native,
+    held::Held,
     hosted::{Hosted, Served},
-    lock::Lock,
     operation::{Operation, Order},
     reader::{Lane, LoopReader},
 };
@@ -39,20 +38,23 @@ use crate::{
 /// Use it in the thread of its reader's loop.
 #[pyclass(frozen, module = "coulis._coulis")]
 #[derive(Debug)]
-pub(crate) struct Session(Lock<Option<Native<Connection>>>);
+pub(crate) struct Session(Held<Connection>);
 
 #[derive(Debug)]
 struct Connection {
     served: Served<Machine>,
     /// The engine ended the connection.
     closing: Option<Close>,
-    /// Results lost because the client reads too slowly, since `losses` was asked.
+    /// Results lost because the client reads too slowly, since `told` was asked.
     lost: u64,
 }
 
 /// What a call asks of the socket's owner: `("authenticate", payload)`, `("operation", operation)`, `("complete",
 /// operation)`, `("close", code, reason)` or nothing.
 type Asked<'py> = Option<Bound<'py, PyTuple>>;
+
+/// See [`Session::told`].
+type Told<'py> = (u64, Vec<Py<Operation>>, Asked<'py>);
 
 #[pymethods]
 impl Session {
@@ -85,7 +87,7 @@ impl Session {
         let hosted = Hosted::new(decides, executes);
         let served = Served { protocol, subscriber, core, lane, context, hosted };
         let connection = Connection { served, closing: None, lost: 0 };
-        Ok(Self(Lock::new(Some(Native::new(connection)))))
+        Ok(Self(Held::new(connection)))
     }
 
     /// Takes one message of the client: text, or `None` for a binary one.
@@ -101,7 +103,7 @@ impl Session {
             // A lone surrogate is no UTF-8: the machine says so.
             Some(Err(_)) => Message::Text(vec![0xff]),
         };
-        self.with(|connection| connection.receive(py, message))
+        self.0.with(|connection| connection.receive(py, message))
     }
 
     /// The client may subscribe as `context`; `payload`, a JSON object, comes with the acknowledgement.
@@ -112,7 +114,7 @@ impl Session {
         context: &SecurityContext,
         payload: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Asked<'py>> {
-        self.with(|connection| {
+        self.0.with(|connection| {
             let payload =
                 payload.map(|payload| connection.served.core.variables(Some(payload))).transpose()?;
             let found = connection.accept(py, context.security().clone(), payload.as_ref())?;
@@ -123,7 +125,7 @@ impl Session {
     /// The client may not subscribe, or may not go on; `failed`: nobody could tell whether it may.
     #[pyo3(signature = (*, failed=false))]
     fn refuse<'py>(&self, py: Python<'py>, failed: bool) -> PyResult<Asked<'py>> {
-        self.with(|connection| {
+        self.0.with(|connection| {
             let ruling = if failed { Ruling::Error } else { Ruling::Denied };
             connection.served.core.engine.count_authentication(ruling);
             close(py, connection.served.protocol.refused(CloseCode::Forbidden.reason()))
@@ -132,7 +134,7 @@ impl Session {
 
     /// What resolvers are told of this connection, as `info.context`.
     fn tell_resolvers(&self, context: Py<PyAny>) -> PyResult<()> {
-        self.with(|connection| {
+        self.0.with(|connection| {
             connection.served.hosted.context = Some(context);
             Ok(())
         })
@@ -140,55 +142,50 @@ impl Session {
 
     /// The host lets a subscription in: answers whether it is active. If not, its client was told, or has gone.
     fn start(&self, py: Python<'_>, operation: &Operation) -> PyResult<bool> {
-        self.with(|connection| Ok(connection.served.start(py, operation)))
+        self.0.with(|connection| Ok(connection.served.start(py, operation)))
     }
 
     /// One value of a generator, of which the client gets what it selected. `False`: the operation is over.
     ///
     /// Raises `ValueError` and `TypeError` for what has no JSON form, and `InvalidQuery` if it cannot be shaped any more.
     fn send(&self, operation: &Operation, value: &Bound<'_, PyAny>) -> PyResult<bool> {
-        self.with(|connection| connection.served.send(operation, value))
+        self.0.with(|connection| connection.served.send(operation, value))
     }
 
     /// The result of a query or mutation, in the shape that GraphQL gives it. `False`: the operation is over.
     fn result(&self, operation: &Operation, value: &Bound<'_, PyAny>) -> PyResult<bool> {
-        self.with(|connection| connection.served.result(operation, value))
+        self.0.with(|connection| connection.served.result(operation, value))
     }
 
     /// Ends an operation with errors, in the shape that GraphQL gives them; none tells of an internal error.
     fn fail(&self, operation: &Operation, errors: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.with(|connection| connection.served.fail(operation, errors))
+        self.0.with(|connection| connection.served.fail(operation, errors))
     }
 
     /// Ends an operation that has sent all its results.
     fn finish(&self, py: Python<'_>, operation: &Operation) -> PyResult<()> {
-        self.with(|connection| connection.served.finish(py, operation))
+        self.0.with(|connection| connection.served.finish(py, operation))
     }
 
     /// How many of the host's results wait to be taken.
     fn waiting(&self) -> PyResult<usize> {
-        self.with(|connection| Ok(connection.served.hosted.texts.len()))
-    }
-
-    /// Those operations of the host that the engine has ended since the last call.
-    fn ended(&self) -> PyResult<Vec<Py<Operation>>> {
-        self.with(|connection| Ok(std::mem::take(&mut connection.served.hosted.ended)))
+        self.0.with(|connection| Ok(connection.served.hosted.texts.len()))
     }
 
     /// The client begins more than the host may have under way.
     fn flooded<'py>(&self, py: Python<'py>) -> PyResult<Asked<'py>> {
         let flooded = Close::new(CloseCode::PolicyViolation, "Too many operations under way");
-        self.with(|connection| close(py, connection.served.protocol.close(flooded)))
+        self.0.with(|connection| close(py, connection.served.protocol.close(flooded)))
     }
 
     /// The server ends the connection, for a reason of the host's.
     fn close_with<'py>(&self, py: Python<'py>, code: u16, reason: &str) -> PyResult<Asked<'py>> {
-        self.with(|connection| close(py, connection.served.protocol.close(Close::of(code, reason))))
+        self.0.with(|connection| close(py, connection.served.protocol.close(Close::of(code, reason))))
     }
 
     /// Who the client is does not hold any more.
     fn expire<'py>(&self, py: Python<'py>) -> PyResult<Asked<'py>> {
-        self.with(|connection| {
+        self.0.with(|connection| {
             let found = connection.served.protocol.close(Close::new(CloseCode::Forbidden, "Token expired"));
             if found.is_some() {
                 connection.served.core.engine.count_authentication(Ruling::Denied);
@@ -199,52 +196,43 @@ impl Session {
 
     /// The time to wait for `connection_init` is over.
     fn init_timed_out<'py>(&self, py: Python<'py>) -> PyResult<Asked<'py>> {
-        self.with(|connection| close(py, connection.served.protocol.init_timed_out()))
+        self.0.with(|connection| close(py, connection.served.protocol.init_timed_out()))
     }
 
     /// The interval of keep-alive is over: a ping becomes ready, unless the last one was not answered.
     fn keep_alive<'py>(&self, py: Python<'py>) -> PyResult<Asked<'py>> {
-        self.with(|connection| close(py, connection.served.protocol.keep_alive()))
+        self.0.with(|connection| close(py, connection.served.protocol.keep_alive()))
     }
 
     /// The server ends the connection: clients come back.
     fn go_away<'py>(&self, py: Python<'py>) -> PyResult<Asked<'py>> {
-        self.with(|connection| close(py, connection.served.protocol.close(CloseCode::GoingAway)))
+        self.0.with(|connection| close(py, connection.served.protocol.close(CloseCode::GoingAway)))
     }
 
     /// Up to `limit` texts to send, in order; fewer than `limit` means that nothing more is ready.
     fn take<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Vec<Bound<'py, PyString>>> {
-        self.with(|connection| guarded(|| connection.take(py, limit))?)
+        self.0.with(|connection| guarded(|| connection.take(py, limit))?)
     }
 
-    /// The close that what was taken last asks for, once.
-    fn closing<'py>(&self, py: Python<'py>) -> PyResult<Asked<'py>> {
-        self.with(|connection| close(py, connection.closing.take()))
-    }
-
-    /// How many results were lost since the last call because the client reads too slowly.
-    fn losses(&self) -> PyResult<u64> {
-        self.with(|connection| Ok(std::mem::take(&mut connection.lost)))
+    /// What else came since the last call with what was taken, if anything did: how many results were lost because the
+    /// client reads too slowly, those operations of the host that the engine has ended, and how to close.
+    fn told<'py>(&self, py: Python<'py>) -> PyResult<Option<Told<'py>>> {
+        self.0.with(|connection| connection.told(py))
     }
 
     /// The connection is gone: ends its subscriptions. Later calls do nothing. Safe to repeat.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let connection = self.0.lock().take();
-        detached(py, || drop(connection))
-    }
-}
-
-impl Session {
-    /// Runs `work` on the connection, which is out of reach meanwhile: no lock is held while Python runs.
-    fn with<T: Default>(&self, work: impl FnOnce(&mut Connection) -> PyResult<T>) -> PyResult<T> {
-        let Some(mut connection) = self.0.lock().take() else { return Ok(T::default()) };
-        let worked = connection.get_mut().and_then(work);
-        *self.0.lock() = Some(connection);
-        worked
+        self.0.close(py)
     }
 }
 
 impl Connection {
+    fn told<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Told<'py>>> {
+        let (lost, ended) = (std::mem::take(&mut self.lost), std::mem::take(&mut self.served.hosted.ended));
+        let closing = close(py, self.closing.take())?;
+        Ok((lost > 0 || !ended.is_empty() || closing.is_some()).then_some((lost, ended, closing)))
+    }
+
     /// The client is this one from now on; its subscriptions are judged anew if it was another.
     fn accept(
         &mut self,

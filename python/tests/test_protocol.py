@@ -427,14 +427,8 @@ async def test_a_fault_of_the_server_closes_4500_and_tells_nothing(
         def take(self, limit):
             return []
 
-        def ended(self):
-            return []
-
-        def closing(self):
+        def told(self):
             return None
-
-        def losses(self):
-            return 0
 
         def close(self):
             pass
