@@ -12,7 +12,7 @@ import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from coulis._coulis import LoopReader, SubscriptionExecutor
+from coulis._coulis import EngineClosed, LoopReader, SubscriptionExecutor
 from coulis.running import Runs
 
 if TYPE_CHECKING:
@@ -37,6 +37,13 @@ async def wait_for(work: Awaitable[_Found], seconds: float) -> _Found:
         return task.result()
     finally:
         task.cancel()
+
+
+def _elsewhere(loop: asyncio.AbstractEventLoop, publish: Callable[[], bool]) -> asyncio.Future[bool]:
+    try:
+        return loop.run_in_executor(None, publish)
+    except RuntimeError as ending:  # of the interpreter, or of the loop: there are no threads any more
+        raise EngineClosed(f"the event is not published: {ending}") from None
 
 
 class LoopBridge:
@@ -96,7 +103,7 @@ class LoopBridge:
         if isinstance(outcome, int):
             return outcome
         # No room in the engine, or a bus to wait for: in another thread, so that this loop goes on.
-        if outcome is not None and not await self._loop.run_in_executor(None, outcome.publish):
+        if outcome is not None and not await _elsewhere(self._loop, outcome.publish):
             return 0
         return await future
 
