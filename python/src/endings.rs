@@ -2,7 +2,7 @@
 //!
 //! Before 3.14 an interpreter that ends takes down the threads that want it by unwinding their stacks, which aborts the
 //! process, without a word, where a function of Rust called the Python code that is unwound. A thread that is merely
-//! detached is safe: PyO3 has it wait for ever. So whoever calls what may be code of Python, from any thread, does it
+//! detached is safe: it is left waiting for ever. So whoever calls what may be code of Python, from any thread, does it
 //! inside, and the end waits until nobody is.
 
 use std::{

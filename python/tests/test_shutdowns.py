@@ -194,7 +194,7 @@ async def test_with_a_bus_nothing_is_lost(redis, kind, shutdowns):
                     await publisher.publish_event("t", "user", {"id": count})
                     await asyncio.sleep(HELD_PACE if old.drops else 0)
                 told, seconds = ending.result()
-                assert (told["undelivered"], told["cut"]) == (0, cut(old, clients)), told
+                assert told["undelivered"] == 0 and told["cut"] <= cut_max(old, clients), told
                 took.append((told["seconds"], seconds))
         await until(lambda: all(client.numbers[-1:] == [count] for client in clients), tasks)
         for client in clients:
@@ -225,11 +225,11 @@ async def test_without_a_bus_clients_are_told_to_load_anew(kind, shutdowns):
                 assert first == list(range(first[0], first[-1] + 1))
                 if not (old.drops and isinstance(client, ByWebSocket)):
                     assert first[-1] >= told["published"], "what was readable before the drain was not sent"
-            assert (told["undelivered"], told["cut"]) == (0, cut(old, clients)), told
+            assert told["undelivered"] == 0 and told["cut"] <= cut_max(old, clients), told
         await servers[-1].end()
     print(f"{kind}: {len(took)} shutdowns; drain and exit took {max(took)} s at most")
 
 
-def cut(server, clients):
-    """How many clients a server cannot be drained of."""
+def cut_max(server, clients):
+    """How many clients a server may not be drained of."""
     return sum(isinstance(client, ByWebSocket) for client in clients) if server.drops else 0
