@@ -1,5 +1,8 @@
 """Coulis gets events to GraphQL subscribers: publish, match, render, deliver."""
 
+# The engine asks for the workers when a thread needs them: a child that is forked in the middle of an import
+# would wait for it for ever.
+import coulis.workers  # noqa: F401
 from coulis import policy
 from coulis._coulis import (
     AlreadyExists,

@@ -54,7 +54,7 @@ __all__ = [
     "SubscriptionNotFound",
     "TokenVerifier",
     "__version__",
-    "close_all",
+    "end",
     "evaluate",
     "evaluate_tagged",
     "forked",
@@ -1010,8 +1010,8 @@ def validate(
     none.
     """
 
-def close_all() -> None:
-    """Close all executors of the process; called by `atexit`."""
+def end() -> None:
+    """Close all executors of the process, and wait for the threads that call Python; called by `atexit`."""
 
 def forked() -> None:
     """Note that this process was forked; called by `os.register_at_fork` in the child."""

@@ -159,8 +159,9 @@ async def draining(
     """Drain at the end of the block, and before the server hears one of `signals`; for a lifespan.
 
     Servers close all sockets at a signal, and end the lifespan only then. So on uvicorn the signal is kept
-    back until the drain is over; a second one is not. Hypercorn and granian cannot be kept waiting: there
-    call `drain` yourself before you stop them.
+    back until the drain is over; a second one is not. Hypercorn hears it at once and waits for connections
+    for its `graceful_timeout`, which should be `deadline`; its worker processes do not hear it, and granian
+    sends nothing more over WebSockets: there call `drain` yourself before you stop them.
     """
     _check(deadline, code, batch)
 

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from coulis._coulis import LoopReader, SubscriptionExecutor
+from coulis._coulis import EngineClosed, LoopReader, SubscriptionExecutor
 from coulis.running import Runs
 
 if TYPE_CHECKING:
@@ -64,6 +64,13 @@ class Ready:
     def __await__(self) -> Generator[Any, None, None]:
         """Wait until it is set."""
         return self._future.__await__()
+
+
+def _elsewhere(loop: asyncio.AbstractEventLoop, publish: Callable[[], bool]) -> asyncio.Future[bool]:
+    try:
+        return loop.run_in_executor(None, publish)
+    except RuntimeError as ending:  # of the interpreter, or of the loop: there are no threads any more
+        raise EngineClosed(f"the event is not published: {ending}") from None
 
 
 class LoopBridge:
@@ -123,7 +130,7 @@ class LoopBridge:
         if isinstance(outcome, int):
             return outcome
         # No room in the engine, or a bus to wait for: in another thread, so that this loop goes on.
-        if outcome is not None and not await self._loop.run_in_executor(None, outcome.publish):
+        if outcome is not None and not await _elsewhere(self._loop, outcome.publish):
             return 0
         return await future
 

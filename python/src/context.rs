@@ -12,6 +12,7 @@ use pyo3::{
 use crate::{
     decode,
     encode::{self, Bounds},
+    endings::Inside,
     errors::value_error,
     identity::identity,
     settings, times,
@@ -129,6 +130,7 @@ fn names(argument: &str, given: Option<&Bound<'_, PyAny>>) -> PyResult<Arc<[Box<
     if given.is_instance_of::<PyString>() || given.is_instance_of::<PyDict>() {
         return Err(not()?);
     }
+    let _inside = Inside::enter()?;
     let Ok(items) = given.try_iter() else { return Err(not()?) };
     items.map(|item| settings::text(argument, &item?).map(Into::into)).collect()
 }

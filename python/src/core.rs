@@ -55,8 +55,7 @@ pub(crate) struct Core {
 /// All executors of the process, closed before the interpreter ends: their threads must not meet its end.
 static LIVING: Lock<Vec<Weak<Core>>> = Lock::new(Vec::new());
 
-/// Called by `atexit`.
-#[pyfunction]
+/// Called when the interpreter ends.
 pub(crate) fn close_all(py: Python<'_>) -> PyResult<()> {
     let living = std::mem::take(&mut *LIVING.lock());
     living.iter().filter_map(Weak::upgrade).try_for_each(|core| core.close(py, None).map(drop))

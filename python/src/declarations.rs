@@ -1,9 +1,9 @@
 //! What `@subscription` declared, read at the moment a subscription is made.
 
 use coulis::{overflow::Overflow, security::Condition};
-use pyo3::{intern, prelude::*};
+use pyo3::prelude::*;
 
-use crate::{lock::Lock, settings};
+use crate::{endings::Inside, lazy::intern, lock::Lock, settings};
 
 /// A mapping from root fields to declarations, owned by a registry of Python.
 #[derive(Debug)]
@@ -42,6 +42,7 @@ impl Declarations {
     pub(crate) fn get(&self, py: Python<'_>, field: &str) -> PyResult<Declared> {
         let fields = self.0.lock().as_ref().map(|fields| fields.clone_ref(py));
         let Some(fields) = fields else { return Ok(Declared::default()) };
+        let _inside = Inside::enter()?;
         let found = fields.bind(py).call_method1(intern!(py, "get"), (field,))?;
         if found.is_none() {
             return Ok(Declared::default());

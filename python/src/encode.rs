@@ -17,13 +17,15 @@ use std::fmt::Write as _;
 use coulis::{error::LimitExceeded, limits::Limits, value::write_string};
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
-    intern,
     prelude::*,
-    sync::PyOnceLock,
     types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType},
 };
 
-use crate::{errors, integers};
+use crate::{
+    endings::Inside,
+    errors, integers,
+    lazy::{Lazy, intern},
+};
 
 /// Bounds of one encoded value.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +106,7 @@ impl Encoder {
 
     /// Enums before the types they may inherit from, then subclasses, then the types of the standard library.
     fn other(&mut self, value: &Bound<'_, PyAny>) -> Encoded {
+        let _inside = Inside::enter()?;
         let types = Types::get(value.py())?;
         if value.is_instance(&types.enumeration)? {
             let inner = value.getattr(intern!(value.py(), "value"))?;
@@ -265,10 +268,10 @@ struct Types<'py> {
 
 impl<'py> Types<'py> {
     fn get(py: Python<'py>) -> PyResult<Self> {
-        static ENUM: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        static DATE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        static TIME: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        static UUID: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        static ENUM: Lazy<PyType> = Lazy::new();
+        static DATE: Lazy<PyType> = Lazy::new();
+        static TIME: Lazy<PyType> = Lazy::new();
+        static UUID: Lazy<PyType> = Lazy::new();
         Ok(Self {
             enumeration: ENUM.import(py, "enum", "Enum")?.clone(),
             date: DATE.import(py, "datetime", "date")?.clone(),

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use coulis::{
@@ -18,7 +21,6 @@ use coulis::{
     subscriber::{Subscriber, SubscriberOptions},
 };
 use pyo3::{
-    intern,
     prelude::*,
     types::{IntoPyDict as _, PyBytes, PyDict, PyString, PyTuple},
 };
@@ -29,8 +31,10 @@ use crate::{
     context::SecurityContext,
     core::{Attributes, Core, Wish, open_error, security, subscribe_error},
     direct,
+    endings::Inside,
     errors::{self, CoulisError, detached, guarded, value_error},
     forks::Native,
+    lazy::intern,
     policy::rule_error,
     reader::{Lane, LoopReader},
     settings,
@@ -119,6 +123,7 @@ impl SubscriptionExecutor {
         resolver_timeout: Option<f64>,
         slow_resolver: Option<f64>,
     ) -> PyResult<Self> {
+        let _inside = Inside::enter()?;
         let asked = (debug, resolver_timeout, slow_resolver);
         let settings = py.import("coulis.resolvers")?.call_method1("Settings", asked)?.unbind();
         let event_bus = event_bus.map_or_else(|| Py::new(py, EventBusConfig::memory()), Ok)?;
@@ -223,7 +228,7 @@ impl SubscriptionExecutor {
                 Ok(subscription_id)
             }
             Err(error) => {
-                core.direct.remove(&subscription_id, Some(connection_id))?;
+                let _gone_if_closed = core.direct.remove(&subscription_id, Some(connection_id));
                 Err(error)
             }
         }
@@ -308,6 +313,7 @@ impl SubscriptionExecutor {
         let core = self.core.get()?;
         let max = core.engine.limits().publish_many_max;
         let mut ready = Vec::new();
+        let inside = Inside::enter()?;
         for event in events.try_iter()? {
             let (event_type, channel, data, own) = parts(&event?)?;
             coulis::error::LimitExceeded::check("publish_many_max", ready.len() + 1, max)
@@ -317,6 +323,7 @@ impl SubscriptionExecutor {
                 Attributes { tenant_id, user_id, before, federation_id, federation_service, event_id };
             ready.push(core.event(&event_type, &channel, &data, &attributes)?);
         }
+        drop(inside);
         core.publish_many(py, ready)
     }
 
@@ -730,20 +737,20 @@ fn build_error(py: Python<'_>, error: &BuildError) -> PyErr {
 
 /// Has the process tell when it ends and when it is forked, once.
 fn watch_process(py: Python<'_>) -> PyResult<()> {
-    static WATCHED: pyo3::sync::PyOnceLock<()> = pyo3::sync::PyOnceLock::new();
-    WATCHED
-        .get_or_try_init(py, || {
-            let native = py.import(intern!(py, "coulis._coulis"))?;
-            py.import("atexit")?.call_method1("register", (native.getattr("close_all")?,))?;
-            let os = py.import("os")?;
-            if os.hasattr("register_at_fork")? {
-                let child = PyDict::new(py);
-                child.set_item("after_in_child", native.getattr("forked")?)?;
-                os.call_method("register_at_fork", (), Some(&child))?;
-            }
-            Ok(())
-        })
-        .copied()
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    if WATCHED.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let native = py.import(intern!(py, "coulis._coulis"))?;
+    py.import("atexit")?.call_method1("register", (native.getattr("end")?,))?;
+    let os = py.import("os")?;
+    if os.hasattr("register_at_fork")? {
+        let child = PyDict::new(py);
+        child.set_item("after_in_child", native.getattr("forked")?)?;
+        os.call_method("register_at_fork", (), Some(&child))?;
+    }
+    WATCHED.store(true, Ordering::Relaxed);
+    Ok(())
 }
 
 /// What `explain` answers of a subscription, as a dict; the shards that it waits for may need the interpreter.

@@ -17,6 +17,7 @@ static GENERATION: AtomicU32 = AtomicU32::new(0);
 #[pyfunction]
 pub(crate) fn forked() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
+    crate::endings::forked();
     crate::core::forget_all();
 }
 

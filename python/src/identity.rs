@@ -4,13 +4,12 @@ use coulis::id::Identity;
 use pyo3::{
     exceptions::PyTypeError,
     prelude::*,
-    sync::PyOnceLock,
     types::{PyBool, PyInt, PyString, PyType},
 };
 
-use crate::{errors::value_error, integers};
+use crate::{endings::Inside, errors::value_error, integers, lazy::Lazy};
 
-static UUID: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static UUID: Lazy<PyType> = Lazy::new();
 
 /// The identity that the argument `name` holds: `7` and `"7"` are the same one, `None` and `""` are none.
 ///
@@ -34,6 +33,7 @@ fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
         };
     }
     if is_uuid(value)? {
+        let _inside = Inside::enter()?;
         return value.str()?.extract();
     }
     let kind = value.get_type().name()?;

@@ -3,9 +3,11 @@
 //! By way of `decimal`, which is exact for any size and, unlike `int(text)` and `str(int)`, has no limit of digits
 //! and no quadratic cost. The length is bounded by the document they stand in.
 
-use pyo3::{prelude::*, sync::PyOnceLock, types::PyType};
+use pyo3::{prelude::*, types::PyType};
 
-static DECIMAL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+use crate::lazy::Lazy;
+
+static DECIMAL: Lazy<PyType> = Lazy::new();
 
 /// The class `decimal.Decimal`.
 pub(crate) fn decimal(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {

@@ -3,8 +3,10 @@
 //! Thin by intent: this crate turns Python values into JSON and back, joins the engine to threads and event loops
 //! of Python, and names errors. It decides nothing about delivery. No room here is known to the engine.
 
+mod endings;
 mod errors;
 mod forks;
+mod lazy;
 mod lock;
 
 mod decode;
@@ -50,9 +52,9 @@ mod _coulis {
         bus::postgres_migrations,
         config::EventBusConfig,
         context::SecurityContext,
-        core::close_all,
         decode::from_json,
         encode::to_json,
+        endings::end,
         errors::{
             AlreadyExists, AuthenticationFailed, AuthorizationFailed, BusError, CoulisError, EngineClosed,
             InvalidQuery, LimitExceeded, PolicyError, QueueFull, RateLimited, SubscriptionNotFound,

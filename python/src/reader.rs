@@ -333,8 +333,11 @@ impl ResolverJob {
 
     /// Answers with the resolver's result; `TypeError` or `ValueError` if it has no JSON form.
     fn answer(&self, result: &Bound<'_, PyAny>) -> PyResult<()> {
-        let encoded = self.function.encode(result)?;
-        self.take()?.answer(Ok(encoded));
+        let answer = match self.function.callable(result.py()) {
+            Ok(_) => Ok(self.function.encode(result)?),
+            Err(closed) => Err(closed.to_string()),
+        };
+        self.take()?.answer(answer);
         Ok(())
     }
 

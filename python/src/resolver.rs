@@ -19,13 +19,15 @@ use std::{
 };
 
 use coulis::engine::{Job, Resolve};
-use pyo3::{prelude::*, sync::PyOnceLock, types::PyTuple};
+use pyo3::{prelude::*, types::PyTuple};
 
 use crate::{
     core::closed,
     decode,
     encode::{self, Bounds},
+    endings::Inside,
     errors::detached,
+    lazy::Lazy,
     lock::Lock,
     reader::{Lane, ResolverJob},
 };
@@ -271,9 +273,10 @@ impl Resolvers {
     /// # Errors
     /// `TypeError` for what is no resolver, and what the start of a thread raises.
     pub(crate) fn callback(&self, wanted: Wanted<'_, '_>) -> PyResult<Arc<Callback>> {
-        static PREPARE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        static PREPARE: Lazy<PyAny> = Lazy::new();
         let Wanted { callable: given, lane, context, timeout } = wanted;
         let py = given.py();
+        let _inside = Inside::enter()?;
         let identity = identity(given);
         if let Some(known) = self.known.lock().get(identity, &wanted) {
             return Ok(known);
@@ -300,7 +303,7 @@ impl Resolvers {
 
     /// The queue of the resolver thread, which the first sync resolver starts.
     fn queue(&self, py: Python<'_>) -> PyResult<Queue> {
-        static START: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        static START: Lazy<PyAny> = Lazy::new();
         let (queue, jobs) = {
             let mut thread = self.thread.lock();
             if let Some(thread) = &*thread {
@@ -356,7 +359,7 @@ fn identity(callable: &Bound<'_, PyAny>) -> Identity {
 }
 
 fn private_lane(py: Python<'_>) -> PyResult<Arc<Lane>> {
-    static READER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static READER: Lazy<PyAny> = Lazy::new();
     let reader = READER.import(py, "coulis.loops", "private_reader")?.call0()?;
     Ok(Arc::clone(reader.cast::<crate::reader::LoopReader>()?.get().lane()))
 }

@@ -15,7 +15,6 @@ use coulis::{
     value::Value,
 };
 use pyo3::{
-    intern,
     prelude::*,
     types::{PyString, PyTuple},
 };
@@ -28,6 +27,7 @@ use crate::{
     executor::SubscriptionExecutor,
     held::Held,
     hosted::{Hosted, Served},
+    lazy::intern,
     operation::{Operation, Order},
     reader::{Lane, LoopReader},
 };

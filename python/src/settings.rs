@@ -17,6 +17,7 @@ use pyo3::{
 
 use crate::{
     encode::{Bounds, encode},
+    endings::Inside,
     errors::value_error,
     policy::rule_error,
 };
@@ -70,6 +71,7 @@ pub(crate) fn pairs<'py>(
     given: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Vec<(String, Bound<'py, PyAny>)>> {
     let Some(given) = given else { return Ok(Vec::new()) };
+    let _inside = Inside::enter()?;
     let items = given.call_method0("items").map_err(|_| not(argument, "a mapping", given))?;
     items.try_iter()?.map(|item| item?.extract()).collect()
 }
@@ -143,6 +145,7 @@ pub(crate) fn check_policy(argument: &str, value: &Bound<'_, PyAny>) -> PyResult
 /// One text, several, or none.
 pub(crate) fn words(argument: &str, given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
     let Some(given) = given else { return Ok(Vec::new()) };
+    let _inside = Inside::enter()?;
     let words = match given.cast::<PyString>() {
         Ok(word) => vec![text(argument, word.as_any())?],
         Err(_) => given

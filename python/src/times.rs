@@ -1,20 +1,19 @@
 //! Points in time and spans of it between Python and nanoseconds, exactly.
 
 use pyo3::{
-    IntoPyObjectExt as _,
     exceptions::PyTypeError,
-    intern,
     prelude::*,
-    sync::PyOnceLock,
     types::{PyDict, PyType},
 };
+
+use crate::lazy::{Lazy, intern};
 
 const DAY_SECONDS: i128 = 86_400;
 const NANOS: i128 = 1_000_000_000;
 
-static DATETIME: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-static TIMEDELTA: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-static EPOCH: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static DATETIME: Lazy<PyType> = Lazy::new();
+static TIMEDELTA: Lazy<PyType> = Lazy::new();
+static EPOCH: Lazy<PyAny> = Lazy::new();
 
 /// A `datetime` without a time zone, which is no moment.
 #[derive(Debug)]
@@ -65,12 +64,12 @@ fn delta(py: Python<'_>, micros: i128) -> PyResult<Bound<'_, PyAny>> {
 }
 
 fn epoch(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    let made = EPOCH.get_or_try_init(py, || {
-        let utc = py.import("datetime")?.getattr("timezone")?.getattr("utc")?;
-        let options = PyDict::new(py);
-        options.set_item("tzinfo", utc)?;
-        let class = DATETIME.import(py, "datetime", "datetime")?;
-        class.call((1970, 1, 1), Some(&options))?.into_py_any(py)
-    })?;
-    Ok(made.bind(py))
+    if let Some(epoch) = EPOCH.get(py) {
+        return Ok(epoch);
+    }
+    let utc = py.import("datetime")?.getattr("timezone")?.getattr("utc")?;
+    let options = PyDict::new(py);
+    options.set_item("tzinfo", utc)?;
+    let class = DATETIME.import(py, "datetime", "datetime")?;
+    Ok(EPOCH.keep(py, class.call((1970, 1, 1), Some(&options))?.unbind()))
 }

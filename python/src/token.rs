@@ -13,7 +13,6 @@ use coulis::{
     },
 };
 use pyo3::{
-    intern,
     prelude::*,
     types::{PyBytes, PyString},
 };
@@ -21,6 +20,7 @@ use pyo3::{
 use crate::{
     context::SecurityContext,
     errors::{AuthenticationFailed, guarded, value_error},
+    lazy::intern,
     settings,
 };
 

@@ -25,6 +25,14 @@ async def until(condition):
         await turn(0)
 
 
+async def soon(awaited, what):
+    """Answer what comes of `awaited`; fail, and name `what`, when it is not going to come."""
+    try:
+        return await asyncio.wait_for(awaited, PATIENCE)
+    except asyncio.TimeoutError:
+        raise AssertionError(f"{what} did not come within {PATIENCE:g} seconds") from None
+
+
 @pytest.fixture
 def executor():
     with coulis.SubscriptionExecutor() as executor:
@@ -73,7 +81,7 @@ class Client:
         await self.socket.send(json.dumps(message))
 
     async def hear(self):
-        text = await asyncio.wait_for(self.socket.recv(), PATIENCE)
+        text = await soon(self.socket.recv(), "a message, or the close,")
         assert isinstance(text, str), "messages are text frames"
         return bare(text)
 

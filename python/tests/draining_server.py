@@ -1,6 +1,7 @@
-"""The server of `test_shutdowns.py`: python draining_server.py URL-OF-REDIS|memory DEADLINE
+"""The server of `test_shutdowns.py`: python draining_server.py URL-OF-REDIS|memory DEADLINE SERVER
 
-It prints its port; when it was drained, what was so, as JSON. Without a bus it publishes for ever by itself.
+SERVER is `uvicorn`, `hypercorn` or `granian`. It prints its port; when it was drained, what was so, as JSON.
+Without a bus it publishes for ever by itself.
 """
 
 import asyncio
@@ -11,6 +12,9 @@ import sys
 import time
 
 import coulis
+import granian
+import hypercorn
+import hypercorn.asyncio
 import uvicorn
 from coulis.asgi import SubscriptionApp
 
@@ -22,7 +26,8 @@ class App(SubscriptionApp):
     """Tells of its drain."""
 
     number = 0
-    published = publishing = None
+    published = publishing = started = None
+    told = False
 
     async def __call__(self, scope, receive, send):
         if self.publishing is None and sys.argv[1] == "memory":
@@ -36,24 +41,52 @@ class App(SubscriptionApp):
             await asyncio.sleep(PACE)
 
     async def drain(self, deadline, **options):
-        if self.published is not None:
-            return  # by the signal; this is the end of the lifespan
-        self.published, started = self.number, time.monotonic()
+        # By the signal, and at the end of the lifespan, which may break off the former.
+        if self.published is None:
+            self.published, self.started = self.number, time.monotonic()
         drained = dataclasses.asdict(await super().drain(deadline, **options))
         if self.publishing is not None:
             self.publishing.cancel()
         undelivered = await self.manager.close(1.0)
+        if self.told:
+            return
+        self.told = True
         told = {"published": self.published, "undelivered": len(undelivered), **drained}
-        print(json.dumps({**told, "seconds": time.monotonic() - started}), flush=True)
+        print(json.dumps({**told, "seconds": time.monotonic() - self.started}), flush=True)
+
+
+def make():
+    """Make the application, in the process that serves it."""
+    bus, deadline, _ = sys.argv[1:]
+    config = None if bus == "memory" else coulis.EventBusConfig.redis(bus, "drain")
+    return App(coulis.SubscriptionManager(config, registry=coulis.Registry()), drain_deadline=float(deadline))
+
+
+def by_uvicorn(listener):
+    uvicorn.Server(uvicorn.Config(make(), log_level="error", ws="websockets-sansio")).run(sockets=[listener])
+
+
+def by_hypercorn(listener):
+    app, config = make(), hypercorn.Config()
+    config.bind, config.loglevel = [f"fd://{listener.detach()}"], "ERROR"
+    config.graceful_timeout = app.drain_deadline
+    asyncio.run(hypercorn.asyncio.serve(app, config))
+
+
+def by_granian(listener):
+    port = listener.getsockname()[1]
+    listener.close()  # it wants to open its own
+    server = granian.Granian("", port=port, interface="asgi", log_enabled=False)
+    server.serve(target_loader=lambda *_: make(), wrap_loader=False)
+
+
+SERVERS = {"uvicorn": by_uvicorn, "hypercorn": by_hypercorn, "granian": by_granian}
 
 
 def main():
-    bus, deadline = sys.argv[1:]
-    config = None if bus == "memory" else coulis.EventBusConfig.redis(bus, "drain")
-    app = App(coulis.SubscriptionManager(config, registry=coulis.Registry()), drain_deadline=float(deadline))
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_level="error", ws="websockets-sansio")).run(sockets=[listener])
+    SERVERS[sys.argv[3]](listener)
 
 
 if __name__ == "__main__":

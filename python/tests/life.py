@@ -28,6 +28,7 @@ QUERY = "subscription { user { id } }"
 MOMENT_SECONDS_MAX = 0.2
 PURPOSE = "it ends on purpose"
 
+CLOSE_SECONDS = 0.1
 PACE = 0.001
 """Seconds between what the life does again and again."""
 
@@ -53,7 +54,7 @@ async def private(event, variables):
 
 def publish():
     """Publish for ever, to an executor without a loop; it closes when the interpreter ends."""
-    with contextlib.suppress(coulis.EngineClosed):
+    with contextlib.suppress(coulis.EngineClosed, coulis.SubscriptionNotFound):
         executor.register_subscription("c", "s", QUERY, resolver=busy)
         executor.register_subscription("c", "p", QUERY, resolver=private)
         for number in range(sys.maxsize):
@@ -75,7 +76,9 @@ async def publish_for_ever(manager):
 
 
 async def follow(address):
-    connecting = websockets.connect(f"ws://{address}/", subprotocols=[SUBPROTOCOL], proxy=None)
+    # The server may be cancelled first, and then it does not answer the close.
+    options = {"subprotocols": [SUBPROTOCOL], "proxy": None, "close_timeout": CLOSE_SECONDS}
+    connecting = websockets.connect(f"ws://{address}/", **options)
     with contextlib.suppress(OSError, websockets.WebSocketException):
         async with connecting as socket:
             await socket.send('{"type":"connection_init"}')
@@ -113,17 +116,24 @@ async def live():
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="websockets-sansio"))
         logging.getLogger("uvicorn.error").addFilter(is_news)
         logging.getLogger("coulis").setLevel(logging.ERROR)  # readers that are slow here are no news
+        names = {"one": QUERY, "two": "subscription { slow { id } }"}
+        for name, query in names.items():
+            await manager.create_subscription(name, "c", query)
         works = [
             server.serve(sockets=[listener]),
             follow(address),
             stream(address),
             publish_for_ever(manager),
+            *(read(manager, name) for name in names),
         ]
-        for name, query in (("one", QUERY), ("two", "subscription { slow { id } }")):
-            await manager.create_subscription(name, "c", query)
-            works.append(read(manager, name))
         tasks = [asyncio.create_task(work) for work in works]
         await asyncio.gather(*tasks)
+
+
+def live_in_thread():
+    """Live until the engine closes under it, when the interpreter ends."""
+    with contextlib.suppress(coulis.EngineClosed):
+        asyncio.run(live())
 
 
 def in_a_fork():
@@ -175,14 +185,20 @@ async def live_in_main(moment, deed):
         await living
 
 
+def tell(failed):
+    """Say what ended a thread, in one piece: a daemon thread may not get as far as its traceback."""
+    os.write(2, f"{failed.thread.name}: {failed.exc_value!r}\n".encode())
+
+
 def main(seed, place, deed):
+    threading.excepthook = tell
     faulthandler.register(signal.SIGUSR1)  # whoever finds that it hangs may ask where
     moment = random.Random(seed).random() * MOMENT_SECONDS_MAX
     threading.Thread(target=publish, daemon=True).start()
     if place == "main":
         asyncio.run(live_in_main(moment, deed))
         return
-    threading.Thread(target=lambda: asyncio.run(live()), daemon=True).start()
+    threading.Thread(target=live_in_thread, daemon=True).start()
     time.sleep(moment)
     do(deed, place)
 

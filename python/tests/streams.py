@@ -28,7 +28,13 @@ class Events:
 
     def __init__(self, response):
         self.response = response
-        self._source = EventSource(response).aiter_sse()
+        self._source = self._heard()
+
+    async def _heard(self):
+        async for event in EventSource(self.response).aiter_sse():
+            # After an id the library takes the end of a comment for an event, without name and data.
+            if event.data or event.event != "message":
+                yield event
 
     async def next(self):
         """The next event's name and data."""

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from conftest import soon
 from life import PURPOSE
 
 HERE = Path(__file__).parent
@@ -59,3 +60,11 @@ async def test_it_ends_as_it_was_told():
     await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
     print({deed: f"{max(taken):.2f} s at most" for deed, taken in times.items() if taken})
     assert not wrong, "\n".join(wrong)
+
+
+async def test_it_waits_for_python_code_that_the_package_called():
+    """Of a daemon thread; before Python 3.14 that would end the process as a crash does."""
+    pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
+    child = await asyncio.create_subprocess_exec(sys.executable, "inside.py", cwd=HERE, **pipes)
+    said = await soon(child.communicate(), "the end of the program")
+    assert (child.returncode, *said) == (0, b"", b"")

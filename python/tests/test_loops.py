@@ -8,6 +8,8 @@ import pytest
 from conftest import until
 from coulis.loops import wait_for
 
+pytest_plugins = ["redis_server"]
+
 QUERY = "subscription { user { id } }"
 
 
@@ -45,3 +47,14 @@ def test_no_resolver_is_left_behind_by_a_loop_that_ends(capfd):
     asyncio.run(main())
     gc.collect()
     assert capfd.readouterr().err == ""
+
+
+async def test_a_publish_that_has_no_thread_any_more_says_so(redis):
+    manager = coulis.SubscriptionManager(
+        coulis.EventBusConfig.redis(redis, "loops"), registry=coulis.Registry()
+    )
+    with manager.executor:
+        assert await manager.publish_event("t", "user", {"id": 1}) == 0
+        await asyncio.get_running_loop().shutdown_default_executor()  # as it is when the interpreter ends
+        with pytest.raises(coulis.EngineClosed, match=r"the event is not published: .*shutdown"):
+            await manager.publish_event("t", "user", {"id": 2})

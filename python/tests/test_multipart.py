@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from conftest import served, until
+from conftest import served, soon, until
 from coulis.asgi import SubscriptionApp
 from streams import PARTS, asked, browsing, parts
 
@@ -105,6 +105,10 @@ async def test_a_loss_that_ends_the_subscription_is_told_with_the_closing(manage
     assert rest[-2]["errors"][0]["extensions"]["code"] == "TOO_SLOW"
 
 
+async def everything(heard):
+    return [part async for part in heard]
+
+
 async def test_an_answer_that_began_ends_with_its_token_as_a_fatal_error(manager, monkeypatch):
     now, timers = 3_999_999_000.0, []
     monkeypatch.setattr("coulis.admission.time.time", lambda: now)
@@ -125,6 +129,6 @@ async def test_an_answer_that_began_ends_with_its_token_as_a_fatal_error(manager
         await anext(heard)
         now = 4_000_000_000.0
         timers[0]()
-        fatal, end = [part async for part in heard]
+        fatal, end = await soon(everything(heard), "the end of the answer")
     assert (fatal["payload"], end) == (None, None)
     assert fatal["errors"][0]["extensions"]["code"] == "TOKEN_EXPIRED"

@@ -6,7 +6,7 @@ import logging
 import coulis
 import pytest
 import strawberry
-from conftest import served, until
+from conftest import served, soon, until
 from coulis.asgi import SubscriptionApp
 from graphql import build_schema
 from speaking import posted
@@ -225,7 +225,7 @@ async def test_a_token_that_expires_ends_a_query(manager, monkeypatch):
         manager, execute=execute, auth_handler=lambda payload: {"user_id": "u", "expires": 1_001}
     )
     async with served(app) as address:
-        status, body = await posted(address, "{ a }")
+        status, body = await soon(posted(address, "{ a }"), "the end of the query")
     assert (status, body["errors"][0]["extensions"]["code"]) == (401, "TOKEN_EXPIRED")
 
 

@@ -5,7 +5,7 @@ import json
 
 import coulis
 import pytest
-from conftest import served, until
+from conftest import served, soon, until
 from coulis.asgi import SubscriptionApp
 from streams import EVENTS, asked, browsing, events
 
@@ -402,7 +402,7 @@ async def test_an_answer_ends_when_its_token_does(manager, monkeypatch):
         now = 4_000_000_000.0
         (expire,) = timers
         expire()
-        (name, data), end = await answer.rest()
+        (name, data), end = await soon(answer.rest(), "the end of the answer")
         assert (name, end) == ("next", ("complete", None))
         assert data["errors"][0]["extensions"]["code"] == "TOKEN_EXPIRED"
     assert count(manager) == 0
