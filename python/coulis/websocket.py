@@ -36,6 +36,7 @@ _logger = logging.getLogger("coulis.asgi")
 async def serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one connection."""
     await receive()  # websocket.connect
+    await running_bridge().turns.take()
     if not app.lets_in(scope):
         await send({"type": "websocket.close"})  # before the accept: HTTP 403
         return
@@ -174,6 +175,7 @@ class _Connection:
                 self._code = message.get("code")
                 self.log.left(self._code)
                 return
+            await self._bridge.turns.take()
             if not self._close.done():
                 self._do(self._session.receive(message.get("text")))
 
