@@ -101,9 +101,6 @@ class WebSocket:
         """Read so many answers, or until the server has closed; answer in words what they are."""
         while count > 0:
             for opcode, payload in self.frames():
-                if opcode == PING:
-                    self.send(frame(payload, PONG))
-                    continue
                 yield outcome_of(opcode, payload)
                 count = 0 if opcode == CLOSE else count - 1
             if count > 0:
@@ -122,7 +119,7 @@ class WebSocket:
         return self.frames()
 
     def frames(self) -> list[tuple[int, bytes]]:
-        """Take whole frames out of what was read."""
+        """Take whole frames out of what was read, and answer those that are pings."""
         buffer, at, frames = self._buffer, 0, []
         while len(buffer) - at >= 2:
             length, start = buffer[at + 1], at + 2
@@ -133,7 +130,11 @@ class WebSocket:
                 (length,), start = struct.unpack_from(wide, buffer, start), start + struct.calcsize(wide)
             if len(buffer) < start + length:
                 break
-            frames.append((buffer[at] & 15, bytes(buffer[start : start + length])))
+            opcode, payload = buffer[at] & 15, bytes(buffer[start : start + length])
+            if opcode == PING:
+                self.send(frame(payload, PONG))
+            else:
+                frames.append((opcode, payload))
             at = start + length
         del buffer[:at]
         return frames

@@ -29,6 +29,11 @@ SUBPROTOCOL = "graphql-transport-ws"
 LEGACY_SUBPROTOCOL = "graphql-ws"
 """The older protocol of subscriptions-transport-ws."""
 
+INIT_CHARACTERS_MAX = 65_536
+"""Of one message of a client that was not let in yet: of `connection_init` Python objects are made, which take
+fifty times the room of their text."""
+
+_TOO_BIG = (1009, "Message too big")
 _TEXTS_AT_ONCE = 128
 _logger = logging.getLogger("coulis.asgi")
 
@@ -176,8 +181,13 @@ class _Connection:
                 self.log.left(self._code)
                 return
             await self._bridge.turns.take()
-            if not self._close.done():
-                self._do(self._session.receive(message.get("text")))
+            if self._close.done():
+                continue
+            text = message.get("text")
+            if self._host.connection is None and text is not None and len(text) > INIT_CHARACTERS_MAX:
+                self._close_with(_TOO_BIG)
+                return
+            self._do(self._session.receive(text))
 
     async def _write(self) -> None:
         while True:
