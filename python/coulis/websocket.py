@@ -30,8 +30,8 @@ LEGACY_SUBPROTOCOL = "graphql-ws"
 """The older protocol of subscriptions-transport-ws."""
 
 INIT_CHARACTERS_MAX = 65_536
-"""Of one message of a client that was not let in yet: of `connection_init` Python objects are made, which take
-fifty times the room of their text."""
+"""Of one message of a client that was not let in yet: `connection_init` becomes Python objects, which take
+up to fifty times the room of its text."""
 
 _TOO_BIG = (1009, "Message too big")
 _TEXTS_AT_ONCE = 128

@@ -51,7 +51,7 @@ async def test_the_subprotocol_is_picked_in_any_place(address, connect):
         ('{"type":"ping","payload":{"a":NaN}}', 4400, "invalid JSON"),
         ('{"type":"ping","type":"pong"}', 4400, "duplicate key"),
         ('{"type":"ping","x":"\\ud800"}', 4400, "lone surrogate"),
-        ("[" * 100_000, 4400, "nested deeper than 128 levels"),
+        ("[" * 60_000, 4400, "nested deeper than 128 levels"),
         (b'{"type":"ping"}', 4400, "binary"),
         (b"\xff", 4400, "binary"),
         ('{"type":"subscribe","id":"1","payload":{"query":"{a}"}}', 4401, "Unauthorized"),
