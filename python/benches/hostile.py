@@ -3,7 +3,8 @@
     python hostile.py                  a table of all attacks
     python hostile.py --only NAME …    of those whose names begin so
     python hostile.py --json FILE      also the figures as JSON; `-` is standard output
-    python hostile.py --plain          under uvicorn as it comes, and not as the page on deployment has it
+    python hostile.py --plain          under uvicorn as it comes, and not as the page on security has it
+    python hostile.py --receive-buffer 16384   with so many bytes that wait to be read of a connection
 
 For each attack a fresh server, in a process on core 0. This process is a client that behaves: it asks for an
 event every few milliseconds, by a pipe, and stamps it; the time until its frame is here is what is measured,
@@ -56,7 +57,9 @@ def process(program: str, *arguments: object) -> Iterator[subprocess.Popen[str]]
     """Run another of these programs."""
     command = [sys.executable, str(HERE / program), *map(str, arguments)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes, stderr=subprocess.DEVNULL) as child:
+    # Of each client that it sends away a server writes a line.
+    errors = subprocess.DEVNULL if program == "hostile_server.py" else None
+    with subprocess.Popen(command, **pipes, stderr=errors) as child:
         try:
             yield child
         finally:
@@ -127,9 +130,9 @@ class Watched:
         (self._proc / "clear_refs").write_text("5")
 
 
-def measured(name: str, attack: Attack, seconds: float, plain: bool) -> Figures:
+def measured(name: str, attack: Attack, seconds: float, how: list[str]) -> Figures:
     """Measure one attack against a fresh server."""
-    with process("hostile_server.py", SERVER_CORE, *["--plain"] * plain) as child:
+    with process("hostile_server.py", SERVER_CORE, *how) as child:
         assert child.stdin is not None and child.stdout is not None
         port = int(child.stdout.readline())
         client, server = Client(port, child.stdin), Watched(child.pid)
@@ -214,7 +217,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[""], metavar="NAME", help="attacks that begin so")
     parser.add_argument("--json", metavar="FILE", help="where to write the figures as JSON")
     parser.add_argument("--plain", action="store_true", help="uvicorn with its own defaults")
+    parser.add_argument(
+        "--receive-buffer", type=int, default=0, metavar="BYTES", help="default: the kernel's"
+    )
     arguments = parser.parse_args()
+    how = [str(arguments.receive_buffer), *["--plain"] * arguments.plain]
     names = [name for name in ATTACKS if name.startswith(tuple(arguments.only))]
     if not names:
         parser.error(f"no attack begins with {arguments.only}: there are {', '.join(ATTACKS)}")
@@ -225,7 +232,7 @@ def main() -> None:
     figures, failed = {}, []
     for name in names:
         try:
-            figures[name] = measured(name, ATTACKS[name], arguments.seconds, arguments.plain)
+            figures[name] = measured(name, ATTACKS[name], arguments.seconds, how)
         except (AssertionError, OSError, ValueError) as error:
             failed.append(name)
             print(f"{name:<26}FAILED: {error}", file=sys.stderr)

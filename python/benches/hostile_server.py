@@ -1,6 +1,6 @@
 """The server of `hostile.py`: the package as an application mounts it, under uvicorn.
 
-    python hostile_server.py CORE [--plain]
+    python hostile_server.py CORE RECEIVE_BUFFER [--plain]
 
 It prints its port. Of each line that it reads it publishes one event, whose number and time the line has, and
 one large event on a channel that only an attacker listens to.
@@ -24,11 +24,11 @@ from coulis.starlette import subscription_routes  # noqa: E402
 from hostile_wire import SECRET  # noqa: E402
 from starlette.applications import Starlette  # noqa: E402
 
-INIT_SECONDS = 1.0
+INIT_SECONDS = 1.5
 """Shorter than the default, so that the refusal of who is slow is seen within a measurement."""
 BULK = "x" * 4_000
 DOCUMENTED = {"ws_max_size": 1 << 20, "ws_per_message_deflate": False}
-"""What the page on deployment sets beside uvicorn's defaults."""
+"""What the page on security sets beside uvicorn's defaults."""
 
 
 async def execute(query: str, variables: dict[str, Any], *_: Any) -> dict[str, Any]:
@@ -70,6 +70,8 @@ async def main() -> None:
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     with socket.socket(proto=socket.IPPROTO_TCP) as listening:
+        if (receive_buffer := int(sys.argv[2])) > 0:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         listening.bind(("127.0.0.1", 0))
         listening.listen(1_024)
         print(listening.getsockname()[1], flush=True)

@@ -106,7 +106,8 @@ def stream(batch: bytes, target: Target, *, sent: int = BATCH) -> Done:
     for one in sockets:
         one.socket.settimeout(PATIENCE)
         one.send(bytes(left[one]) + message("ping"))
-        yield 0, next(one.outcomes(1))
+        with contextlib.suppress(TimeoutError):  # its backlog is the attacker's own
+            yield 0, next(one.outcomes(1))
         one.close()
 
 
