@@ -15,19 +15,23 @@ from coulis._coulis import EngineClosed, Exchange
 from coulis.admission import Denied, identify, payload_of, turned_away
 from coulis.answers import ENDING, Results, problem, refuse, respond
 from coulis.hosting import Connection, Refused
-from coulis.loops import wait_for
+from coulis.loops import running_bridge, wait_for
 
 if TYPE_CHECKING:
     from coulis._coulis import SecurityContext
     from coulis.asgi import Receive, Send, SubscriptionApp
     from coulis.types import Refusal, Scope
 
-__all__ = ["read_body", "serve"]
+__all__ = ["MEDIA_BYTES_MAX", "read_body", "serve"]
 
 HEADER_BYTES_MAX = 65_536
 """Of all headers of a request together: not every server has a bound, and they are read before it is known
 who the client is."""
 
+MEDIA_BYTES_MAX = 4_096
+"""Of each header that lists media types or encodings: reading one takes time for each of them."""
+
+_LISTS = (b"accept", b"content-type", b"content-encoding")
 _PLAIN = "text/plain; charset=utf-8"
 _UNREAD = (408, 413)
 """Statuses after which the rest of a body may be on its way: the connection is of no more use."""
@@ -39,19 +43,28 @@ _LINGER_BYTES_MAX = 1 << 20
 
 async def serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one request."""
+    await running_bridge().turns.take()
     send = app.origins.answering(scope, send)
     if (preflight := app.origins.preflight(scope)) is not None:
         await respond(send, 204 if preflight else 403, _PLAIN, b"", preflight)
         return
-    if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES_MAX:
-        await refuse(
-            send, problem(431, "LIMIT_EXCEEDED", f"the headers have more than {HEADER_BYTES_MAX} bytes")
-        )
+    if (refusal := _too_long(scope)) is not None:
+        await refuse(send, problem(431, "LIMIT_EXCEEDED", refusal))
         return
     try:
         await _Request(app, scope, receive, send).serve()
     except EngineClosed:
         await refuse(send, problem(503, "ENGINE_CLOSED", "the server is closing: try again"))
+
+
+def _too_long(scope: Scope) -> str | None:
+    """Answer which bound the headers are beyond."""
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES_MAX:
+        return f"the headers have more than {HEADER_BYTES_MAX} bytes"
+    for listing in _LISTS:
+        if sum(len(value) for name, value in scope["headers"] if name.lower() == listing) > MEDIA_BYTES_MAX:
+            return f"the header `{listing.decode()}` has more than {MEDIA_BYTES_MAX} bytes"
+    return None
 
 
 class _Request:

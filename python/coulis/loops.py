@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from coulis._coulis import EngineClosed, LoopReader, SubscriptionExecutor
 from coulis.running import Runs
+from coulis.turns import Turns
 
 if TYPE_CHECKING:
     from coulis.types import EventData
@@ -81,6 +82,7 @@ class LoopBridge:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.reader = LoopReader()
+        self.turns = Turns(loop)
         self._loop = loop
         self._tokens = itertools.count(1)
         self._wakes: dict[int, Callable[[], object]] = {}

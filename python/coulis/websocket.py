@@ -30,6 +30,11 @@ SUBPROTOCOL = "graphql-transport-ws"
 LEGACY_SUBPROTOCOL = "graphql-ws"
 """The older protocol of subscriptions-transport-ws."""
 
+INIT_CHARACTERS_MAX = 65_536
+"""Of one message of a client that was not let in yet: `connection_init` becomes Python objects, which take
+up to fifty times the room of its text."""
+
+_TOO_BIG = (1009, "Message too big")
 _TEXTS_AT_ONCE = 128
 _NOTHING: tuple[int, list[Operation], Asked] = (0, [], None)
 _logger = logging.getLogger("coulis.asgi")
@@ -38,6 +43,7 @@ _logger = logging.getLogger("coulis.asgi")
 async def serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one connection."""
     await receive()  # websocket.connect
+    await running_bridge().turns.take()
     if not app.lets_in(scope):
         await send({"type": "websocket.close"})  # before the accept: HTTP 403
         return
@@ -183,8 +189,14 @@ class _Connection:
                 self._code = message.get("code")
                 self.log.left(self._code)
                 return
-            if not self._close.done():
-                self._do(self._session.receive(message.get("text")))
+            await self._bridge.turns.take()
+            if self._close.done():
+                continue
+            text = message.get("text")
+            if self._host.connection is None and text is not None and len(text) > INIT_CHARACTERS_MAX:
+                self._close_with(_TOO_BIG)
+                return
+            self._do(self._session.receive(text))
 
     async def _write(self) -> None:
         while True:

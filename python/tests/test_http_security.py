@@ -185,16 +185,38 @@ async def test_an_error_that_cannot_be_sent_ends_its_operation_all_the_same(mana
     assert "sending an error failed" in caplog.text
 
 
-@pytest.mark.parametrize(("bytes_of_it", "status"), [(60_000, 406), (70_000, 431)])
-async def test_headers_are_bounded_where_the_server_does_not(manager, bytes_of_it, status):
+@pytest.mark.parametrize(
+    ("name", "bytes_of_it", "status"),
+    [
+        (b"accept", 4_000, 406),
+        (b"accept", 5_000, 431),
+        (b"Content-Type", 4_000, 415),
+        (b"Content-Type", 5_000, 431),
+        (b"content-encoding", 5_000, 431),
+        (b"cookie", 60_000, 403),
+        (b"cookie", 70_000, 431),
+    ],
+)
+async def test_headers_are_bounded_where_the_server_does_not(manager, name, bytes_of_it, status):
     sent = []
 
     async def send(message):
         sent.append(message)
 
-    scope, receive = request(headers=[(b"accept", b"a" * bytes_of_it)])
+    scope, receive = request(headers=[(name, b"a" * bytes_of_it)])
     await SubscriptionApp(manager)(scope, receive, send)
     assert sent[0]["status"] == status
+
+
+async def test_a_long_accept_is_refused_before_the_page_reads_it(manager):
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope, receive = request("GET", headers=[(b"accept", b"text/html," * 500)])
+    await SubscriptionApp(manager)(scope, receive, send)
+    assert sent[0]["status"] == 431
 
 
 async def test_headers_may_be_lists_as_asgi_has_them(manager):

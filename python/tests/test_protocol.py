@@ -8,6 +8,7 @@ import pytest
 import websockets
 from conftest import served, until
 from coulis.asgi import SubscriptionApp
+from coulis.websocket import INIT_CHARACTERS_MAX
 
 QUERY = "subscription { user { id } }"
 NEVER = 86_399.0
@@ -50,7 +51,7 @@ async def test_the_subprotocol_is_picked_in_any_place(address, connect):
         ('{"type":"ping","payload":{"a":NaN}}', 4400, "invalid JSON"),
         ('{"type":"ping","type":"pong"}', 4400, "duplicate key"),
         ('{"type":"ping","x":"\\ud800"}', 4400, "lone surrogate"),
-        ("[" * 100_000, 4400, "nested deeper than 128 levels"),
+        ("[" * 60_000, 4400, "nested deeper than 128 levels"),
         (b'{"type":"ping"}', 4400, "binary"),
         (b"\xff", 4400, "binary"),
         ('{"type":"subscribe","id":"1","payload":{"query":"{a}"}}', 4401, "Unauthorized"),
@@ -89,6 +90,18 @@ async def test_a_taken_id_closes_4409_with_a_reason_that_fits(address, connect):
     assert code == 4409
     assert reason.startswith("Subscriber for éé")
     assert len(reason.encode()) <= 123
+
+
+@pytest.mark.parametrize("kind", ["connection_init", "ping"])
+async def test_who_was_not_let_in_yet_sends_no_large_messages(address, connect, kind):
+    large = {"a": "x" * INIT_CHARACTERS_MAX}
+    client = await connect(address)
+    await client.say(type=kind, payload=large)
+    assert (await client.closed())[:2] == (1009, "Message too big")
+    client = await connect(address)
+    await client.init({"a": "x" * (INIT_CHARACTERS_MAX - 100)})
+    await client.say(type="ping", payload=large)
+    assert await client.hear() == {"type": "pong", "payload": large}
 
 
 async def test_an_id_of_a_megabyte_is_refused(address, connect):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from coulis.http import MEDIA_BYTES_MAX
 from coulis.origins import header_values
 from coulis.page.access import Denied, admit
 from coulis.page.answers import answer, body_of, refuse
@@ -154,8 +155,11 @@ def _asked(scope: Scope) -> dict[str, list[str]]:
 
 def _prefers_html(scope: Scope) -> bool:
     """Answer whether `Accept` names HTML, and nothing that clients of the protocols ask for before it."""
+    accept = ",".join(header_values(scope, b"accept"))
+    if len(accept) > MEDIA_BYTES_MAX:  # refused, but not by the page
+        return False
     weights: dict[str, float] = {}
-    for item in ",".join(header_values(scope, b"accept")).lower().split(","):
+    for item in accept.lower().split(","):
         kind, *parameters = (part.strip() for part in item.split(";"))
         weights[kind] = max(weights.get(kind, 0.0), _weight(parameters))
     html = weights.get("text/html", 0.0)
