@@ -103,7 +103,7 @@ pub struct Limits {
     pub policies_max: usize,
     /// Compiled documents kept for reuse.
     pub plans_max: usize,
-    /// Bytes of compiled documents kept for reuse, estimated as 16 for each byte of the text.
+    /// Bytes of compiled documents kept for reuse, estimated as 128 for each byte of the text.
     pub plans_bytes_max: usize,
     /// Events of one group that wait for its resolver.
     pub resolver_pending_max: usize,
@@ -173,7 +173,7 @@ impl Default for Limits {
             policy_bytes_max: 1 << 20,
             policies_max: 10_000,
             plans_max: 10_000,
-            plans_bytes_max: 256 << 20,
+            plans_bytes_max: 32 << 20,
             resolver_pending_max: 1_024,
             subscription_errors_max: usize::MAX,
             subscription_errors_window: Duration::from_secs(60),

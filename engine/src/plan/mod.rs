@@ -28,6 +28,8 @@ pub use projection::Projection;
 pub use render::RenderError;
 pub use schema::Schema;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, OnceLock};
 
 use apollo_compiler::Node;
@@ -117,7 +119,7 @@ impl Plan {
         limits: &Limits,
         introspection: Introspection,
     ) -> Result<Self, Vec<GraphQlError>> {
-        let tree = checked(document, schema, limits, introspection)?;
+        let tree = checked(document, schema, limits, introspection).map_err(together)?;
         let meant = parse::operation(&tree, operation)?;
         let root = (meant.operation_type == OperationType::Subscription)
             .then(|| first_field(&meant.selection_set, &parse::fragments(&tree)))
@@ -207,6 +209,23 @@ fn checked(
         let errors = rules::check(&tree, schema, limits);
         if errors.is_empty() { Ok(tree) } else { Err(errors) }
     })
+}
+
+/// What is wrong in the same way at several places is one error with several locations: a short document cannot cause
+/// a long answer by saying the same again.
+fn together(errors: Vec<GraphQlError>) -> Vec<GraphQlError> {
+    let mut known: HashMap<_, usize> = HashMap::new();
+    let mut told: Vec<GraphQlError> = Vec::new();
+    for error in errors {
+        match known.entry((error.code, error.message.clone())) {
+            Entry::Occupied(at) => told[*at.get()].locations.extend(error.locations),
+            Entry::Vacant(free) => {
+                free.insert(told.len());
+                told.push(error);
+            }
+        }
+    }
+    told
 }
 
 /// The root field; the rules have shown that there is one and that no fragment uses itself.

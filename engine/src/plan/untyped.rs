@@ -141,9 +141,9 @@ impl<'a> Rules<'a> {
         }
     }
 
-    fn unknown(&mut self, directive: &Directive) {
+    fn unknown(&mut self, directive: &Node<Directive>) {
         let message = format!("directive `@{}` is not known here", directive.name);
-        self.refuse(directive.name.location(), message);
+        self.refuse(directive.location(), message);
     }
 
     /// Variables are unique, defined and used, and Boolean where they are conditions (section 5.8).
