@@ -20,6 +20,7 @@ from streams import EVENTS, asked, browsing, events
 # What Chromium sends when somebody opens an address.
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"}
 QUERY = "subscription { orders { id } }"
+SHARD = ("waiting", "published", "delivered", "subscriptions")
 
 
 @pytest.fixture
@@ -276,6 +277,8 @@ async def test_the_console_tells_what_is_connected_and_counted(manager, connect)
         assert {each["user_id"] for each in after["connections"]["named"]} == {"anonymous"}
         assert after["metrics"]["published"] - before["metrics"]["published"] == 1
         assert after["metrics"]["delivered"] - before["metrics"]["delivered"] == 1
+        shards = after["metrics"]["shards"]
+        assert [sum(shard[name] for shard in shards) for name in SHARD] == [0, 1, 1, 2]
         assert (sum(before["publishing"]["counts"]), sum(after["publishing"]["counts"])) == (0, 1)
         assert len(after["publishing"]["counts"]) == len(after["publishing"]["bounds"]) + 1
         assert after["time"] > before["time"] and after["loop_delay"] >= 0
