@@ -479,8 +479,12 @@ fn each_shard_tells_what_it_counts_and_what_waits_for_it() {
     // The pinned thread may have its shard for a moment; then this one tries again.
     let (receipts, waiting) = std::iter::repeat_with(left_waiting).flatten().next().unwrap();
     assert_eq!(waiting, 2);
-    receipts.iter().for_each(|receipt| _ = receipt.wait());
-    readers.iter_mut().for_each(|reader| assert_eq!(reader.drain(usize::MAX, |_| {}), 2));
+    for receipt in receipts {
+        receipt.wait();
+    }
+    for reader in &mut readers {
+        assert_eq!(reader.drain(usize::MAX, |_| {}), 2);
+    }
 
     let shards = engine.shard_metrics();
     let of =
@@ -514,7 +518,9 @@ fn what_quiet_readers_leave_is_taken_in_without_an_event() {
             condition()
         })
     };
-    (0..1_000).for_each(|_| drop(engine.open(SubscriberOptions::default()).unwrap()));
+    for _ in 0..1_000 {
+        drop(engine.open(SubscriberOptions::default()).unwrap());
+    }
     assert!(comes(&|| inbox.controls() <= CONTROLS_LATER_MAX), "{} wait", inbox.controls());
     let mut reader = engine.open(SubscriberOptions::default()).unwrap();
     subscribe(
