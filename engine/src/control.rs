@@ -30,7 +30,7 @@ use crate::{
     id::{Offset, ShardId},
     limits::Limits,
     link::Link,
-    metrics::{Counters, Decisions, Metrics, Module, Ruling, SharedCounters},
+    metrics::{Counters, Decisions, Metrics, Module, Ruling, ShardMetrics, SharedCounters},
     notifier::{self, Wake},
     payload::Payload,
     plan::{Admission, Schema},
@@ -206,6 +206,8 @@ pub(crate) struct ControlPlane {
 struct ShardHandle {
     inbox: Inbox,
     counters: Arc<Counters>,
+    /// What its readers count, and who registers with it.
+    of_readers: SharedCounters,
     index: Arc<ArcSwap<Index>>,
     directory: Locked<Directory>,
 }
@@ -214,7 +216,17 @@ impl ShardHandle {
     fn new(inbox: &Inbox) -> Self {
         let index = Arc::default();
         let directory = Locked::new(Directory::new(Arc::clone(&index)));
-        Self { inbox: inbox.clone(), counters: Arc::default(), index, directory }
+        let (counters, of_readers) = Default::default();
+        Self { inbox: inbox.clone(), counters, of_readers, index, directory }
+    }
+
+    fn metrics(&self) -> ShardMetrics {
+        ShardMetrics {
+            waiting: self.inbox.waiting() as u64,
+            published: self.counters.published.get(),
+            delivered: self.of_readers.delivered.get(),
+            subscriptions: self.of_readers.subscriptions.get(),
+        }
     }
 }
 
@@ -373,7 +385,7 @@ impl ControlPlane {
             channel.set_reader(shard, true);
         }
         drop(directory);
-        self.counters.subscriptions.add(1);
+        self.of_readers(shard).subscriptions.add(1);
     }
 
     /// Has the home of a registered subscription's channel send it what came after a cursor. Where the shards are at
@@ -473,6 +485,10 @@ impl ControlPlane {
 
     pub(crate) fn inbox(&self, shard: ShardId) -> &Inbox {
         &self.shards[usize::from(shard.0)].inbox
+    }
+
+    fn of_readers(&self, shard: ShardId) -> &Counters {
+        &self.shards[usize::from(shard.0)].of_readers
     }
 
     fn directory(&self, shard: ShardId) -> MutexGuard<'_, Directory> {
@@ -658,12 +674,19 @@ impl ControlPlane {
         self.give_quotas(&directory, keys.iter().copied());
         let count = directory.remove(shard, keys);
         drop(directory);
-        self.counters.subscriptions.sub(count);
+        self.of_readers(shard).subscriptions.sub(count);
     }
 
-    pub(crate) fn close_reader(&self, Seat { shard, slot, serial }: Seat) {
+    /// `quiet`: it never had a subscription, so that its shard can forget it at leisure. To wake the shard's thread costs
+    /// more than all else that is done for a client that asks a query only.
+    pub(crate) fn close_reader(&self, Seat { shard, slot, serial }: Seat, quiet: bool) {
         let mut directory = self.directory(shard);
-        self.inbox(shard).control(Control::Close { slot, serial });
+        let (inbox, close) = (self.inbox(shard), Control::Close { slot, serial });
+        if quiet {
+            inbox.control_at_leisure(close);
+        } else {
+            inbox.control(close);
+        }
         directory.give_slot(serial, slot);
         drop(directory);
         self.counters.subscribers.sub(1);
@@ -672,17 +695,25 @@ impl ControlPlane {
     pub(crate) fn metrics(&self) -> Metrics {
         let mut metrics = Metrics::default();
         metrics.add(&self.counters);
-        self.shards.iter().for_each(|shard| metrics.add(&shard.counters));
+        for shard in &self.shards {
+            metrics.add(&shard.counters);
+            metrics.add(&shard.of_readers);
+        }
         metrics.add_decisions(&self.decisions);
         metrics
     }
 
-    pub(crate) fn count_drained(&self, delivered: u64, discarded: u64) {
+    pub(crate) fn shard_metrics(&self) -> Vec<ShardMetrics> {
+        self.shards.iter().map(ShardHandle::metrics).collect()
+    }
+
+    pub(crate) fn count_drained(&self, shard: ShardId, delivered: u64, discarded: u64) {
+        let counters = self.of_readers(shard);
         if delivered > 0 {
-            self.counters.delivered.add(delivered);
+            counters.delivered.add(delivered);
         }
         if discarded > 0 {
-            self.counters.discarded.add(discarded);
+            counters.discarded.add(discarded);
         }
     }
 }

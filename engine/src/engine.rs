@@ -20,7 +20,7 @@ use crate::{
     event::Event,
     id::ChannelId,
     limits::Limits,
-    metrics::{Metrics, Module, Ruling},
+    metrics::{Metrics, Module, Ruling, ShardMetrics},
     overflow::Overflow,
     plan::{Bound, DocumentDigest, Introspection, OperationName, Plan, Projection, Refused, Schema},
     policy::{Constant, Predicate, standard::Isolation},
@@ -630,6 +630,11 @@ impl Engine {
     /// The counters now.
     pub fn metrics(&self) -> Metrics {
         self.0.plane.metrics()
+    }
+
+    /// What each shard counts now, in their order. O(shards).
+    pub fn shard_metrics(&self) -> Vec<ShardMetrics> {
+        self.0.plane.shard_metrics()
     }
 
     /// What shards that somebody steps by hand are told.

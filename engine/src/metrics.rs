@@ -5,9 +5,11 @@
 //! once a batch. A snapshot adds them up.
 
 mod decisions;
+mod shards;
 
 pub(crate) use decisions::Decisions;
 pub use decisions::{Module, Ruling, Rulings};
+pub use shards::ShardMetrics;
 
 use std::fmt::Write as _;
 
@@ -149,5 +151,5 @@ impl Counter {
     }
 }
 
-/// The counters of everybody who is not a shard.
+/// The counters of everybody who is not a shard, or of those who read from one.
 pub(crate) type SharedCounters = CachePadded<Counters>;

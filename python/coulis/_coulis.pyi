@@ -612,6 +612,8 @@ class SubscriptionExecutor:
 
         `modules` holds what each mechanism of security decided: `allowed`, `denied` and `error` by its name.
         Isolation, policies and filters count registrations; what they make of events together is `policy`.
+        `shards` holds a dict for each shard, in their order: `waiting` (events in its inbox), `published`,
+        `delivered` and `subscriptions`.
         """
     def health(self) -> dict[str, Any] | None:
         """Answer how the bus is, by name; `None` where events stay in this process."""

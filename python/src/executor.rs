@@ -12,7 +12,7 @@ use coulis::{
     cursor::{At, Cursor},
     engine::{BuildError, Engine, SubscribeRequest, Undelivered, Verdict},
     id::{Identity, Offset},
-    metrics::Module,
+    metrics::{Module, ShardMetrics},
     notifier::Wake,
     overflow::Overflow,
     plan::{OperationName, Schema},
@@ -543,8 +543,7 @@ impl SubscriptionExecutor {
         };
         explained(py, core, subscription_id, connection_id, |reader| {
             core.engine.explain_recorded(subscription_id, reader, channel, at).map_err(|reload| {
-                let reason = reload.code();
-                CoulisError::new_err(format!("the log of `{channel}` does not have that event: {reason}"))
+                CoulisError::new_err(format!("the log of `{channel}` does not have that event: {reload}"))
             })
         })
     }
@@ -552,7 +551,8 @@ impl SubscriptionExecutor {
     /// The engine's counters by name.
     fn get_metrics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let metrics = PyDict::new(py);
-        let found = self.core.get()?.engine.metrics();
+        let engine = &self.core.get()?.engine;
+        let found = engine.metrics();
         for (name, value) in found.rows() {
             metrics.set_item(name, value)?;
         }
@@ -561,6 +561,10 @@ impl SubscriptionExecutor {
             modules.set_item(module.name(), found.decided(module).rows().into_py_dict(py)?)?;
         }
         metrics.set_item("modules", modules)?;
+        let shards = engine.shard_metrics();
+        let shards =
+            shards.iter().map(|shard| shard.rows().into_py_dict(py)).collect::<PyResult<Vec<_>>>()?;
+        metrics.set_item("shards", shards)?;
         Ok(metrics)
     }
 
@@ -586,7 +590,8 @@ impl SubscriptionExecutor {
 
     /// The engine's counters in the text format of Prometheus.
     fn prometheus(&self) -> PyResult<String> {
-        Ok(self.core.get()?.engine.metrics().prometheus())
+        let engine = &self.core.get()?.engine;
+        Ok(engine.metrics().prometheus() + &ShardMetrics::prometheus(&engine.shard_metrics()))
     }
 
     /// Delivers what was accepted, ends all subscriptions and stops the threads. Safe to repeat.

@@ -10,11 +10,13 @@ import coulis
 import pytest
 import uvicorn
 import websockets
-from coulis.asgi import SUBPROTOCOL
+from coulis.asgi import SUBPROTOCOL, SubscriptionApp
 from messages import bare
 
 PATIENCE = 60.0
 """Seconds after which what a test waits for is not going to come."""
+ORDERS = "type Query { a: Int } type Subscription { orders(id: Int): Order } type Order { id: Int }"
+COUNT = "subscription ($from: Int!) { countdown(from: $from) { number of } }"
 
 
 async def until(condition):
@@ -40,9 +42,32 @@ def executor():
 
 
 @pytest.fixture
-async def manager():
-    async with coulis.SubscriptionManager(registry=coulis.Registry()) as manager:
+def schema():
+    """The schema of `manager`; a module that needs one has a fixture of its own."""
+    return None
+
+
+@pytest.fixture
+async def manager(schema):
+    async with coulis.SubscriptionManager(schema=schema, registry=coulis.Registry()) as manager:
         yield manager
+
+
+@pytest.fixture
+async def countdown():
+    """A manager with a field that counts down, see `COUNT`, and which of its runs have ended."""
+    registry, ends = coulis.Registry(), []
+
+    @registry.subscription()
+    async def countdown(variables, info):
+        try:
+            for number in range(variables["from"], 0, -1):
+                yield {"number": number, "of": info.security.user_id, "secret": 1}
+        finally:
+            ends.append(info.subscription_id)
+
+    async with coulis.SubscriptionManager(registry=registry) as manager:
+        yield manager, ends
 
 
 @contextlib.asynccontextmanager
@@ -69,6 +94,17 @@ async def served(app):
         finally:
             server.should_exit = True
             await running
+
+
+@pytest.fixture
+async def serve():
+    """Serve a manager with options of `SubscriptionApp` until the test ends; answers the address."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def serve(manager, **options):
+            return await stack.enter_async_context(served(SubscriptionApp(manager, **options)))
+
+        yield serve
 
 
 class Client:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -276,6 +277,12 @@ async def test_publish_gives_events_to_a_bus(run, redis):
         (["explain", QUERY, "{}", "--app", "nowhere:app"], 1, "no module `nowhere`"),
         (["explain", QUERY, "{}", "--app", "nowhere"], 1, "not of the form `module:name`"),
         (["explain", QUERY, "{"], 2, "`data` is no JSON"),
+        (["explain", QUERY], 2, "there is no event: pass its data as JSON, or `--at`"),
+        (["explain", QUERY, "{}", "--at", "1"], 2, "`data` is of an event that was not published"),
+        (["explain", QUERY, "--at", "1", "--tenant", "t"], 2, "`--tenant` is of an event that was not"),
+        (["explain", QUERY, "--at", "1"], 2, "pass `--bus`, or an `--app` whose manager has a bus"),
+        (["explain", QUERY, "--at", "1", "--bus", "http://x"], 1, "the bus cannot be followed: "),
+        (["explain", QUERY, "--at", "1", "--bus", "b", "--app", "a:b"], 2, "leave `--bus` out"),
         (["explain", "subscription {", "{}"], 1, "InvalidQuery: "),
         (["explain", QUERY, "{}", "--filter", "event ="], 1, "PolicyError: filter: 1:"),
         (["dev", "nowhere:app", "--port", "0", "--no-reload"], 1, "no module `nowhere`"),
@@ -318,6 +325,63 @@ def test_explain_holds_the_rules_of_a_program(run, program):
     assert "delivered" in run("explain", QUERY, '{"total": 3}', *options).output
     sys.modules.pop(program.partition(":")[0])
     assert "policy: denied by" in run("explain", QUERY, '{"total": 300}', *options, code=1).output
+
+
+@pytest.fixture
+async def recorded(redis):
+    """Options that name a bus, and the cursors of two events that it keeps."""
+    bus = coulis.EventBusConfig.redis(redis, "mine")
+    async with coulis.SubscriptionManager(bus, registry=coulis.Registry()) as manager:
+        await manager.create_subscription("s", "c", QUERY)
+        for total in (3, 300):
+            await manager.publish_event("changed", "orders", {"id": total, "total": total})
+        messages = manager.events("s")
+        found = [json.loads(await asyncio.wait_for(anext(messages), SECONDS)) for _ in range(2)]
+        await messages.aclose()
+    cursors = [message["payload"]["extensions"]["coulis"]["cursor"] for message in found]
+    return ["--bus", redis, "--group", "mine"], cursors
+
+
+async def test_explain_tells_of_an_event_that_was_published(run, recorded):
+    options, cursors = recorded
+    expected = [(1, "policy: denied by filter at 1:13"), (0, "delivered: delivered")]
+    for at in (cursors, ["1", "2"]):
+        for place, (code, told) in zip(at, expected, strict=True):
+            command = ["explain", QUERY, "--at", place, *options, "--filter", "event.total > 5"]
+            result = await asyncio.to_thread(run, *command, code=code)
+            assert result.output.startswith(told), result.output
+
+
+async def test_explain_says_why_an_event_is_not_there(run, recorded):
+    options, cursors = recorded
+    epoch = cursors[0].split(".")[1]
+    for place, more, told in [
+        ("0", [], "trimmed: it is not kept any more, or is of another channel"),
+        ("3", [], "future: nothing was published there as late as that"),
+        (cursors[0], ["--channel", "quiet"], "future: nothing was published there as late as that"),
+        (cursors[0].replace(epoch, "5eed"), [], "epoch: its cursor is of a log that is gone"),
+        (f"1.{epoch}.7.1", [], "cursor: its cursor is of another channel"),
+        ("nonsense", [], "`at` is `nonsense`: pass a result's cursor"),
+    ]:
+        result = await asyncio.to_thread(run, "explain", QUERY, "--at", place, *options, *more, code=1)
+        assert told in result.output
+
+
+def follows(module, bus):
+    """Have the manager of a program follow a bus, where its events are on the channel `orders`."""
+    file = pathlib.Path(f"{module}.py")
+    text = file.read_text().replace("SubscriptionManager(", f"SubscriptionManager({bus}, ")
+    file.write_text(text.replace("sales", "orders"))
+
+
+async def test_explain_tells_of_a_published_event_by_the_rules_of_a_program(run, recorded, program):
+    options, cursors = recorded
+    module = program.partition(":")[0]
+    follows(module, f"coulis.EventBusConfig.redis({options[1]!r}, {options[3]!r})")
+    for place, code, told in zip(cursors, (0, 1), ("delivered", "policy: denied by"), strict=True):
+        command = ["explain", QUERY, "--at", place, "--app", program]
+        assert told in (await asyncio.to_thread(run, *command, code=code)).output
+        sys.modules.pop(module)
 
 
 SCHEMA = "type Query { a: Int }\ntype Subscription { orders(n: Int): Order! }\ntype Order { id: ID! }\n"

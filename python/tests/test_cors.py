@@ -20,13 +20,12 @@ async def execute(*_):
 
 
 @pytest.fixture
-async def browser(manager):
+async def browser(manager, serve):
     """Answer a function that serves an application and makes a client of it."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def browser(**options):
-            app = SubscriptionApp(manager, execute=execute, **options)
-            address = await stack.enter_async_context(served(app))
+            address = await serve(manager, execute=execute, **options)
             return await stack.enter_async_context(browsing(address))
 
         yield browser

@@ -204,7 +204,7 @@ def run_command(command, printed):
     words = shlex.split(command, comments=True)
     if words[0] != "coulis":
         return
-    if words[1] in READ_FOREVER:
+    if words[1] in READ_FOREVER or "--bus" in words:
         root = typer.main.get_command(command_line)
         root.commands[words[1]].make_context(words[1], words[2:], resilient_parsing=False)
         return

@@ -1,7 +1,6 @@
 """What an application decides and runs: hooks, permissions, queries and mutations, generators, contexts."""
 
 import asyncio
-import contextlib
 import json
 import os
 import threading
@@ -10,22 +9,21 @@ from typing import ClassVar
 import coulis
 import pytest
 import strawberry
-from conftest import served, until
+from conftest import COUNT, until
 from coulis.asgi import SubscriptionApp
 
 QUERY = "subscription { user { id } }"
 
 
 @pytest.fixture
-async def open_app(connect):
+def open_app(serve, connect):
     """Serve an application with these options, and answer a function that connects to it."""
-    async with contextlib.AsyncExitStack() as stack:
 
-        async def open_app(manager, **options):
-            address = await stack.enter_async_context(served(SubscriptionApp(manager, **options)))
-            return lambda: connect(address)
+    async def open_app(manager, **options):
+        address = await serve(manager, **options)
+        return lambda: connect(address)
 
-        yield open_app
+    return open_app
 
 
 def errors_of(message):
@@ -369,26 +367,6 @@ async def test_a_context_that_fails_closes_the_connection(manager, open_app):
 
 
 # Generators
-
-
-@pytest.fixture
-async def countdown():
-    """A manager with a field that counts down, and what became of its runs."""
-    registry, ends = coulis.Registry(), []
-
-    @registry.subscription()
-    async def countdown(variables, info):
-        try:
-            for number in range(variables["from"], 0, -1):
-                yield {"number": number, "of": info.security.user_id, "secret": 1}
-        finally:
-            ends.append(info.subscription_id)
-
-    async with coulis.SubscriptionManager(registry=registry) as manager:
-        yield manager, ends
-
-
-COUNT = "subscription ($from: Int!) { countdown(from: $from) { number of } }"
 
 
 async def test_a_generator_is_run_for_a_subscription_and_shaped_by_its_document(countdown, open_app):

@@ -5,20 +5,18 @@ import json
 
 import coulis
 import pytest
-from conftest import PATIENCE, served, until
+from conftest import ORDERS, PATIENCE, served, until
 from coulis.admission import payload_of
 from coulis.asgi import SubscriptionApp
 from speaking import TOKEN
 from streams import EVENTS, PARTS, asked, browsing, events
 
-SDL = "type Query { a: Int } type Subscription { orders: Order } type Order { id: Int }"
 QUERY = "subscription { orders { id } }"
 
 
 @pytest.fixture
-async def manager():
-    async with coulis.SubscriptionManager(schema=SDL, registry=coulis.Registry()) as manager:
-        yield manager
+def schema():
+    return ORDERS
 
 
 def request(method="POST", query=b"", body=b"", headers=()):

@@ -94,6 +94,9 @@ async def test_it_serves_beside_the_subscriptions(manager, connect):
             found = samples((await http.get(f"http://{address}/metrics")).text)
         assert found["coulis_connections"] == found["coulis_subscriptions"] == 1
         assert found["coulis_delivered_total"] == found["coulis_published_total"] == 1
+        for name in ("delivered_total", "published_total", "subscriptions"):
+            family = f"coulis_shard_{name}{{"
+            assert sum(value for sample, value in found.items() if sample.startswith(family)) == 1
         await client.socket.close(1000)
         await client.socket.wait_closed()
         assert await manager.drain(10)

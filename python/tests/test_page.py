@@ -7,7 +7,7 @@ import re
 
 import coulis
 import pytest
-from conftest import PATIENCE, served, until
+from conftest import ORDERS, PATIENCE, served, until
 from coulis.asgi import SubscriptionApp
 from coulis.fastapi import SubscriptionRouterFactory
 from coulis.page import console as console_of_the_page
@@ -19,14 +19,13 @@ from streams import EVENTS, asked, browsing, events
 
 # What Chromium sends when somebody opens an address.
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"}
-SDL = "type Query { a: Int } type Subscription { orders(id: Int): Order } type Order { id: Int }"
 QUERY = "subscription { orders { id } }"
+SHARD = ("waiting", "published", "delivered", "subscriptions")
 
 
 @pytest.fixture
-async def manager():
-    async with coulis.SubscriptionManager(schema=SDL, registry=coulis.Registry()) as manager:
-        yield manager
+def schema():
+    return ORDERS
 
 
 def bearer(payload):
@@ -186,16 +185,16 @@ async def test_the_schema_is_for_those_who_may_subscribe(manager):
         assert page.status_code == 200 and "orders" not in page.text
         stranger = await client.get("/?page=schema")
         assert (stranger.status_code, stranger.headers["www-authenticate"]) == (401, "Bearer")
-        assert (await client.get("/?page=schema", headers=token("guest"))).text == SDL
+        assert (await client.get("/?page=schema", headers=token("guest"))).text == ORDERS
         elsewhere = {**token("guest"), "origin": "https://elsewhere.example"}
         assert (await client.get("/?page=schema", headers=elsewhere)).status_code == 403
-        await manager.reload_schema(SDL + " type New { a: Int }")
+        await manager.reload_schema(ORDERS + " type New { a: Int }")
         assert "type New" in (await client.get("/?page=schema", headers=token("guest"))).text
 
 
 async def test_without_introspection_nobody_is_shown_the_schema():
     async with (
-        coulis.SubscriptionManager(schema=SDL, introspection=False, registry=coulis.Registry()) as manager,
+        coulis.SubscriptionManager(schema=ORDERS, introspection=False, registry=coulis.Registry()) as manager,
         served(SubscriptionApp(manager)) as address,
         browsing(address) as client,
     ):
@@ -278,6 +277,8 @@ async def test_the_console_tells_what_is_connected_and_counted(manager, connect)
         assert {each["user_id"] for each in after["connections"]["named"]} == {"anonymous"}
         assert after["metrics"]["published"] - before["metrics"]["published"] == 1
         assert after["metrics"]["delivered"] - before["metrics"]["delivered"] == 1
+        shards = after["metrics"]["shards"]
+        assert [sum(shard[name] for shard in shards) for name in SHARD] == [0, 1, 1, 2]
         assert (sum(before["publishing"]["counts"]), sum(after["publishing"]["counts"])) == (0, 1)
         assert len(after["publishing"]["counts"]) == len(after["publishing"]["bounds"]) + 1
         assert after["time"] > before["time"] and after["loop_delay"] >= 0

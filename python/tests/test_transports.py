@@ -1,16 +1,13 @@
 """What an application decides and runs is the same over each transport: hooks, permissions, generators."""
 
 import asyncio
-import contextlib
 
 import coulis
 import pytest
-from conftest import served, until
-from coulis.asgi import SubscriptionApp
+from conftest import COUNT, until
 from speaking import TRANSPORTS
 
 QUERY = "subscription { user { id } }"
-COUNT = "subscription ($from: Int!) { countdown(from: $from) { number of } }"
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -19,15 +16,14 @@ def transport(request):
 
 
 @pytest.fixture
-async def subscribe(transport):
+def subscribe(transport, serve):
     """Serve an application with these options, and answer what subscribes to it."""
-    async with contextlib.AsyncExitStack() as stack:
 
-        async def subscribe(manager, **options):
-            address = await stack.enter_async_context(served(SubscriptionApp(manager, **options)))
-            return lambda *asked, **rest: TRANSPORTS[transport](address, *asked, **rest)
+    async def subscribe(manager, **options):
+        address = await serve(manager, **options)
+        return lambda *asked, **rest: TRANSPORTS[transport](address, *asked, **rest)
 
-        yield subscribe
+    return subscribe
 
 
 def active(manager):
@@ -168,26 +164,15 @@ async def test_the_context_reaches_resolvers(subscribe):
 # Generators
 
 
-async def test_a_generator_is_run_and_shaped(subscribe):
-    registry, ends = coulis.Registry(), []
-
-    @registry.subscription()
-    async def countdown(variables, info):
-        try:
-            for number in range(variables["from"], 0, -1):
-                yield {"number": number, "of": info.security.user_id, "secret": 1}
-        finally:
-            ends.append(info.subscription_id)
-
-    async with coulis.SubscriptionManager(registry=registry) as manager:
-        async with (await subscribe(manager, auth_handler=authenticate))(
-            COUNT, {"from": 300}, authorization="me"
-        ) as answers:
-            for number in range(300, 0, -1):
-                expected = {"data": {"countdown": {"number": number, "of": "me"}}}
-                assert await anext(answers) == ("next", expected)
-            assert await anext(answers) == ("complete", None)
-        await until(lambda: ends == ["1"] and active(manager) == 0)
+async def test_a_generator_is_run_and_shaped(countdown, subscribe):
+    manager, ends = countdown
+    subscribed = await subscribe(manager, auth_handler=authenticate)
+    async with subscribed(COUNT, {"from": 300}, authorization="me") as answers:
+        for number in range(300, 0, -1):
+            expected = {"data": {"countdown": {"number": number, "of": "me"}}}
+            assert await anext(answers) == ("next", expected)
+        assert await anext(answers) == ("complete", None)
+    await until(lambda: ends == ["1"] and active(manager) == 0)
 
 
 async def test_a_generator_ends_with_its_client(subscribe):

@@ -18,6 +18,7 @@ QUERY = "subscription Orders { orders { id status } }"
 RUN = ".graphiql-execute-button"
 ANSWER = "document.querySelector('.graphiql-response').innerText"
 ROAD = "Array.from(document.querySelectorAll('.road li'), (each) => each.className)"
+SHARDS = "Array.from(document.querySelectorAll('[aria-label=Shards] tbody tr'))"
 SUBMIT = "document.querySelector('.explain form').requestSubmit()"
 
 
@@ -89,6 +90,11 @@ async def page(service: tuple[int, IO[str]]) -> AsyncIterator[Page]:
         assert complaints == []
 
 
+def column(place: int) -> str:
+    """Answer an expression for the numbers of one column of the table of shards."""
+    return f"{SHARDS}.map((row) => parseFloat(row.cells[{place}].textContent) || 0)"
+
+
 async def test_a_subscription_in_graphiql_shows_what_is_published(page: Page) -> None:
     await page.open()
     await page.run(QUERY)
@@ -122,14 +128,20 @@ async def test_the_console_moves_and_explains(page: Page, tmp_path: Path) -> Non
     await tab.until("document.getElementById('tile-connections')?.textContent === '1'")
     await tab.until("document.getElementById('tile-subscriptions').textContent === '1'")
     order = 0
-    while not await tab.evaluate("parseFloat(document.getElementById('tile-deliveries').textContent) > 0"):
+    moving: tuple[float, list[float]] = (0, [])
+    while not moving[0]:
         order += 1
         page.publish(order)
         # As it moves each second, there is a next look at it.
         await tab.evaluate("fetch(location.href.replace('#', '?page=page.css#'))")
+        shown = "parseFloat(document.getElementById('tile-deliveries').textContent)"
+        moving = await tab.evaluate(f"[{shown} || 0, {column(3)}]")
+    assert sum(moving[1]) > 0
+    assert sorted(await tab.evaluate(column(4)))[-2:] in ([1], [0, 1]), "one shard has the subscription"
+    assert set(await tab.evaluate(column(1))) == {0}, "nothing waits"
     await tab.until("document.querySelectorAll('.chart path.line').length >= 6")
     assert await tab.evaluate("document.querySelector('.chart svg').getAttribute('aria-label')") != ""
-    await tab.until("document.querySelector('tbody').innerText.includes('acme')")
+    await tab.until("document.querySelector('[aria-label=Connections] tbody').innerText.includes('acme')")
 
     await tab.until("document.getElementById('explain-channel').value === 'orders'")
     await tab.evaluate("document.getElementById('explain-tenant').value = 'acme'")

@@ -60,7 +60,7 @@ impl ControlPlane {
             let keys = directory.which(|_, recipe| which(&recipe.context));
             self.give_quotas(&directory, keys.iter().copied());
             let count = directory.remove(shard, keys.iter().copied());
-            self.counters.subscriptions.sub(count);
+            self.of_readers(shard).subscriptions.sub(count);
             for key in &keys {
                 directory.tell(*key, End::Revoked);
             }
@@ -129,7 +129,7 @@ impl ControlPlane {
     fn end_all(&self, shard: ShardId, directory: &mut Directory, ending: &[((u64, u32), End)]) -> usize {
         self.give_quotas(directory, ending.iter().map(|(key, _)| *key));
         let count = directory.remove(shard, ending.iter().map(|(key, _)| *key));
-        self.counters.subscriptions.sub(count);
+        self.of_readers(shard).subscriptions.sub(count);
         for (key, end) in ending {
             directory.tell(*key, end.clone());
         }

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::*;
 use crate::{
     notifier::Wake,
-    shard::inbox::Inbox,
+    shard::inbox::{CONTROLS_LATER_MAX, Inbox},
     subscriber::{Content, OwnedContent},
 };
 
@@ -454,4 +454,81 @@ fn a_replay_that_coalesces_is_complete_too() {
     }
     let complete = told.unwrap().is_ok();
     assert!(!complete || offsets.iter().copied().eq(1..=20), "said to be complete: {offsets:?}");
+}
+
+#[test]
+fn each_shard_tells_what_it_counts_and_what_waits_for_it() {
+    let engine = Engine::builder().shards(2).build().unwrap();
+    let mut readers: Vec<_> = (0..3).map(|_| engine.open(SubscriberOptions::default()).unwrap()).collect();
+    for reader in &mut readers {
+        subscribe(
+            &engine,
+            reader,
+            "s",
+            SubscribeRequest { channels: vec!["c".into()], ..Default::default() },
+        );
+    }
+    let home = usize::from(engine.0.plane.home("c").unwrap().0);
+    let inbox = engine.0.plane.inboxes()[home].clone();
+    let left_waiting = || {
+        inbox.berth().with(|_| {
+            let receipts = [(); 2].map(|()| engine.publish(event(&engine, "c")).unwrap());
+            (receipts, engine.shard_metrics()[home].waiting)
+        })
+    };
+    // The pinned thread may have its shard for a moment; then this one tries again.
+    let (receipts, waiting) = std::iter::repeat_with(left_waiting).flatten().next().unwrap();
+    assert_eq!(waiting, 2);
+    for receipt in receipts {
+        receipt.wait();
+    }
+    for reader in &mut readers {
+        assert_eq!(reader.drain(usize::MAX, |_| {}), 2);
+    }
+
+    let shards = engine.shard_metrics();
+    let of =
+        |shard: usize| readers.iter().filter(|reader| usize::from(reader.shard().0) == shard).count() as u64;
+    for (shard, metrics) in shards.iter().enumerate() {
+        let published = if shard == home { 2 } else { 0 };
+        let subscriptions = of(shard);
+        let delivered = 2 * subscriptions;
+        assert_eq!(*metrics, ShardMetrics { waiting: 0, published, delivered, subscriptions });
+    }
+    assert!(of(0) > 0 && of(1) > 0, "readers are spread");
+    let all = engine.metrics();
+    assert_eq!((all.published, all.delivered, all.subscriptions), (2, 6, 3));
+    drop(readers);
+    assert!(engine.shard_metrics().iter().all(|shard| shard.subscriptions == 0));
+    let told = ShardMetrics::prometheus(&shards);
+    assert!(
+        told.contains("# TYPE coulis_shard_waiting gauge\ncoulis_shard_waiting{shard=\"0\"} 0\n"),
+        "{told}"
+    );
+    assert!(told.contains(&format!("coulis_shard_published_total{{shard=\"{home}\"}} 2\n")), "{told}");
+}
+
+#[test]
+fn what_quiet_readers_leave_is_taken_in_without_an_event() {
+    let engine = Engine::builder().shards(1).build().unwrap();
+    let inbox = engine.0.plane.inboxes()[0].clone();
+    let comes = |condition: &dyn Fn() -> bool| {
+        (0..1_000_000).any(|_| {
+            thread::yield_now();
+            condition()
+        })
+    };
+    for _ in 0..1_000 {
+        drop(engine.open(SubscriberOptions::default()).unwrap());
+    }
+    assert!(comes(&|| inbox.controls() <= CONTROLS_LATER_MAX), "{} wait", inbox.controls());
+    let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+    subscribe(
+        &engine,
+        &mut reader,
+        "s",
+        SubscribeRequest { channels: vec!["c".into()], ..Default::default() },
+    );
+    drop(reader);
+    assert!(comes(&|| inbox.is_empty()), "one that had a subscription is forgotten at once");
 }

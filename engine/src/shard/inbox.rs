@@ -112,6 +112,9 @@ pub(crate) fn inbox(capacity: usize, waker: Waker) -> (Inbox, Outlet) {
     (inbox.clone(), Outlet { publishes: publishes_out, forwards: forwards_out, inbox })
 }
 
+/// Control messages that wait, from which on what may wait wakes the shard.
+pub(crate) const CONTROLS_LATER_MAX: usize = 32;
+
 /// What one hand-over brings.
 pub(crate) enum Published {
     One(Publish),
@@ -157,6 +160,19 @@ impl Inbox {
         self.control.push(control);
     }
 
+    /// The same for what may be so much, while the shard has nothing else to do, that it has to be bounded.
+    pub(crate) fn control_at_leisure(&self, control: Control) {
+        self.control.push(control);
+        if self.controls() > CONTROLS_LATER_MAX {
+            self.signal.notify();
+        }
+    }
+
+    /// Control messages that wait.
+    pub(crate) fn controls(&self) -> usize {
+        self.control.len()
+    }
+
     /// Has the shard's thread look at the inbox.
     pub(crate) fn wake(&self) {
         self.signal.notify();
@@ -172,6 +188,11 @@ impl Inbox {
 
     pub(crate) fn berth(&self) -> &Berth {
         &self.berth
+    }
+
+    /// Events that wait, or have room taken for them.
+    pub(crate) fn waiting(&self) -> usize {
+        self.room.taken() + self.forwards.len()
     }
 
     /// Whether nothing waits.

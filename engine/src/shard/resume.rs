@@ -6,7 +6,10 @@
 //! the next offset on. Whatever was dispatched before the cut has an offset that was replayed, whatever comes after
 //! has one that was not; a comparison of offsets decides.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use super::{group::Group, log::Reload};
 use crate::{
@@ -87,6 +90,20 @@ impl Reload {
             Self::Trimmed => "trimmed",
             Self::Future => "future",
         }
+    }
+}
+
+/// The word, and why an event that was asked for is not there.
+impl fmt::Display for Reload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = match self {
+            Self::New => "no position was given",
+            Self::Cursor => "its cursor is of another channel",
+            Self::Epoch => "its cursor is of a log that is gone",
+            Self::Trimmed => "it is not kept any more, or is of another channel",
+            Self::Future => "nothing was published there as late as that",
+        };
+        write!(f, "{}: {why}", self.code())
     }
 }
 

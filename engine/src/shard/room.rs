@@ -10,6 +10,7 @@ use crate::sync::{AtomicUsize, Ordering};
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Room {
+    capacity: usize,
     left: AtomicUsize,
     /// Who waits for room; each is woken once.
     waiters: SegQueue<Waker>,
@@ -17,13 +18,18 @@ pub(crate) struct Room {
 
 impl Room {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { left: AtomicUsize::new(capacity), waiters: SegQueue::new() }
+        Self { capacity, left: AtomicUsize::new(capacity), waiters: SegQueue::new() }
     }
 
     /// Takes room for `count`, if there is that much.
     pub(crate) fn take(&self, count: usize) -> bool {
         let taken = |left: usize| left.checked_sub(count);
         self.left.fetch_update(Ordering::AcqRel, Ordering::Relaxed, taken).is_ok()
+    }
+
+    /// How much of the room is taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.capacity.saturating_sub(self.left.load(Ordering::Relaxed))
     }
 
     /// Gives room back. Its addition and the second look of a waiter are ordered on the counter: either the waiter sees

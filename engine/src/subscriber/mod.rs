@@ -160,7 +160,7 @@ impl Subscriber {
         } else {
             self.subscriptions.iter_mut().for_each(|active| active.catch_up(&mut take));
         }
-        self.plane.count_drained(delivered as u64, discarded);
+        self.plane.count_drained(self.seat.shard, delivered as u64, discarded);
         self.settle();
         delivered
     }
@@ -375,9 +375,9 @@ impl Drop for Subscriber {
         // The shard takes back what comes from now on; if it has gone already, nobody else would.
         let mut unread = 0;
         while self.ring.take(usize::MAX, |payload, _| unread += u64::from(!payload.is_lost())) > 0 {}
-        self.plane.count_drained(0, unread);
+        self.plane.count_drained(self.seat.shard, 0, unread);
         self.disown();
-        self.plane.close_reader(self.seat);
+        self.plane.close_reader(self.seat, self.next_number == 0);
     }
 }
 

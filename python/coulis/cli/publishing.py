@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from coulis._coulis import CoulisError, EventBusConfig, SubscriptionExecutor
+from coulis._coulis import CoulisError, SubscriptionExecutor
 from coulis.cli.development import PUBLISH_PATH
-from coulis.cli.terms import Before, EventType, Http, Tenant, User, fail, json_value
+from coulis.cli.terms import Before, EventType, Group, Http, Tenant, User, bus_of, fail, json_value
 
 __all__ = ["publish"]
 
@@ -30,7 +30,6 @@ Bus = Annotated[
     str | None,
     typer.Option(envvar="COULIS_BUS", help="`redis://…` or `postgresql://…`, instead of `coulis dev`."),
 ]
-Group = Annotated[str, typer.Option(envvar="COULIS_GROUP", help="The cluster, for Redis.")]
 
 
 def publish(
@@ -99,7 +98,7 @@ def _post(http: str, event: dict[str, Any]) -> int:
 
 def _to_bus(url: str, group: str, events: Iterator[dict[str, Any]]) -> tuple[int, int]:
     try:
-        with SubscriptionExecutor(_bus(url, group), shards=1) as executor:
+        with SubscriptionExecutor(bus_of(url, group), shards=1) as executor:
             return _each(events, lambda event: _give(executor, **event))
     except (ValueError, CoulisError) as error:
         fail(f"the bus does not take it: {error}")
@@ -107,9 +106,3 @@ def _to_bus(url: str, group: str, events: Iterator[dict[str, Any]]) -> tuple[int
 
 def _give(executor: SubscriptionExecutor, *, type: str, channel: str, data: Any, **attributes: Any) -> int:
     return executor.publish_event(type, channel, data, **attributes)
-
-
-def _bus(url: str, group: str) -> EventBusConfig:
-    if url.startswith(("postgres://", "postgresql://")):
-        return EventBusConfig.postgresql(url)
-    return EventBusConfig.redis(url, group)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from coulis._coulis import from_json
+from coulis._coulis import EventBusConfig, from_json
 
 __all__ = ["fail", "json_value", "screen"]
 
@@ -30,6 +30,7 @@ User = Annotated[str | None, typer.Option(envvar="COULIS_USER", help="The event'
 Before = Annotated[
     str | None, typer.Option(envvar="COULIS_BEFORE", help="The data before the change, as JSON.")
 ]
+Group = Annotated[str, typer.Option(envvar="COULIS_GROUP", help="The cluster, for Redis.")]
 JsonFile = Annotated[
     Path | None,
     typer.Option("--json", envvar="COULIS_JSON", help="Also write the result there as JSON; `-`: here."),
@@ -49,6 +50,13 @@ def fail(message: str, code: int = 1) -> NoReturn:
     """Tell an error and end with a code."""
     screen(stderr=True).print(f"error: {message}", style="red", markup=False)
     raise typer.Exit(code)
+
+
+def bus_of(url: str, group: str, *, migrate: bool = True, **settings: Any) -> EventBusConfig:
+    """Answer the bus of `--bus` and `--group`. Raises `ValueError` for what can never work."""
+    if url.startswith(("postgres://", "postgresql://")):
+        return EventBusConfig.postgresql(url, migrate=migrate, **settings)
+    return EventBusConfig.redis(url, group, **settings)
 
 
 def json_value(name: str, text: str) -> Any:

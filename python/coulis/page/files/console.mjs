@@ -39,12 +39,16 @@ export function measured(now, before) {
   const seconds = before ? now.time - before.time : 0;
   const { metrics } = now;
   // A service that was started anew counts from 0.
-  const rate = (name) =>
-    seconds > 0 && metrics[name] >= before.metrics[name] ? (metrics[name] - before.metrics[name]) / seconds : undefined;
+  const rate = (name, is = metrics, was = before?.metrics) =>
+    seconds > 0 && was && is[name] >= was[name] ? (is[name] - was[name]) / seconds : undefined;
   const { bounds, counts } = now.publishing;
   const grown = before ? counts.map((each, at) => Math.max(0, each - before.publishing.counts[at])) : [];
-  const shards = Object.entries(now.shards ?? {}).map(([name, cpu]) =>
+  const loads = Object.entries(now.shards ?? {}).map(([name, cpu]) =>
     seconds > 0 && name in (before.shards ?? {}) ? Math.max(0, (100 * (cpu - before.shards[name])) / seconds) : undefined);
+  const shards = metrics.shards.map((is, at) => {
+    const was = before?.metrics.shards[at];
+    return { ...is, events: rate("published", is, was), deliveries: rate("delivered", is, was), load: loads[at] };
+  });
   return {
     connections: now.connections.open,
     subscriptions: metrics.subscriptions,
@@ -59,6 +63,7 @@ export function measured(now, before) {
     denied: rate("denied"),
     pending: metrics.pending,
     cpu: seconds > 0 ? (100 * (now.process.cpu - before.process.cpu)) / seconds : undefined,
+    loads,
     shards,
   };
 }
@@ -106,6 +111,14 @@ const TILES = {
   lost: ["Dropped in all", count],
 };
 
+const SHARD = {
+  "In its inbox": ["waiting", count],
+  "Events/s": ["events", count],
+  "Deliveries/s": ["deliveries", count],
+  Subscriptions: ["subscriptions", count],
+  Load: ["load", percent],
+};
+
 class Console {
   constructor(host) {
     this.history = [];
@@ -120,25 +133,26 @@ class Console {
     }));
     this.grid = make("div", { className: "charts" }, ...this.charts.map(({ chart }) => chart.node));
     this.rows = make("tbody");
+    this.shardRows = make("tbody");
     this.summary = make("p", { className: "note" });
     this.gate = this.#gate();
     this.explain = new Explain();
     this.body = make("div", {},
       make("section", { ariaLabel: "Now" }, make("dl", { className: "tiles" }, ...tiles)),
       make("section", { ariaLabel: "Charts" }, this.grid),
+      this.#table("Shards", ["Shard", ...Object.keys(SHARD)], this.shardRows),
       this.explain.node,
-      this.#people(),
+      this.#table("Connections", ["From", "User", "Tenant", "Over", "Open for", "Lost"], this.rows),
       this.summary);
     host.replaceChildren(make("h1", { className: "unseen" }, "Live console"), this.gate, this.body);
     this.body.hidden = true;
   }
 
-  #people() {
-    const columns = ["From", "User", "Tenant", "Over", "Open for", "Lost"].map((name) =>
-      make("th", { scope: "col" }, name));
-    const table = make("table", {}, make("thead", {}, make("tr", {}, ...columns)), this.rows);
-    const scroll = make("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: "Connections" }, table);
-    return make("section", { className: "card" }, make("h2", {}, "Connections"), scroll);
+  #table(title, names, rows) {
+    const columns = names.map((name) => make("th", { scope: "col" }, name));
+    const table = make("table", {}, make("thead", {}, make("tr", {}, ...columns)), rows);
+    const scroll = make("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: title }, table);
+    return make("section", { className: "card" }, make("h2", {}, title), scroll);
   }
 
   #gate() {
@@ -220,8 +234,9 @@ class Console {
     }
     this.tiles.lost.parentNode.classList.toggle("alarm", now.metrics.dropped > 0);
     for (const { keys, chart } of this.charts) {
-      chart.draw(this.history.map((each) => keys.map((key) => (typeof key === "number" ? each?.shards[key] : each?.[key]))));
+      chart.draw(this.history.map((each) => keys.map((key) => (typeof key === "number" ? each?.loads[key] : each?.[key]))));
     }
+    this.#tellShards(sample.shards);
     this.#name(now.connections);
     const { resident } = now.process;
     const bus = now.bus === null ? "no bus: events stay in this process" : `bus ${now.bus.connected ? "" : "not "}connected`;
@@ -242,16 +257,24 @@ class Console {
     this.shards = {
       keys: names.map((_, at) => at),
       chart: new Chart({
-        title: "Shards",
+        title: "Load of shards",
         series: names.map((name) => `shard ${name}`),
         format: percent,
         span: SPAN,
         floor: 10,
-        note: "Load of each shard's thread. At rest, publishers do its work themselves.",
+        note: "Of each shard's thread. At rest, publishers do its work themselves.",
       }),
     };
     this.charts.push(this.shards);
     this.grid.append(this.shards.chart.node);
+  }
+
+  #tellShards(shards) {
+    const rows = shards.map((shard, at) => make("tr", {},
+      make("th", { scope: "row" }, String(at)),
+      ...Object.values(SHARD).map(([key, format]) =>
+        make("td", {}, shard[key] === undefined ? "–" : format(shard[key])))));
+    this.shardRows.replaceChildren(...rows);
   }
 
   #name({ open, named }) {
