@@ -167,7 +167,11 @@ impl Reader {
             },
         };
         // Both marks are looked at in one go.
-        if lane.subscription != member.subscription || (member.resumed | member.limited) || bytes > self.bytes_left || self.keeps {
+        if lane.subscription != member.subscription
+            || (member.resumed | member.limited)
+            || bytes > self.bytes_left
+            || self.keeps
+        {
             return Err(payload);
         }
         let (subscription, sequence) = (lane.subscription, lane.sequence.wrapping_add(1));

@@ -141,7 +141,11 @@ fn the_same_error_at_several_places_is_told_once() {
         let plans = plans(schema, Admission::default());
         let errors = refusals(&plans, "subscription { a @x @y @x { b @x @x } }");
         let columns = |error: &GraphQlError| error.locations.iter().map(|at| at.column).collect::<Vec<_>>();
-        assert_eq!(errors.iter().map(columns).collect::<Vec<_>>(), [&[18, 24, 31, 34][..], &[21]], "{errors:?}");
+        assert_eq!(
+            errors.iter().map(columns).collect::<Vec<_>>(),
+            [&[18, 24, 31, 34][..], &[21]],
+            "{errors:?}"
+        );
         let text = "query { a @x @x { b } }";
         assert_eq!(plans.kind(text, &OperationName::Only).unwrap_err().len(), 1, "{text}");
     }
