@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -140,16 +141,23 @@ def _recorded(at: str, told: dict[str, str | None]) -> Ask:
     place = int(at) if at.isascii() and at.isdecimal() else at
 
     def ask(executor: SubscriptionExecutor, connection: str, channel: str) -> dict[str, Any]:
-        health = executor.health()
-        if health is None:
+        if executor.health() is None:
             fail(
                 "`--at` needs a log that others write: pass `--bus`, or an `--app` whose manager has a bus", 2
             )
-        if not health["connected"]:
-            fail(f"the bus is not connected: {health['error']}")
+        _wait_for_bus(executor)
         return executor.explain_recorded("1", channel, place, connection_id=connection)
 
     return ask
+
+
+def _wait_for_bus(executor: SubscriptionExecutor) -> None:
+    """Give what publishes time to connect, too: the executor has waited for what reads."""
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while (health := executor.health()) is not None and not health["connected"]:
+        if health["error"] is not None or time.monotonic() > deadline:
+            fail(f"the bus is not connected: {health['error'] or 'it does not answer'}")
+        time.sleep(0.01)
 
 
 @contextlib.contextmanager
