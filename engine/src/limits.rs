@@ -27,6 +27,9 @@ pub const PATTERN_BYTES_MAX: usize = 1 << 20;
 /// Projections that the rules of who may read which field keep for reuse: as many as documents and sets of rights.
 pub const GUARDED_PROJECTIONS_MAX: usize = 10_000;
 
+/// Messages to a shard that wait for other work to come, while they are no more.
+pub(crate) const CONTROLS_LATER_MAX: usize = 32;
+
 /// The bounds of one engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

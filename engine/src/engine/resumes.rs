@@ -372,6 +372,8 @@ fn round(seed: u64) -> u64 {
         log_events_max: if ample { 1 << 20 } else { 300 },
         log_bytes_max: 1 << 30,
         logs_bytes_max: 1 << 30,
+        // However slow the machine is.
+        log_age_max: Duration::from_secs(1 << 30),
         replay_events_max: 1 << 20,
         resolver_pending_max: 1 << 20,
         ..Limits::default()

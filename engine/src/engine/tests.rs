@@ -6,8 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
 use crate::{
+    limits::CONTROLS_LATER_MAX,
     notifier::Wake,
-    shard::inbox::{CONTROLS_LATER_MAX, Inbox},
+    shard::inbox::Inbox,
     subscriber::{Content, OwnedContent},
 };
 

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     event::{Event, Stamped},
     id::Offset,
+    limits::CONTROLS_LATER_MAX,
     link::Link,
     notifier::Signal,
     payload::Payload,
@@ -111,9 +112,6 @@ pub(crate) fn inbox(capacity: usize, waker: Waker) -> (Inbox, Outlet) {
     };
     (inbox.clone(), Outlet { publishes: publishes_out, forwards: forwards_out, inbox })
 }
-
-/// Control messages that wait, from which on what may wait wakes the shard.
-pub(crate) const CONTROLS_LATER_MAX: usize = 32;
 
 /// What one hand-over brings.
 pub(crate) enum Published {

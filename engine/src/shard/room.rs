@@ -82,5 +82,7 @@ mod tests {
             room.give(1);
             assert_eq!(again.1.load(Ordering::Relaxed), gives);
         }
+        // It waits again, so that each of the two holds the other.
+        assert!(room.waiters.pop().is_some());
     }
 }
