@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import coulis
+import report
 from coulis import SubscriptionExecutor
 
 if TYPE_CHECKING:
@@ -156,22 +155,16 @@ MEASUREMENTS: dict[str, Callable[[], Figures]] = {
 def main() -> None:
     """Measure, print, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", metavar="FILE", help="where to write the figures as JSON")
+    report.add_option(parser)
     arguments = parser.parse_args()
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    print(f"coulis {coulis.__version__} on {machine}", file=sys.stderr)
+    head = report.begin()
     figures = {}
     for name, measure in MEASUREMENTS.items():
         figures[name] = measure()
         print(f"\n{name}", file=sys.stderr)
         for figure, value in figures[name].items():
             print(f"  {figure.replace('_', ' '):<28} {value:>12,.1f}", file=sys.stderr)
-    if arguments.json:
-        text = json.dumps({"machine": machine, "version": coulis.__version__, "figures": figures}, indent=2)
-        if arguments.json == "-":
-            print(text)
-        else:
-            Path(arguments.json).write_text(text + "\n", "utf-8")
+    report.write(arguments.json, head, figures)
 
 
 if __name__ == "__main__":

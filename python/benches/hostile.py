@@ -22,7 +22,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import select
 import subprocess
 import sys
@@ -32,7 +31,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-import coulis
+import report
 from hostile_attacks import ATTACKS, Attack
 from hostile_ways import acknowledged, subscribe
 from hostile_wire import Target, WebSocket
@@ -215,7 +214,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each attack, and as much without it")
     parser.add_argument("--only", nargs="+", default=[""], metavar="NAME", help="attacks that begin so")
-    parser.add_argument("--json", metavar="FILE", help="where to write the figures as JSON")
+    report.add_option(parser)
     parser.add_argument("--plain", action="store_true", help="uvicorn with its own defaults")
     parser.add_argument(
         "--receive-buffer", type=int, default=0, metavar="BYTES", help="default: the kernel's"
@@ -226,9 +225,8 @@ def main() -> None:
     if not names:
         parser.error(f"no attack begins with {arguments.only}: there are {', '.join(ATTACKS)}")
     os.sched_setaffinity(0, {CLIENT_CORE})
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    load = os.getloadavg()[0]
-    print(f"coulis {coulis.__version__} on {machine}, load average {load:.1f}\n{HEAD}", file=sys.stderr)
+    head = report.begin()
+    print(HEAD, file=sys.stderr)
     figures, failed = {}, []
     for name in names:
         try:
@@ -238,13 +236,7 @@ def main() -> None:
             print(f"{name:<26}FAILED: {error}", file=sys.stderr)
         else:
             print(line(name, figures[name]), file=sys.stderr)
-    if arguments.json:
-        told = {"machine": machine, "load": load, "version": coulis.__version__, "figures": figures}
-        text = json.dumps(told, indent=2)
-        if arguments.json == "-":
-            print(text)
-        else:
-            Path(arguments.json).write_text(text + "\n", "utf-8")
+    report.write(arguments.json, head, figures)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

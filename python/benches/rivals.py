@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -24,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import coulis
+import report
 from rivals_clients import Clients
 from rivals_systems import SYSTEMS
 
@@ -103,7 +101,7 @@ def show(title: str, figures: dict[str, Figures], ratio_of: str) -> None:
 def main() -> None:
     """Measure, print, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", metavar="FILE", help="where to write the figures as JSON")
+    report.add_option(parser)
     parser.add_argument("--clients", type=int, nargs="+", default=[100, 1_000], metavar="N")
     arguments = parser.parse_args()
     # A socket for each client, and some.
@@ -111,9 +109,7 @@ def main() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    load = os.getloadavg()[0]
-    print(f"coulis {coulis.__version__} on {machine}, load average {load:.1f}", file=sys.stderr)
+    head = report.begin()
     figures: dict[str, Any] = {}
     for count in arguments.clients:
         for in_flight in (1, 8):
@@ -123,13 +119,7 @@ def main() -> None:
     title = "publish → consumer in process"
     figures[title] = {system: in_process(system) for system in SYSTEMS}
     show(title, figures[title], "us_p50")
-    if arguments.json:
-        told = {"machine": machine, "load": load, "version": coulis.__version__, "figures": figures}
-        text = json.dumps(told, indent=2)
-        if arguments.json == "-":
-            print(text)
-        else:
-            Path(arguments.json).write_text(text + "\n", "utf-8")
+    report.write(arguments.json, head, figures)
 
 
 if __name__ == "__main__":
