@@ -20,6 +20,8 @@ from coulis.asgi import SubscriptionApp
 
 PACE = 0.001
 """Seconds between two events."""
+FRAMES_MAX = 1 << 16
+"""That may wait for a client: a minute of events, since a busy machine's gap is none of the drain's."""
 
 
 class App(SubscriptionApp):
@@ -59,7 +61,10 @@ def make():
     """Make the application, in the process that serves it."""
     bus, deadline, _ = sys.argv[1:]
     config = None if bus == "memory" else coulis.EventBusConfig.redis(bus, "drain")
-    return App(coulis.SubscriptionManager(config, registry=coulis.Registry()), drain_deadline=float(deadline))
+    manager = coulis.SubscriptionManager(
+        config, registry=coulis.Registry(), limits={"ring_frames_max": FRAMES_MAX}
+    )
+    return App(manager, drain_deadline=float(deadline))
 
 
 def by_uvicorn(listener):
@@ -76,7 +81,8 @@ def by_hypercorn(listener):
 def by_granian(listener):
     port = listener.getsockname()[1]
     listener.close()  # it wants to open its own
-    server = granian.Granian("", port=port, interface="asgi", log_enabled=False)
+    # Its other runtime may abort the process at a signal while there are WebSockets (granian's issue 884).
+    server = granian.Granian("", port=port, interface="asgi", runtime_mode="st", log_enabled=False)
     server.serve(target_loader=lambda *_: make(), wrap_loader=False)
 
 

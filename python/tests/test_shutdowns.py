@@ -51,19 +51,19 @@ class Server:
     def __init__(self, bus, kind):
         self.kind = kind
         command = [sys.executable, str(PROGRAM), bus, str(DEADLINE), kind]
-        self.child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.address = f"127.0.0.1:{self.child.stdout.readline().strip()}"
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        self.child = subprocess.Popen(command, start_new_session=True, **pipes)
+        self.address = None
 
-    @classmethod
-    async def started(cls, bus, kind):
-        """Start one, and wait until it answers, as a deployment does: what is kept for clients is bounded."""
-        server = await asyncio.to_thread(cls, bus, kind)
+    async def started(self):
+        """Wait until it answers, as a deployment does: what is kept for clients is bounded."""
+        port = await asyncio.to_thread(self.child.stdout.readline)
+        self.address = f"127.0.0.1:{port.strip()}"
         deadline = time.monotonic() + SECONDS
-        async with browsing(server.address) as http:
+        async with browsing(self.address) as http:
             while True:
                 with contextlib.suppress(httpx.TransportError):
-                    await http.get("/")
-                    return server
+                    return await http.get("/")
                 assert time.monotonic() < deadline, "it does not start"
                 await asyncio.sleep(PACE)
 
@@ -79,6 +79,12 @@ class Server:
         assert (self.child.returncode, wrong) == (CODES[self.kind], "")
         assert seconds < EXIT_SECONDS_MAX or self.drops
         return json.loads(told), seconds
+
+    def kill(self):
+        """Leave nothing behind, no worker of it either, whatever became of a test."""
+        if self.child.returncode is None:
+            os.killpg(self.child.pid, signal.SIGKILL)
+            self.child.communicate()
 
     @property
     def drops(self):
@@ -175,20 +181,34 @@ def kind(request):
 
 
 @pytest.fixture
+def start(kind):
+    """Start servers; those that a test leaves are killed."""
+    with contextlib.ExitStack() as servers:
+
+        async def start(bus):
+            server = Server(bus, kind)
+            servers.callback(server.kill)
+            await server.started()
+            return server
+
+        yield start
+
+
+@pytest.fixture
 def shutdowns(kind):
     return SHUTDOWNS if kind != "granian" else -(-SHUTDOWNS // 5)
 
 
-async def test_with_a_bus_nothing_is_lost(redis, kind, shutdowns):
+async def test_with_a_bus_nothing_is_lost(redis, start, kind, shutdowns):
     chance, took, count = random.Random(7), [], 0
-    servers = [await Server.started(redis, kind)]
+    servers = [await start(redis)]
     bus = coulis.EventBusConfig.redis(redis, "drain")
     async with following(servers) as (clients, tasks):
         await until(lambda: all(client.visits for client in clients), tasks)
         async with coulis.SubscriptionManager(bus, registry=coulis.Registry()) as publisher:
             for _ in range(shutdowns):
                 old = servers[-1]
-                servers.append(await Server.started(redis, kind))
+                servers.append(await start(redis))
                 for _ in range(chance.randrange(1, 60)):
                     count += 1
                     await publisher.publish_event("t", "user", {"id": count})
@@ -213,16 +233,16 @@ async def test_with_a_bus_nothing_is_lost(redis, kind, shutdowns):
     print(f"{kind}: {count} events, {len(took)} shutdowns; drain and exit took {max(took)} s at most")
 
 
-async def test_without_a_bus_clients_are_told_to_load_anew(kind, shutdowns):
+async def test_without_a_bus_clients_are_told_to_load_anew(start, kind, shutdowns):
     chance, took = random.Random(8), []
     for _ in range(shutdowns):
-        servers = [await Server.started("memory", kind)]
+        servers = [await start("memory")]
         async with following(servers) as (clients, tasks):
             await until(lambda: all(client.numbers for client in clients), tasks)
             seen = clients[0].numbers[-1] + chance.randrange(1, 60)
             await until(lambda first=clients[0], seen=seen: first.numbers[-1] >= seen, tasks)
             old = servers[-1]
-            servers.append(await Server.started("memory", kind))
+            servers.append(await start("memory"))
             told, seconds = await old.end()
             took.append((told["seconds"], seconds))
             await until(lambda: all(client.reloads for client in clients), tasks)
