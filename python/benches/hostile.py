@@ -10,7 +10,7 @@ For each attack a fresh server, in a process on core 0. This process is a client
 event every few milliseconds, by a pipe, and stamps it; the time until its frame is here is what is measured,
 with what the event waits for a loop that is busy. The attacker is a third process, which does one attack as
 fast as it can. Slices with and without it take turns. Where there are two cores the client and the attacker
-share core 1, the attacker with `nice` 19.
+share core 1, the attacker with `nice` 19. That of the first row says nothing: its ratio is the machine's.
 
 An attack fails the run if its answer is not the documented one, if another one comes, or if the client loses
 an event. Times, ratios and memory are for the reader: on a machine with other work they mean nothing.

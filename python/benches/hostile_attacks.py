@@ -24,6 +24,7 @@ from hostile_ways import (
     INIT,
     Done,
     bomb,
+    busy,
     connects,
     distinct,
     each,
@@ -100,6 +101,7 @@ SERVED = ("pong", "close 1011")
 """The server of a backlog that is longer than its deadline for pongs closes the connection itself."""
 
 ATTACKS: dict[str, Attack] = {
+    "none, for comparison": Attack(busy, ("nothing",)),
     "connect and leave": Attack(connects, ("HTTP 101",)),
     "never connection_init": Attack(silent, ("close 4408",)),
     "unknown sub-protocol": Attack(partial(shots, b"", init=b"", protocol="x"), ("close 4406",)),

@@ -137,6 +137,12 @@ def connects(target: Target) -> Done:
             one.close()
 
 
+def busy(target: Target) -> Done:
+    """Say nothing to the server, and take all that is left of a core."""
+    while not target.over:
+        yield 1, "nothing"
+
+
 def silent(target: Target, opened_max: int = 500) -> Done:
     """Hold connections that never say `connection_init`."""
     sockets: list[WebSocket] = []
