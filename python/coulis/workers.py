@@ -12,6 +12,7 @@ import inspect
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from coulis._coulis import CoulisError, EngineClosed
@@ -26,10 +27,17 @@ __all__ = ["start_thread"]
 ABANDONED_MAX = 16
 """Threads of one executor that resolvers may hold which do not return; then sync resolvers are refused."""
 
+_AGAIN_SECONDS = 1.0
+"""Until it is tried again to start a thread."""
+_UNWATCHED = "the resolver was not called: no thread could be started that watches it"
+
 
 def start_thread(jobs: JobQueue) -> None:
     """Start the thread of one executor's sync resolvers; it ends when the executor does."""
-    _Worker(_Shop(jobs)).start()
+    if not _Worker(_Shop(jobs)).started():
+        raise RuntimeError(
+            "no thread could be started for sync resolvers: the interpreter ends, or there are too many"
+        )
 
 
 class _Shop:
@@ -53,17 +61,18 @@ class _Shop:
         """Answer whether a resolver gets no job, because it or too many others have not returned."""
         return bool(self.lost) and (id(resolver) in self.lost or len(self.lost) >= ABANDONED_MAX)
 
-    def begin(self, worker: _Worker, job: ResolverJob, resolver: Any, seconds: float) -> None:
-        """Have the watch look whether a job is over in time."""
+    def begin(self, worker: _Worker, job: ResolverJob, resolver: Any, seconds: float) -> bool:
+        """Have the watch look whether a job is over in time; answer whether there is one."""
         at = time.monotonic() + seconds
         with self._changed:
-            self._work = (worker, job, resolver, at)
             if not self._watches:
-                self._watches = True
-                threading.Thread(target=self._watch, name="coulis-resolver-watch", daemon=True).start()
+                self._watches = _started(self._watch, "coulis-resolver-watch")
             # If it looks before then it goes on by itself: most jobs wake nobody.
             elif self._wakes_at is None or at < self._wakes_at:
                 self._changed.notify()
+            if self._watches:
+                self._work = (worker, job, resolver, at)
+            return self._watches
 
     def end(self, worker: _Worker, resolver: Any) -> bool:
         """Answer whether the job that was begun is still the thread's, or was given up."""
@@ -86,7 +95,8 @@ class _Shop:
             message = give_up(resolver, seconds)
             with contextlib.suppress(CoulisError):
                 job.fail(message)
-            _Worker(self).start()
+            while not (_Worker(self).started() or self._stopped):
+                time.sleep(_AGAIN_SECONDS)
 
     def _late(self) -> tuple[ResolverJob, Any, float] | None:
         """Wait for a job that is not over in time; `None`: nothing will be begun any more."""
@@ -112,8 +122,8 @@ class _Worker:
         self.seconds = 0.0
         self.given_up = False
 
-    def start(self) -> None:
-        threading.Thread(target=self._run, name="coulis-resolver", daemon=True).start()
+    def started(self) -> bool:
+        return _started(self._run, "coulis-resolver")
 
     def _run(self) -> None:
         shop = self.shop
@@ -140,7 +150,9 @@ class _Worker:
         started = time.monotonic()
         if seconds is not None:
             self.seconds = seconds
-            self.shop.begin(self, job, resolver, seconds)
+            if not self.shop.begin(self, job, resolver, seconds):
+                job.fail(_UNWATCHED)
+                return
         failure, answer = _called(resolver, job, self.shop.loaders)
         if seconds is not None and not self.shop.end(self, resolver):
             return  # given up: everybody was told
@@ -149,6 +161,15 @@ class _Worker:
             failure = _answered(job, answer)
         if failure is not None:
             job.fail(describe_failure(resolver, failure, settings.debug))
+
+
+def _started(work: Callable[[], None], name: str) -> bool:
+    # From Python 3.12 on an interpreter that ends starts none any more; the system may have none left.
+    try:
+        threading.Thread(target=work, name=name, daemon=True).start()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _called(resolver: Any, job: ResolverJob, loaders: Loaders) -> tuple[BaseException | None, Any]:

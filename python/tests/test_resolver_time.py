@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import threading
+from collections import Counter
 
 import coulis
 import pytest
@@ -92,6 +93,56 @@ def test_the_threads_that_hang_are_bounded(monkeypatch):
         assert len(set(resolver_threads()) - before) == 3
         go.set()
     go.set()
+
+
+@pytest.fixture
+def refused(monkeypatch):
+    """How often no thread of a name can be started, as at the end of the interpreter."""
+    start, refused = threading.Thread.start, Counter()
+
+    def start_unless_refused(thread):
+        if refused[thread.name]:
+            refused[thread.name] -= 1
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_unless_refused)
+    monkeypatch.setattr(workers, "_AGAIN_SECONDS", 0)
+    return refused
+
+
+def test_a_resolver_that_no_thread_watches_is_not_called(refused):
+    called = []
+    with coulis.SubscriptionExecutor() as executor:
+        executor.register_subscription(
+            "c", "s", QUERY, resolver=lambda event, variables: called.append(event)
+        )
+        refused["coulis-resolver-watch"] = 1
+        executor.publish_event("t", "user", {"id": 1})
+        assert errors_of(executor.next_event("s")) == [workers._UNWATCHED]
+        executor.publish_event("t", "user", {"id": 2})
+        assert called == [{"id": 2}]
+
+
+def test_a_thread_that_is_to_replace_one_is_tried_again(refused, stuck):
+    with coulis.SubscriptionExecutor(resolver_timeout=SHORT) as executor:
+        executor.register_subscription("c", "s", QUERY, resolver=stuck)
+        executor.register_subscription("c", "o", OTHER, resolver=lambda event, variables: {"other": event})
+        refused["coulis-resolver"] = 3
+        executor.publish_event("t", "user", {"id": 1})
+        assert executor.publish_event("t", "other", {"id": 2}) == 1
+        assert bare(executor.next_event("o"))["payload"] == {"data": {"other": {"id": 2}}}
+        assert refused["coulis-resolver"] == 0
+
+
+def test_without_a_thread_for_it_a_sync_resolver_is_refused(refused):
+    with coulis.SubscriptionExecutor() as executor:
+        refused["coulis-resolver"] = 1
+        with pytest.raises(RuntimeError, match="no thread could be started for sync resolvers"):
+            executor.register_subscription("c", "s", QUERY, resolver=lambda event, variables: event)
+        executor.register_subscription("c", "s", QUERY, resolver=lambda event, variables: {"user": event})
+        executor.publish_event("t", "user", {"id": 1})
+        assert bare(executor.next_event("s"))["payload"] == {"data": {"user": {"id": 1}}}
 
 
 def test_a_timeout_of_a_declaration_goes_before_that_of_the_executor(stuck):
