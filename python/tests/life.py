@@ -187,6 +187,8 @@ async def live_in_main(moment, deed):
 
 def tell(failed):
     """Say what ended a thread, in one piece: a daemon thread may not get as far as its traceback."""
+    if "no thread could be started" in str(failed.exc_value):
+        return  # From Python 3.12 on that is so before the engine closes.
     os.write(2, f"{failed.thread.name}: {failed.exc_value!r}\n".encode())
 
 
