@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::{
+    cursor::{Cursor, History},
     error::LimitExceeded,
     id::{ChannelId, Identity, Offset},
     limits::Limits,
@@ -201,4 +202,13 @@ pub struct Stamped {
     pub channel: ChannelId,
     /// The position in the channel, from 1.
     pub offset: Offset,
+    /// Of which the offset is: an answer of a resolver may come when another one has begun.
+    pub(crate) history: History,
+}
+
+impl Stamped {
+    /// The position after this event.
+    pub(crate) fn cursor(&self) -> Cursor {
+        self.history.cursor(self.channel, self.offset)
+    }
 }

@@ -4,8 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use super::*;
-use crate::{cursor::Epoch, id::Offset, subscriber::OwnedContent};
+use super::{tests::Handed, *};
+use crate::{
+    cursor::Epoch,
+    id::{Millis, Offset},
+    notifier::Wake,
+    subscriber::OwnedContent,
+};
 
 const EPOCH: Epoch = Epoch(40);
 
@@ -46,12 +51,16 @@ fn read(reader: &mut Subscriber) -> BTreeMap<String, Vec<String>> {
 }
 
 fn result(channel: &str, offset: u64) -> String {
-    let cursor = Cursor { epoch: EPOCH, channel: ChannelId::ANY, offset: Offset(offset) };
+    let cursor = cursor(offset);
     format!(r#"{{"data":{{"{channel}":{{"id":1}}}},"extensions":{{"coulis":{{"cursor":"{cursor}"}}}}}}"#)
 }
 
+fn at(offset: u64) -> Cursor {
+    Cursor { epoch: EPOCH, channel: ChannelId::ANY, offset: Offset(offset) }
+}
+
 fn cursor(offset: u64) -> String {
-    Cursor { epoch: EPOCH, channel: ChannelId::ANY, offset: Offset(offset) }.to_string()
+    at(offset).to_string()
 }
 
 /// Waits for the answer to a wish to resume: the pinned thread may have the shard for a moment.
@@ -83,6 +92,82 @@ fn offsets_are_the_carriers_and_what_comes_again_is_left_out() {
         assert!(matches!(refused, Err(PublishError::Follows)));
         let refused = engine.publish_many(vec![event(&engine, "a")]);
         assert!(matches!(refused, Err(PublishManyError::Follows)));
+    }
+}
+
+#[test]
+fn more_events_than_an_inbox_holds_are_carried() {
+    let limits = Limits { inbox_commands_max: 8, ..Limits::default() };
+    let engine = Engine::builder().shards(1).limits(limits).build().unwrap();
+    let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+    engine.follow(EPOCH, Offset(0), None);
+    subscribe(&engine, &mut reader, "a", None);
+    let events: Vec<_> = (1..=100).map(|offset| (offset, "a")).collect();
+    carry(&engine, &events);
+    assert_eq!(read(&mut reader)["a"].len(), 100);
+}
+
+#[test]
+fn a_late_answer_tells_a_position_of_its_own_history() {
+    let engine = engine(1);
+    let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+    engine.follow(EPOCH, Offset(0), None);
+    let (jobs, work) = flume::bounded(8);
+    let resolver: Option<Arc<dyn Resolve>> = Some(Arc::new(Handed(jobs)));
+    let (id, query) = ("a".into(), "subscription { a { id } }".into());
+    engine.subscribe(&mut reader, SubscribeRequest { id, query, resolver, ..Default::default() }).unwrap();
+    // Both have the same offset.
+    carry(&engine, &[(1, "a")]);
+    let next = Epoch(41);
+    engine.follow(next, Offset(0), Some(Missed { from: None, count: None }));
+    carry(&engine, &[(1, "a")]);
+    for job in work.try_iter() {
+        job.answer(Ok(br#"{"id":1}"#.to_vec()));
+    }
+    let later = result("a", 1).replace(&cursor(1), &Cursor { epoch: next, ..at(1) }.to_string());
+    let mut told: Vec<_> = Vec::new();
+    while told.len() < 3 {
+        told.extend(read(&mut reader).remove("a").unwrap_or_default());
+    }
+    assert_eq!(told[1..], [result("a", 1), later], "{told:?}");
+    assert!(told[0].contains("gap"));
+}
+
+#[test]
+fn a_log_that_was_cut_before_a_hole_resumes_nobody() {
+    let limits = Limits { log_events_max: 100, ..Limits::default() };
+    let (engine, shards) = Engine::builder().shards(2).limits(limits).assemble().unwrap();
+    let mut shards: Vec<_> = shards.into_iter().map(|(shard, _)| shard).collect();
+    let rest = |shards: &mut Vec<crate::shard::Shard>| {
+        for shard in 0..8 {
+            shards[shard % 2].step(Millis(0));
+        }
+    };
+    let plane = &engine.0.plane;
+    _ = plane.begin_to_follow(EPOCH, Offset(40), None);
+    rest(&mut shards);
+    // Readers of both shards: the channel's home is one of them.
+    let options = || SubscriberOptions { wake: Wake::Polling, ring_frames_max: None };
+    let mut readers = [(); 2].map(|()| engine.open(options()).unwrap());
+    assert_ne!(readers[0].shard(), readers[1].shard());
+    let events = (41..=50).map(|offset| (Offset(offset), event(&engine, "a"), Receipt::new(0).1));
+    plane.carry(events.collect(), Duration::ZERO).unwrap();
+    rest(&mut shards);
+    for reader in &mut readers {
+        subscribe(&engine, reader, "a", Some(&cursor(45)));
+    }
+    // The home has the wishes before the hole, and the other shard the hole before the answer.
+    _ = plane.begin_to_follow(EPOCH, Offset(100), Some(Missed { from: Some(Offset(51)), count: Some(50) }));
+    rest(&mut shards);
+    for reader in &mut readers {
+        let told = read(reader).remove("a").unwrap();
+        let (first, rest) = told.split_first().unwrap();
+        // Either everything and the hole, or nothing.
+        if first.contains(r#""resumed":true"#) {
+            assert!(rest.len() == 6 && rest[5].contains("gap"), "{told:?}");
+        } else {
+            assert!(rest.is_empty() && first.contains("trimmed"), "{told:?}");
+        }
     }
 }
 

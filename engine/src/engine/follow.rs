@@ -29,17 +29,20 @@ impl Engine {
     }
 
     /// Takes a carrier's events, with the offsets that it gave them, each above the last; an event that was brought
-    /// before is left out. Waits for room as long as it takes: this is how an engine that is behind slows its carrier.
-    /// Answers a receipt for each event.
+    /// before is left out. Waits for room as long as it takes, so that no number of events is too large: this is how an
+    /// engine that is behind slows its carrier. Answers a receipt for each event.
     ///
     /// # Errors
-    /// `Closed`; `Limit` for more events than `inbox_commands_max`.
+    /// `Closed`.
     pub fn carry(&self, events: Vec<(Offset, Event)>) -> Result<Vec<Receipt>, PublishManyError> {
         let (receipts, holds): (Vec<_>, Vec<_>) = events.iter().map(|_| Receipt::new(RECEIPT_SPINS)).unzip();
-        let events = events.into_iter().zip(holds).map(|((offset, event), hold)| (offset, event, hold));
-        let homes = self.0.plane.carry(events.collect(), Duration::MAX)?;
-        for home in homes {
-            home.run(|| receipts.iter().rev().all(Receipt::is_dispatched));
+        let mut events = events.into_iter().zip(holds).map(|((offset, event), hold)| (offset, event, hold));
+        let at_once = self.limits().inbox_commands_max;
+        for part in receipts.chunks(at_once) {
+            let homes = self.0.plane.carry(events.by_ref().take(at_once).collect(), Duration::MAX)?;
+            for home in homes {
+                home.run(|| part.iter().rev().all(Receipt::is_dispatched));
+            }
         }
         Ok(receipts)
     }

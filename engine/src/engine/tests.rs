@@ -116,7 +116,7 @@ fn told(reader: &mut Subscriber) -> Resumed {
 
 /// A resolver whose jobs are taken by hand.
 #[derive(Debug)]
-struct Handed(flume::Sender<Job>);
+pub(super) struct Handed(pub(super) flume::Sender<Job>);
 
 impl Resolve for Handed {
     fn resolve(&self, job: Job) -> Result<(), Job> {
@@ -125,6 +125,20 @@ impl Resolve for Handed {
 
     fn is_async(&self) -> bool {
         true
+    }
+}
+
+#[test]
+fn an_engine_that_would_take_nothing_at_once_is_not_built() {
+    for limits in [
+        Limits { batch_commands_max: 0, ..Limits::default() },
+        Limits { inbox_commands_max: 0, ..Limits::default() },
+    ] {
+        let refused = Engine::builder().shards(1).limits(limits).build();
+        assert!(
+            matches!(refused, Err(BuildError::Limit(LimitExceeded { asked: 1, max: 0, .. }))),
+            "{refused:?}"
+        );
     }
 }
 

@@ -32,7 +32,6 @@ impl Shard {
     pub(super) fn follow(&mut self, Follow { epoch, start, missed, hold }: Follow) {
         let history = History { epoch, carried: true };
         self.logs.restart(history, start);
-        self.bodies.follow(history);
         // Offsets up to which readers were replayed are of what was before.
         self.readers.iter_mut().flatten().for_each(super::Reader::forget_replays);
         if let Some(missed) = missed {

@@ -13,6 +13,7 @@ use crate::{
     event::{Event, Stamped},
     id::{ChannelId, Millis, Offset},
     limits::Limits,
+    value::Document,
 };
 
 /// What an event in a log costs beside its document, roughly.
@@ -94,7 +95,7 @@ impl Logs {
             return None;
         }
         log.last = offset;
-        let event = Arc::new(Stamped { event, channel, offset });
+        let event = Arc::new(Stamped { event, channel, offset, history: self.history });
         if self.events_max == 0 {
             log.gone = offset;
         } else {
@@ -151,6 +152,12 @@ impl Logs {
             return Err(Reload::Cursor);
         }
         Ok(cursor.offset)
+    }
+
+    /// Whether a log that was cut there is of another history, or of what was before a hole.
+    pub(super) fn left_behind(&self, cut: Cursor) -> Option<Reload> {
+        let trimmed = (cut.offset < self.start).then_some(Reload::Trimmed);
+        if cut.epoch == self.history.epoch { trimmed } else { Some(Reload::Epoch) }
     }
 
     /// The event of `channel` that is meant, or the reason why it is not here.
@@ -234,7 +241,8 @@ impl Log {
 }
 
 fn size(event: &Stamped) -> usize {
-    EVENT_BYTES + event.event.document().size()
+    let Stamped { event, .. } = event;
+    EVENT_BYTES + event.document().size() + event.before().map_or(0, Document::size)
 }
 
 #[cfg(all(test, not(coulis_loom)))]
@@ -325,6 +333,20 @@ mod tests {
         assert_eq!(logs.after(ChannelId(9), own, Offset(30), 9, Millis(0)).unwrap_err(), Reload::Cursor);
     }
 
+    #[test]
+    fn what_an_event_was_before_counts_too() {
+        let large = format!(r#""{}""#, "x".repeat(10_000)).into_bytes();
+        let changed = || event().with_before(large.clone(), &Limits::default()).unwrap();
+        let of_one = EVENT_BYTES + changed().before().unwrap().size();
+        let limits = Limits { log_bytes_max: 2 * of_one, ..Limits::default() };
+        let mut logs = Logs::new(OWN, &limits);
+        for _ in 0..3 {
+            logs.append(ChannelId(1), changed(), None, Millis(0));
+        }
+        assert_eq!(offsets(&mut logs, 1, 2, 0), Ok(vec![3]));
+        assert_eq!(offsets(&mut logs, 1, 1, 0), Err(Reload::Trimmed));
+    }
+
     proptest! {
         /// Against a list of all events and the plain words of the bounds.
         #[test]
@@ -333,7 +355,7 @@ mod tests {
             events_max in 1..20usize,
             all in 3..30usize,
         ) {
-            let bytes = size(&Stamped { event: event(), channel: ChannelId(1), offset: Offset(1) });
+            let bytes = size(&Stamped { event: event(), channel: ChannelId(1), offset: Offset(1), history: OWN });
             let limits = Limits {
                 log_events_max: events_max,
                 logs_bytes_max: all * bytes,

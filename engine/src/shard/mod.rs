@@ -160,7 +160,7 @@ impl Shard {
             now: Millis(0),
             readers: Vec::new(),
             touched: Vec::new(),
-            bodies: Bodies::new(history, &limits),
+            bodies: Bodies::new(&limits),
             judge: Judge::new(Breaker::is_on(&limits)),
             asked: BTreeMap::new(),
             counters,
@@ -340,13 +340,14 @@ impl Shard {
         self.tell_lost();
         let group = &replay.resume.to;
         let events = replay.events.as_ref().map_err(|&reload| reload);
-        // The home may have cut a log that this shard has left behind since.
-        let is_ours = replay.is_of(self.logs.history());
-        let events = events.and_then(|events| if is_ours { Ok(events) } else { Err(Reload::Epoch) });
+        // The home may have cut a log that this shard has left behind since: what lies between is in nobody's hands.
+        let behind = self.logs.left_behind(replay.cut);
+        let events = events.and_then(|events| behind.map_or(Ok(events), Err));
         let missed = events.and_then(|events| self.missed(group, events));
         let Some(member) = group.members.get(0) else { return };
         let Some(reader) = Reader::of(&mut self.readers, member) else { return };
-        reader.begin(member, if is_ours { replay.last(missed.is_ok()) } else { Offset(0) });
+        let is_gone = behind == Some(Reload::Epoch);
+        reader.begin(member, if is_gone { Offset(0) } else { replay.last(missed.is_ok()) });
         replay.settle(missed.as_ref().map(drop).map_err(|&reload| reload));
         let Counters { resumed, reloaded, .. } = &*self.counters;
         if missed.is_ok() { resumed } else { reloaded }.add_owned(1);
@@ -587,13 +588,15 @@ impl Shard {
         if asked.join(group, event, image) {
             return;
         }
-        if image == Image::Old {
+        let max = self.limits.resolver_pending_max;
+        let asked_for = match image {
             // Nothing to ask, but it waits for the answers before it.
-            let ready = asked.tombstone(group, event, hold);
-            return self.deliver_all(group.render.serial, ready);
-        }
-        match asked.ask(group, event, hold, self.outlet.inbox(), self.limits.resolver_pending_max) {
-            Ok(()) => self.counters.resolver_calls.add_owned(1),
+            Image::Old => asked.tombstone(group, event, hold, max).map(Some),
+            Image::New => asked.ask(group, event, hold, self.outlet.inbox(), max).map(|()| None),
+        };
+        match asked_for {
+            Ok(Some(ready)) => self.deliver_all(group.render.serial, ready),
+            Ok(None) => self.counters.resolver_calls.add_owned(1),
             Err(_overloaded) => {
                 if asked.is_empty() {
                     self.asked.remove(&group.render.serial);

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use super::{facts::Image, resolve::Resolve};
 use crate::{
-    cursor::History,
+    cursor::Cursor,
     event::Stamped,
     id::{ChannelId, Offset},
     limits::Limits,
@@ -49,9 +49,8 @@ pub(super) struct Bodies {
     cells: Vec<(u64, Payload)>,
     /// The event's number in this shard: a body of another one is stale.
     now: u64,
-    /// The end of a body that was rendered last, and of which event it tells the cursor.
-    end: (ChannelId, Offset, Vec<u8>),
-    history: History,
+    /// The end of a body that was rendered last, and the cursor that it tells.
+    end: (Option<Cursor>, Vec<u8>),
     /// Whether there is a log, and so a cursor.
     cursors: bool,
     bytes_max: usize,
@@ -59,22 +58,15 @@ pub(super) struct Bodies {
 }
 
 impl Bodies {
-    pub(super) fn new(history: History, limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits) -> Self {
         Self {
             cells: Vec::new(),
             now: 0,
-            end: (ChannelId::ANY, Offset(0), Vec::new()),
-            history,
+            end: (None, Vec::new()),
             cursors: limits.log_events_max > 0,
             bytes_max: limits.body_bytes_max,
             depth_max: limits.event_depth_max,
         }
-    }
-
-    /// What is rendered from now on is of another history. No event is on its way.
-    pub(super) fn follow(&mut self, history: History) {
-        self.history = history;
-        self.end = (ChannelId::ANY, Offset(0), Vec::new());
     }
 
     /// What was rendered so far belongs to an earlier event.
@@ -126,8 +118,7 @@ impl Bodies {
             body.extend_from_slice(b"true");
         }
         if self.cursors {
-            let cursor = self.history.cursor(event.channel, event.offset);
-            body.extend_from_slice(format!(r#","cursor":"{cursor}""#).as_bytes());
+            body.extend_from_slice(format!(r#","cursor":"{}""#, event.cursor()).as_bytes());
         }
         body.extend_from_slice(b"}}}");
         Payload::new(event.channel, event.offset, body)
@@ -171,16 +162,15 @@ impl Bodies {
 
     /// Adds the event's cursor to its body.
     fn finish(&mut self, event: &Stamped, mut body: Vec<u8>) -> Payload {
-        let (channel, offset) = (event.channel, event.offset);
         if self.cursors && body.pop().is_some() {
-            if (self.end.0, self.end.1) != (channel, offset) {
-                let cursor = self.history.cursor(channel, offset);
+            let cursor = event.cursor();
+            if self.end.0 != Some(cursor) {
                 let text = format!(r#","extensions":{{"coulis":{{"cursor":"{cursor}"}}}}}}"#);
-                self.end = (channel, offset, text.into_bytes());
+                self.end = (Some(cursor), text.into_bytes());
             }
-            body.extend_from_slice(&self.end.2);
+            body.extend_from_slice(&self.end.1);
         }
-        Payload::new(channel, offset, body)
+        Payload::new(event.channel, event.offset, body)
     }
 }
 

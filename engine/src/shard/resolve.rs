@@ -143,12 +143,16 @@ impl Asked {
         group: &Arc<Group>,
         event: &Arc<Stamped>,
         hold: Option<&Hold>,
-    ) -> Vec<Pending> {
+        max: usize,
+    ) -> Result<Vec<Pending>, Overloaded> {
+        if !self.queue.is_empty() && self.queue.len() >= max {
+            return Err(Overloaded);
+        }
         let is_async = group.render.resolver.as_ref().is_some_and(|resolver| resolver.resolve.is_async());
         let hold = hold.map(|hold| if is_async { hold.asynchronous() } else { hold.clone() });
         let (event, groups) = (Arc::clone(event), vec![Arc::clone(group)]);
         self.queue.push_back(Pending { event, groups, result: Some(Made::Tombstone), hold });
-        self.ready()
+        Ok(self.ready())
     }
 
     /// Asks the resolver for the event's result.

@@ -13,7 +13,7 @@ use std::{
 
 use super::{group::Group, log::Reload};
 use crate::{
-    cursor::{Cursor, History},
+    cursor::Cursor,
     event::Stamped,
     id::{ChannelId, Offset, ShardId},
 };
@@ -65,11 +65,6 @@ impl Replay {
         let start = self.resume.after.ok().filter(|_| result.is_ok()).unwrap_or(self.cut);
         // Set once, by the only shard that has this replay.
         _ = self.resume.outcome.set(Resumed { result, cursor: Some(start) });
-    }
-
-    /// Whether the cut is of `history`.
-    pub(super) fn is_of(&self, history: History) -> bool {
-        self.cut.epoch == history.epoch
     }
 
     /// The last offset that is not live: where the log was cut, or the cursor of a subscription that is `resumed` and

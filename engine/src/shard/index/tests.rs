@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    cursor::{Epoch, History},
     event::Event,
     id::{Identity, Offset},
     limits::Limits,
@@ -97,7 +98,13 @@ fn event(kind: usize, tenant: usize, user: usize) -> Stamped {
         Some(before) => event.with_before(before.into(), &Limits::default()).unwrap(),
         None => event,
     };
-    Stamped { event: event.with_tenant(tenant).with_user(user), channel: ChannelId(1), offset: Offset(1) }
+    let history = History { epoch: Epoch(1), carried: false };
+    Stamped {
+        event: event.with_tenant(tenant).with_user(user),
+        channel: ChannelId(1),
+        offset: Offset(1),
+        history,
+    }
 }
 
 proptest! {
