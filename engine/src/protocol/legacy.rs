@@ -44,7 +44,9 @@ impl Held {
 
 fn size(subscribe: &Subscribe) -> usize {
     let text = |value: &Value| value.to_string().len();
-    subscribe.query.len() + text(&subscribe.variables) + subscribe.extensions.as_ref().map_or(0, text)
+    let names = subscribe.operation.id.len() + subscribe.operation_name.as_ref().map_or(0, String::len);
+    let values = text(&subscribe.variables) + subscribe.extensions.as_ref().map_or(0, text);
+    size_of::<Subscribe>() + names + subscribe.query.len() + values
 }
 
 /// Reads one message, O(its length).

@@ -84,6 +84,15 @@ fn what_waits_is_bounded_in_bytes_and_number() {
     let large = format!(r#"{{"type":"start","id":"a","payload":{{"query":"{}"}}}}"#, "x".repeat(600));
     assert_eq!(small.receive(large.as_str()), Action::None);
     assert_eq!(code(&small.receive(large.replace(r#""a""#, r#""b""#))), 1008);
+    // One id again and again, and all of it beside the query.
+    let mut named = Machine::speaking(Dialect::Legacy, &limits);
+    _ = named.receive(INIT);
+    let name = format!(
+        r#"{{"type":"start","id":"a","payload":{{"query":"","operationName":"{}"}}}}"#,
+        "x".repeat(600)
+    );
+    assert_eq!(named.receive(name.as_str()), Action::None);
+    assert_eq!(code(&named.receive(name.as_str())), 1008);
     let mut many = machine();
     _ = many.receive(INIT);
     (0..101).for_each(|id| assert_eq!(many.receive(start(&id.to_string())), Action::None));
