@@ -3,11 +3,9 @@
 //! Positions are this node's own. Their epoch begins anew with each connection, since nobody can tell what was missed
 //! in between.
 
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::SystemTime,
-};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
+use coulis::cursor::Epoch;
 use redis::{Value, cmd};
 
 use super::{
@@ -52,9 +50,8 @@ impl Listener {
         let mut link = Link::open(&self.settings.address, config.answer_wait_max, keep)?;
         link.ask(cmd("SUBSCRIBE").arg(&self.settings.stream))?;
         let missed = (self.at.epoch > 0).then_some(Missed { count: None });
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let epoch = (now.as_millis() as u64).max(self.at.epoch + 1);
-        self.begin(Position { epoch, offset: 0 }, missed);
+        // Of this node alone: nobody may resume elsewhere by it.
+        self.begin(Position { epoch: Epoch::random().0, offset: 0 }, missed);
         if missed.is_none() {
             self.sink.caught_up();
         }
