@@ -376,16 +376,32 @@ impl ControlPlane {
         Ok(Opened { seat: Seat { shard, slot, serial }, ring: consumer, link })
     }
 
-    /// Adds a subscription to the index of its reader's shard.
-    pub(crate) fn register(&self, shard: ShardId, subscribed: Subscribed, channels: &[Arc<Channel>]) {
+    /// Adds a subscription, judged by those rules and that schema, to the index of its reader's shard. What does not hold
+    /// any more by now is never seen at work: until it was judged again it gets nothing.
+    pub(crate) fn register(
+        &self,
+        Seat { shard, serial, .. }: Seat,
+        mut subscribed: Subscribed,
+        channels: &[Arc<Channel>],
+        (book, catalogue): (&Arc<Rulebook>, &Arc<Catalogue>),
+    ) {
+        let number = subscribed.member.subscription;
         self.meter(shard, subscribed.member, &subscribed.recipe.context);
         let mut directory = self.directory(shard);
+        // Under the lock: a reload from now on comes to this subscription when it has the lock.
+        let holds = self.judges_by(book, catalogue);
+        if !holds {
+            subscribed.channels.iter_mut().for_each(|(_, predicate)| *predicate = book.nothing().clone());
+        }
         directory.add(subscribed);
         for channel in channels {
             channel.set_reader(shard, true);
         }
         drop(directory);
         self.of_readers(shard).subscriptions.add(1);
+        if !holds {
+            self.renew(shard, |key| key == (serial, number));
+        }
     }
 
     /// Has the home of a registered subscription's channel send it what came after a cursor. Where the shards are at

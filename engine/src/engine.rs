@@ -315,8 +315,15 @@ impl EngineBuilder {
         let count = self.shards.unwrap_or(cores.saturating_sub(1)).max(1);
         let max = self.settings.limits.shards_max.min(64);
         LimitExceeded::check("shards_max", count, max).map_err(BuildError::Limit)?;
-        let frames = self.settings.limits.ring_frames_max;
-        LimitExceeded::check("ring_frames_max", frames, RING_FRAMES_MAX).map_err(BuildError::Limit)?;
+        let Limits { ring_frames_max, inbox_commands_max, batch_commands_max, .. } = self.settings.limits;
+        LimitExceeded::check("ring_frames_max", ring_frames_max, RING_FRAMES_MAX)
+            .map_err(BuildError::Limit)?;
+        // With none at once, nothing would ever be done.
+        for (limit, max) in
+            [("inbox_commands_max", inbox_commands_max), ("batch_commands_max", batch_commands_max)]
+        {
+            LimitExceeded::check(limit, 1, max).map_err(BuildError::Limit)?;
+        }
         let mut settings = self.settings;
         settings.access = self.access;
         let (plane, shards) = ControlPlane::new(settings, count as u16).map_err(|error| match error {
@@ -408,8 +415,7 @@ impl Engine {
             overflow: overflow.clone(),
             recipe,
         };
-        plane.register(subscriber.shard(), subscribed, &channels);
-        plane.judged_by(&book, &catalogue, subscriber.seat(), member.subscription);
+        plane.register(subscriber.seat(), subscribed, &channels, (&book, &catalogue));
         let outcome = resume.map(|after| {
             let outcome = Outcome::default();
             match &*channels {

@@ -3,8 +3,9 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -19,12 +20,13 @@ use coulis::{
         access::{Access, Otherwise, Rule},
         rate::Rate,
     },
-    subscriber::Subscriber,
+    subscriber::{Content, Subscriber},
     value::Value,
 };
 use coulis_tests::{Kept, build, engine, event, event_for, publish, read, reader, request, request_for};
 
 const QUERY: &str = "subscription { x { n } }";
+const RELOADS: usize = 3_000;
 
 fn policy(text: &str) -> ChannelRules {
     ChannelRules { policy: Some(text.into()), ..ChannelRules::default() }
@@ -242,6 +244,65 @@ fn a_tombstone_waits_for_the_results_before_it_and_shows_nothing_of_a_resolver()
     let got = read(&mut reader);
     assert_eq!(got[0], r#"a {"data":{"x":{"n":1}}}"#);
     assert!(got[1].contains(r#""data":{"x":null},"extensions":{"coulis":{"tombstone":true"#), "{got:?}");
+}
+
+#[test]
+fn tombstones_that_wait_for_an_answer_are_bounded() {
+    let limits = Limits { resolver_pending_max: 4, ..Limits::default() };
+    let engine = build(Engine::builder().shards(1).limits(limits).channel("x", policy("event.open")));
+    let resolver = Kept::asynchronous();
+    let mut reader =
+        reader(&engine, [SubscribeRequest { resolver: Some(resolver.clone()), ..request("a", QUERY) }]);
+    publish(&engine, event("x", r#"{"n":1,"open":true}"#));
+    for _ in 0..10 {
+        publish(&engine, change(r#"{"n":2,"open":true}"#, r#"{"n":2,"open":false}"#));
+    }
+    resolver.next().expect("a job").answer(Ok(br#"{"n":1}"#.to_vec()));
+    let got = read(&mut reader);
+    assert_eq!(got.iter().filter(|body| body.contains("tombstone")).count(), 3, "{got:?}");
+    assert_eq!(engine.metrics().pending(), 0);
+}
+
+#[test]
+fn a_revoke_during_a_drain_holds_for_what_was_not_taken_yet() {
+    let engine = build(Engine::builder().shards(1));
+    let mut reader = reader(&engine, [request_for("a", QUERY, "t", "u")]);
+    for n in 0..500 {
+        publish(&engine, event("x", &format!(r#"{{"n":{n}}}"#)));
+    }
+    let (mut results, mut ended) = (0, 0);
+    reader.drain(usize::MAX, |delivery| match delivery.content {
+        Content::Result(_) if results == 0 => {
+            results += 1;
+            assert_eq!(engine.revoke(|_| true), 1);
+        }
+        Content::Result(_) => results += 1,
+        _ => ended += 1,
+    });
+    assert_eq!(ended, 1);
+    assert!(results <= 64, "{results} results were handed out");
+}
+
+/// While subscriptions begin, rules are replaced again and again; what is published under those that deny is nobody's.
+#[test]
+fn a_subscription_that_begins_during_a_reload_is_judged_by_what_holds() {
+    let engine = build(Engine::builder().shards(1));
+    let over = AtomicBool::new(false);
+    let rules = |text: &str| Rules { channels: [("x".into(), policy(text))].into(), ..Rules::default() };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..RELOADS {
+                engine.reload(rules("false")).unwrap();
+                publish(&engine, event("x", r#"{"n":1}"#));
+                engine.reload(rules("true")).unwrap();
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        while !over.load(Ordering::Relaxed) {
+            let mut reader = reader(&engine, [request("a", QUERY)]);
+            assert_eq!(read(&mut reader), Vec::<String>::new());
+        }
+    });
 }
 
 #[test]

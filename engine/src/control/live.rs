@@ -38,19 +38,9 @@ impl ControlPlane {
         self.rejudge(shard, |(reader, _)| reader == serial, Some(&Arc::new(context)))
     }
 
-    /// A subscription that was judged by others than those rules and that schema that hold now is judged again.
-    pub(crate) fn judged_by(
-        &self,
-        book: &Arc<Rulebook>,
-        catalogue: &Arc<Catalogue>,
-        Seat { shard, serial, .. }: Seat,
-        number: u32,
-    ) {
-        if !Arc::ptr_eq(catalogue, &self.catalogue.load()) {
-            self.renew(shard, |key| key == (serial, number));
-        } else if !Arc::ptr_eq(book, &self.rulebook.load()) {
-            self.rejudge(shard, |key| key == (serial, number), None);
-        }
+    /// Whether those rules and that schema hold now.
+    pub(super) fn judges_by(&self, book: &Arc<Rulebook>, catalogue: &Arc<Catalogue>) -> bool {
+        Arc::ptr_eq(catalogue, &self.catalogue.load()) && Arc::ptr_eq(book, &self.rulebook.load())
     }
 
     /// Ends the subscriptions of contexts that `which` holds for. Answers how many.

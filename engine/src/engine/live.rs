@@ -60,8 +60,8 @@ impl Engine {
         Ok(self.explain(id, reader, &recorded.event))
     }
 
-    /// Ends the subscriptions whose context `which` holds for, at once: no frame of them is handed out after this
-    /// returned. Their readers are told. Answers how many there were.
+    /// Ends the subscriptions whose context `which` holds for, at once: after this returned no frame of them is handed out
+    /// but those that a reader has just taken, 64 at most. Their readers are told. Answers how many there were.
     pub fn revoke(&self, which: impl Fn(&SecurityContext) -> bool) -> usize {
         self.0.plane.revoke(&which)
     }

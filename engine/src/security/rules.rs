@@ -106,6 +106,8 @@ pub(crate) struct Guards<'a> {
 
 /// The name of the part that is no condition.
 const ISOLATION: &str = "isolation";
+/// The policy that admits no event.
+const NOTHING: &str = "false";
 
 /// Rules, ready to answer; replaced as a whole.
 #[derive(Debug)]
@@ -113,6 +115,7 @@ pub(crate) struct Rulebook {
     rules: Rules,
     budget: Budget,
     policies_max: usize,
+    nothing: Predicate,
     compiled: papaya::HashMap<Key, Arc<Policy>>,
 }
 
@@ -128,13 +131,17 @@ struct Key {
 impl Rulebook {
     /// Compiles every rule once, so that what cannot be is refused here.
     pub(crate) fn new(rules: Rules, limits: &Limits) -> Result<Self, RuleError> {
+        let budget = Budget {
+            steps: u32::try_from(limits.policy_steps_max).unwrap_or(u32::MAX),
+            bytes: limits.policy_bytes_max,
+            text_bytes: limits.policy_text_bytes_max,
+        };
+        let nothing = Policy::new(&[Part::Text(NOTHING)], Budget { text_bytes: NOTHING.len(), ..budget })
+            .and_then(|policy| policy.specialise(&Constant::Null, &Constant::Null, &Constant::Null));
         let book = Self {
-            budget: Budget {
-                steps: u32::try_from(limits.policy_steps_max).unwrap_or(u32::MAX),
-                bytes: limits.policy_bytes_max,
-                text_bytes: limits.policy_text_bytes_max,
-            },
+            budget,
             policies_max: limits.policies_max,
+            nothing: nothing.map_err(|error| RuleError::of(&[], error))?,
             compiled: papaya::HashMap::new(),
             rules,
         };
@@ -146,6 +153,11 @@ impl Rulebook {
             book.policy(Key { channel: channel.map(boxed), field: field.map(boxed), policies, filters })?;
         }
         Ok(book)
+    }
+
+    /// The predicate that admits no event.
+    pub(crate) fn nothing(&self) -> &Predicate {
+        &self.nothing
     }
 
     /// The predicate that holds on `channel` for a reader with this context (as policies see it).

@@ -141,9 +141,12 @@ impl Subscriber {
     fn drain_ring(&mut self, max: usize, mut take: impl FnMut(Delivery<'_>)) -> usize {
         self.link.doorbell.answer();
         self.notices(&mut take);
-        let Self { ring, subscriptions, link, .. } = self;
-        let (mut delivered, mut discarded, mut taken) = (0, 0, 1);
-        while delivered < max && taken > 0 {
+        let (mut delivered, mut discarded, mut taken) = (0, 0, 0);
+        while delivered < max {
+            if delivered > 0 {
+                self.end(&mut take);
+            }
+            let Self { ring, subscriptions, link, .. } = self;
             let mut bytes = 0;
             taken = ring.take(max - delivered, |payload, bits| {
                 let address = Address::from_bits(bits);
@@ -154,6 +157,9 @@ impl Subscriber {
                 discarded += u64::from(!done && !payload.is_lost());
             });
             link.count_read(bytes);
+            if taken == 0 {
+                break;
+            }
         }
         if taken > 0 {
             self.link.doorbell.remind();
