@@ -5,6 +5,7 @@
 mod catalogue;
 mod decisions;
 mod explain;
+mod follow;
 mod live;
 mod quotas;
 
@@ -42,11 +43,10 @@ use crate::{
     },
     shard::{
         Directory, Index, Member, Parts, Shard, Subscribed, Terms,
-        carried::{Follow, Missed},
         drive::Sleeper,
-        inbox::{self, Carried, Control, Inbox, Outlet, Publish},
+        inbox::{self, Control, Inbox, Outlet, Publish},
         log::Reload,
-        receipt::{Hold, Receipt},
+        receipt::Hold,
         resume::{Outcome, Resume},
         room::Room,
         undelivered::{Names, Undelivered},
@@ -584,58 +584,6 @@ impl ControlPlane {
         let sent = homes.into_values().zip(&inboxes).map(|(events, home)| home.send_many(events, at_once));
         // A shard that is lost takes nothing more; those that are not have got their part.
         if sent.fold(true, |all, sent| all & sent) { Ok(inboxes) } else { Err(PublishManyError::Closed) }
-    }
-
-    /// Begins to follow a carrier, or goes on after what it lost; waits until all shards have done so.
-    pub(crate) fn follow(&self, epoch: Epoch, start: Offset, missed: Option<Missed>) {
-        if let Some(begun) = self.begin_to_follow(epoch, start, missed) {
-            begun.wait();
-        }
-    }
-
-    /// The same without the wait; `None` if the engine is closed.
-    pub(crate) fn begin_to_follow(
-        &self,
-        epoch: Epoch,
-        start: Offset,
-        missed: Option<Missed>,
-    ) -> Option<Receipt> {
-        let _under_way = self.enter()?;
-        self.follows.store(true, Ordering::Relaxed);
-        self.reached.store(start.0, Ordering::Relaxed);
-        let (receipt, hold) = Receipt::new(0);
-        for shard in &self.shards {
-            shard.inbox.control(Control::Follow(Follow { epoch, start, missed, hold: hold.clone() }));
-        }
-        Some(receipt)
-    }
-
-    /// Whether what [`ControlPlane::carry`] brings is for the logs alone.
-    pub(crate) fn set_recalling(&self, recalling: bool) {
-        self.recalling.store(recalling, Ordering::Release);
-    }
-
-    /// Hands events of a carrier to their channels' homes; waits up to `wait` for room. An event on a channel
-    /// that cannot be is left out and counted.
-    pub(crate) fn carry(
-        &self,
-        events: Vec<(Offset, Event, Hold)>,
-        wait: Duration,
-    ) -> Result<Vec<&Inbox>, PublishManyError> {
-        let Some(_under_way) = self.enter() else { return Err(PublishManyError::Closed) };
-        let recalled = self.recalling.load(Ordering::Acquire);
-        let mut publishes = Vec::with_capacity(events.len());
-        for (offset, event, hold) in events {
-            self.reached.store(offset.0, Ordering::Relaxed);
-            match self.channel_of(&event) {
-                Ok(channel) => {
-                    let carried = Some(Carried { offset, recalled });
-                    publishes.push(Publish { channel, event, carried, hold: Some(hold) });
-                }
-                Err(_) => _ = self.counters.refused_events.add(1),
-            }
-        }
-        self.hand_over(publishes, wait)
     }
 
     /// Takes all the room that is needed; waits up to `wait` for it, or until the engine closes.

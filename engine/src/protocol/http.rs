@@ -293,13 +293,15 @@ impl Exchange {
     /// The URL's parameters as the object that a body would be.
     fn object(&self) -> Result<Vec<u8>, Malformed> {
         let mut fields = Vec::new();
+        // One that is empty is absent.
+        let given = |name| self.parameters.get(name).filter(|text| !text.is_empty());
         for name in ["query", "operationName"] {
-            if let Some(text) = self.parameters.get(name) {
+            if let Some(text) = given(name) {
                 fields.push(format!(r#""{name}":{}"#, crate::value::quote(text)));
             }
         }
         for name in ["variables", "extensions"] {
-            let Some(text) = self.parameters.get(name).filter(|text| !text.is_empty()) else { continue };
+            let Some(text) = given(name) else { continue };
             // Checked by itself: nothing of it may become a part of the object around it.
             Document::parse_bytes(text.as_bytes().to_vec(), self.limits.message_depth_max)
                 .map_err(|error| Malformed(format!("`{name}`: {error}")))?;

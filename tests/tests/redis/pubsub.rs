@@ -52,7 +52,7 @@ fn a_lost_connection_is_told_since_nobody_knows_what_was_missed() {
     until("the last event arrives", || away.numbers().last() == Some(&29));
     assert_eq!(away.numbers(), (0..10).chain(20..30).collect::<Vec<_>>());
     let [(position, Missed { count: None }), ref more @ ..] = away.missed()[..] else { panic!() };
-    assert!(position.epoch > before && position.offset == 0);
+    assert!(position.epoch != before && position.offset == 0);
     // The publisher's numbers tell how many, besides.
     let [(_, Missed { count: Some(10) })] = more else { panic!("{more:?}") };
 }

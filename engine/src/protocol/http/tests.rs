@@ -108,7 +108,10 @@ fn a_request_is_read_from_a_body_or_from_the_url() {
     assert_eq!(from_body.query, "{a}");
     assert_eq!(from_body.operation_name.as_deref(), Some("N"));
     assert_eq!(from_body.variables.to_string(), r#"{"a":[1]}"#);
-    assert_eq!(got("query=x&variables=&extensions=null").unwrap(), posted(r#"{"query":"x"}"#).unwrap());
+    assert_eq!(
+        got("query=x&operationName=&variables=&extensions=null").unwrap(),
+        posted(r#"{"query":"x"}"#).unwrap()
+    );
 }
 
 #[test]
