@@ -23,7 +23,8 @@ __all__ = ["converter", "event_hint"]
 Convert = Callable[[Any, str], Any]
 """Converts a value, which messages call by the given place."""
 
-_WRAPPERS = [typing.Annotated, *(getattr(typing, name, None) for name in ("Required", "NotRequired"))]
+# By name: Python 3.10 has most of them in `typing_extensions` only.
+_WRAPPERS = ("Annotated", "Required", "NotRequired", "ReadOnly")
 _PLAIN = (str, bool, type(None))
 
 
@@ -100,9 +101,13 @@ def _is_union(hint: Any) -> bool:
     return get_origin(hint) is Union or isinstance(hint, types.UnionType)
 
 
+def _name(origin: Any) -> str | None:
+    return getattr(origin, "_name", None) or getattr(origin, "__name__", None)
+
+
 def _converter(hint: Any) -> Convert:
     origin = get_origin(hint)
-    if origin in _WRAPPERS:
+    if _name(origin) in _WRAPPERS:
         return _converter(get_args(hint)[0])
     if hint in (Any, object) or isinstance(hint, typing.TypeVar):
         return lambda value, place: value
@@ -204,6 +209,8 @@ def _container(kind: Any, arguments: tuple[Any, ...]) -> Convert:
     if kind in (dict, Mapping):
         inner = _converter(arguments[1]) if arguments else None
         return _entries(inner)
+    if kind is tuple and arguments and arguments[-1] is not ...:
+        return _places([_converter(argument) for argument in arguments])
     member = _converter(arguments[0]) if arguments else None
     make = tuple if kind is tuple else list
 
@@ -213,6 +220,20 @@ def _container(kind: Any, arguments: tuple[Any, ...]) -> Convert:
         if member is None:
             return make(value)
         return make(member(item, f"{place}[{number}]") for number, item in enumerate(value))
+
+    return convert
+
+
+def _places(members: list[Convert]) -> Convert:
+    """Convert a list to a tuple in which each place has a type of its own."""
+
+    def convert(value: Any, place: str) -> Any:
+        if not isinstance(value, list):
+            raise _fail(place, "list", value)
+        if len(value) != len(members):
+            raise ConversionError(f"`{place}` has {len(value)} items, and {len(members)} are asked for")
+        pairs = zip(members, value, strict=True)
+        return tuple(member(item, f"{place}[{number}]") for number, (member, item) in enumerate(pairs))
 
     return convert
 

@@ -13,6 +13,7 @@ import coulis
 import msgspec
 import pydantic
 import pytest
+import typing_extensions
 from coulis.convert import converter
 
 QUERY = "subscription { user { id name } }"
@@ -165,6 +166,27 @@ def test_what_does_not_fit_is_refused_with_its_place(data, message):
     with pytest.raises(coulis.ConversionError) as refused:
         converter(User)(data)
     assert message in str(refused.value)
+
+
+def test_a_tuple_is_converted_by_place():
+    assert converter(tuple[int, Kind])([1, "bad"]) == (1, Kind.BAD)
+    assert converter(tuple[Kind, ...])(["bad", "good", "bad"]) == (Kind.BAD, Kind.GOOD, Kind.BAD)
+    assert converter(tuple)([1, "a"]) == (1, "a")
+    for hint, data, message in [
+        (tuple[int, str], [1, 2], r"`event\[1\]` is a `int`, and `str` is asked for"),
+        (tuple[int, str], [1], "`event` has 1 items, and 2 are asked for"),
+        (tuple[int], [1, 2], "`event` has 2 items, and 1 are asked for"),
+        (tuple[int, str], {}, "`event` is a `dict`, and `list` is asked for"),
+    ]:
+        with pytest.raises(coulis.ConversionError, match=message):
+            converter(hint)(data)
+
+
+def test_a_wrapped_hint_is_what_it_wraps():
+    wrapped = typing_extensions.TypedDict("wrapped", {"kind": typing_extensions.NotRequired[Kind]})
+    assert converter(typing.Annotated[User, "of ours"])({"id": 1}) == User(1)
+    assert converter(wrapped)({"kind": "bad"}) == {"kind": Kind.BAD}
+    assert converter(wrapped)({}) == {}
 
 
 @pytest.mark.parametrize(
