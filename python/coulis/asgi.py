@@ -64,9 +64,10 @@ Over HTTP there is no such payload: it has the `headers`, by their names in lowe
 and `authorization` if that is one of them, since that is where clients put it in `connection_init`.
 
 A `SecurityContext`, or a dict of its arguments such as `user_id` and `tenant_id`, lets the client in; `None`,
-`False` or an exception does not."""
+`False` or an exception does not. A dict with other keys is a `TypeError`."""
 
 _ANONYMOUS = SecurityContext("anonymous")
+_CONTEXT_NAMES = ("user_id", "tenant_id", "roles", "scopes", "federation", "claims", "expires")
 
 
 class SubscriptionApp:
@@ -81,8 +82,8 @@ class SubscriptionApp:
 
     A client brings a new token without a new connection by a ping with the payload
     `{"coulis": {"token": …}}`: `auth_handler` is asked again, with that object, and the pong says
-    `{"coulis": {"token": "accepted"}}`; a token that is refused closes 4403. So does one that expires
-    (`SecurityContext.expires`), at that second.
+    `{"coulis": {"token": "accepted"}}`; a token that is refused, or is of another user or tenant, closes
+    4403. So does one that expires (`SecurityContext.expires`), at that second.
 
     `init_timeout` is how many seconds a client has for `connection_init`, or for the body of a request;
     `keep_alive` is the seconds between two pings of the server, or `None` for no pings, and
@@ -276,8 +277,13 @@ def _context(found: Any) -> SecurityContext | None:
         raise TypeError(
             f"auth_handler answered a `{type(found).__name__}`: answer a dict or a SecurityContext"
         )
-    known = ("user_id", "tenant_id", "roles", "scopes", "federation", "claims", "expires")
-    return SecurityContext(**{name: found[name] for name in known if found.get(name) is not None})
+    # One that is misspelt would be left out: a token that never expires, a client of no tenant.
+    if unknown := [repr(name) for name in found if name not in _CONTEXT_NAMES]:
+        raise TypeError(
+            f"auth_handler answered a dict with {', '.join(unknown)}: a context has {', '.join(_CONTEXT_NAMES)}; "
+            "what else you know of the client goes into `claims`"
+        )
+    return SecurityContext(**{name: value for name, value in found.items() if value is not None})
 
 
 async def _lifespan(app: SubscriptionApp, receive: Receive, send: Send) -> None:

@@ -173,7 +173,7 @@ async def test_a_second_init_while_the_first_is_decided_closes_4429(manager, con
 
 
 def sync_allow(payload):
-    return {"user_id": payload["user"], "tenant_id": "t", "unknown": 1}
+    return {"user_id": payload["user"], "tenant_id": "t"}
 
 
 async def async_allow(payload):
@@ -214,6 +214,13 @@ async def test_all_that_an_auth_handler_knows_is_in_the_context(manager):
     }
 
 
+async def test_what_no_context_has_is_refused_by_its_name(manager):
+    known = {"user_id": 1, "expire": 1, "tenant": None, "roles": None}
+    app = SubscriptionApp(manager, auth_handler=lambda payload: known)
+    with pytest.raises(TypeError, match=r"with 'expire', 'tenant': a context has user_id, tenant_id, .*expires"):
+        await app.identify({}, {})
+
+
 def auth_raises(payload):
     raise RuntimeError("no database")
 
@@ -237,6 +244,7 @@ async def auth_refuses(payload):
         lambda payload: {"user_id": 1, "federation": "orders"},
         lambda payload: {"user_id": 1, "expires": "tomorrow"},
         lambda payload: {"user_id": 1, "claims": ["a"]},
+        lambda payload: {"user_id": 1, "tenant": "t"},
         lambda payload: payload["missing"],
     ],
 )
