@@ -11,9 +11,14 @@ if TYPE_CHECKING:
     from coulis._coulis import SecurityContext
     from coulis.answers import Results
 
-__all__ = ["Reservation", "Reservations"]
+__all__ = ["Reservation", "Reservations", "is_same_client"]
 
 _TOKEN_BYTES = 24
+
+
+def is_same_client(one: SecurityContext, other: SecurityContext) -> bool:
+    """Answer whether two contexts are of one user and tenant, whatever else they say."""
+    return (one.user_id, one.tenant_id) == (other.user_id, other.tenant_id)
 
 
 @dataclass
@@ -65,9 +70,7 @@ class Reservations:
         stream = self._streams.get(token)
         if stream is None:
             return None
-        owner = stream.results.context
-        same = (owner.user_id, owner.tenant_id) == (context.user_id, context.tenant_id)
-        return stream if same else None
+        return stream if is_same_client(stream.results.context, context) else None
 
     def drop(self, token: str) -> None:
         """Forget a stream and free what it holds. Safe to repeat."""

@@ -10,11 +10,12 @@ import logging
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from coulis._coulis import EngineClosed, Session
+from coulis._coulis import EngineClosed, Session, Stream
 from coulis.deadlines import Expiry, TimedOut
 from coulis.hosting import FAILED, TIMED_OUT, Connection, Host, Refused
 from coulis.logs import ConnectionLog
 from coulis.loops import Ready, running_bridge
+from coulis.reservations import is_same_client
 
 if TYPE_CHECKING:
     from coulis._coulis import Operation
@@ -34,6 +35,7 @@ INIT_CHARACTERS_MAX = 65_536
 """Of one message of a client that was not let in yet: `connection_init` becomes Python objects, which take
 up to fifty times the room of its text."""
 
+_ANOTHER = (4403, "The token is of another user or tenant")
 _TOO_BIG = (1009, "Message too big")
 _TEXTS_AT_ONCE = 128
 _NOTHING: tuple[int, list[Operation], Asked] = (0, [], None)
@@ -261,6 +263,11 @@ class _Connection:
             self._do(self._session.refuse())
             return
         if (known := self._host.connection) is not None:  # a new token
+            if not is_same_client(known.security, context):  # whom `on_connect` and `context` never saw
+                self.log.refused()
+                Stream.refused(self._app.manager.executor)
+                self._do(self._session.close_with(*_ANOTHER))
+                return
             self._do(self._session.accept(context))
             known.security = context
         elif not await self._let_in(Connection(self._scope, payload, context)):

@@ -40,28 +40,45 @@ async def renew(client, token):
     await client.say(type="ping", payload={"coulis": {"token": token}})
 
 
-async def test_a_new_token_changes_what_its_subscriptions_get(manager, connect):
-    handler = by_token(a={"user_id": 1}, b={"user_id": 2})
+async def test_a_new_token_changes_what_its_subscriptions_get(connect):
+    policies = {"orders": "event.level in ctx.roles"}
+    async with coulis.SubscriptionManager(policies=policies, registry=coulis.Registry()) as manager:
+        handler = by_token(a={"user_id": 1, "roles": ["low"]}, b={"user_id": "1", "roles": ["high"]})
+        async with served(SubscriptionApp(manager, auth_handler=handler)) as address:
+            client = await connect(address)
+            await client.init({"token": "a"})
+            assert await client.subscribe("s", QUERY) == []
+            await manager.publish_event("changed", "orders", {"id": 1, "level": "low"})
+            await manager.publish_event("changed", "orders", {"id": 2, "level": "high"})
+            await renew(client, "b")
+            heard = [await client.hear(), await client.hear()]
+            assert ACCEPTED in heard
+            (result,) = (message for message in heard if message != ACCEPTED)
+            assert result["payload"]["data"]["orders"]["id"] == 1
+            await manager.publish_event("changed", "orders", {"id": 3, "level": "low"})
+            await manager.publish_event("changed", "orders", {"id": 4, "level": "high"})
+            assert (await client.hear())["payload"]["data"]["orders"]["id"] == 4
+            # What is subscribed to from now on is the new one's, too.
+            assert await client.subscribe("t", QUERY) == []
+            await manager.publish_event("changed", "orders", {"id": 5, "level": "high"})
+            ids = {(await client.hear())["id"], (await client.hear())["id"]}
+            assert ids == {"s", "t"}
+        decided = manager.get_metrics()["modules"]["authentication"]
+        assert decided == {"allowed": 2, "denied": 0, "error": 0}
+
+
+@pytest.mark.parametrize(
+    "other", [{"user_id": 2, "tenant_id": "t"}, {"user_id": 1, "tenant_id": "u"}, {"user_id": 1}]
+)
+async def test_a_new_token_of_another_user_or_tenant_closes(manager, connect, other):
+    handler = by_token(a={"user_id": 1, "tenant_id": "t"}, b=other)
     async with served(SubscriptionApp(manager, auth_handler=handler)) as address:
         client = await connect(address)
         await client.init({"token": "a"})
         assert await client.subscribe("s", QUERY) == []
-        await manager.publish_event("changed", "orders", {"id": 1}, user_id=1)
-        await manager.publish_event("changed", "orders", {"id": 2}, user_id=2)
         await renew(client, "b")
-        heard = [await client.hear(), await client.hear()]
-        assert ACCEPTED in heard
-        assert [message["payload"]["data"]["orders"]["id"] for message in heard if message != ACCEPTED] == [1]
-        await manager.publish_event("changed", "orders", {"id": 3}, user_id=1)
-        await manager.publish_event("changed", "orders", {"id": 4}, user_id=2)
-        assert (await client.hear())["payload"]["data"]["orders"]["id"] == 4
-        # What is subscribed to from now on is the new one's, too.
-        assert await client.subscribe("t", QUERY) == []
-        await manager.publish_event("changed", "orders", {"id": 5}, user_id=2)
-        ids = {(await client.hear())["id"], (await client.hear())["id"]}
-        assert ids == {"s", "t"}
-    decided = manager.get_metrics()["modules"]["authentication"]
-    assert decided == {"allowed": 2, "denied": 0, "error": 0}
+        assert await client.closed() == (4403, "The token is of another user or tenant", [])
+    assert manager.get_metrics()["modules"]["authentication"] == {"allowed": 1, "denied": 1, "error": 0}
 
 
 async def test_a_new_token_that_is_refused_closes(manager, connect):
@@ -148,11 +165,11 @@ async def test_connections_of_a_user_are_bounded(connect):
             code, reason, _ = await second.closed()
             assert code == 4403
             assert "subscribers_per_user_max" in reason
-            # As another one it gives its place back.
-            await other.socket.close()
-            await until(lambda: manager.get_metrics()["subscribers"] == 1)
-            await renew(first, "b")
+            # A new token takes no place of its own, and who goes gives its place back.
+            await renew(first, "a")
             assert await first.hear() == ACCEPTED
+            await first.socket.close()
+            await until(lambda: manager.get_metrics()["subscribers"] == 1)
             again = await connect(address)
             await again.init({"token": "a"})
 
