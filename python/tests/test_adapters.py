@@ -144,6 +144,19 @@ async def test_a_loss_is_told_to_the_reader_of_a_source():
             await found.aclose()
 
 
+@pytest.mark.parametrize("as_type", [None, Order])
+async def test_a_tombstone_is_no_event_of_a_source(manager, as_type):
+    found = coulis.sources.events(manager, "c", filter="event.room == 'a'", as_type=as_type)
+    waiting = asyncio.ensure_future(first(found))
+    await until(lambda: manager.executor.subscriptions_by_channel("c"))
+    was = {"id": 1, "room": "a"}
+    assert await manager.publish_event("t", "c", {"id": 1, "room": "b"}, before=was) == 1
+    assert await manager.publish_event("t", "c", None, before=was) == 1
+    assert await manager.publish_event("t", "c", {"id": 2, "room": "a"}) == 1
+    assert await waiting == ({"id": 2, "room": "a"} if as_type is None else Order(id=2, room="a"))
+    await found.aclose()
+
+
 async def test_a_revoked_source_raises(manager):
     found = coulis.sources.events(manager, "c", context=coulis.SecurityContext("u"))
     waiting = asyncio.ensure_future(first(found))
