@@ -76,9 +76,7 @@ class Loader:
     async def _run(self, keys: list[Hashable]) -> None:
         futures = [self._values[key] for key in keys]
         try:
-            values = await self._fetch(list(keys))
-            if len(values) != len(keys):
-                raise ValueError(f"the loader answered {len(values)} values for {len(keys)} keys")
+            values = _checked(await self._fetch(list(keys)), len(keys))
         except asyncio.CancelledError:
             for future in futures:
                 future.cancel()
@@ -87,9 +85,30 @@ class Loader:
             values = [error] * len(keys)
         for future, value in zip(futures, values, strict=True):
             if isinstance(value, BaseException):
-                future.set_exception(value)
+                future.set_exception(_raisable(value))
             else:
                 future.set_result(value)
+
+
+def _checked(values: Any, count: int) -> Sequence[Any]:
+    # A dict would give its keys, a set its members in any order: one key would get the value of another.
+    if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
+        raise TypeError(
+            f"the loader answered a `{type(values).__name__}`: answer a list with a value for each key, in "
+            "their order, as in `[found.get(key) for key in keys]`"
+        )
+    if len(values) != count:
+        raise ValueError(f"the loader answered {len(values)} values for {count} keys")
+    return values
+
+
+def _raisable(error: BaseException) -> BaseException:
+    """Answer an exception that a coroutine can raise, which a `StopIteration` is not."""
+    if not isinstance(error, StopIteration):
+        return error
+    told = RuntimeError("the loader answered a StopIteration for this key")
+    told.__cause__ = error
+    return told
 
 
 def _seen(future: asyncio.Future[Any]) -> None:

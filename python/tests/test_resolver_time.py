@@ -315,6 +315,27 @@ async def test_a_loader_that_fails_fails_who_asked():
         await loaders(short).load(1)
 
 
+@pytest.mark.parametrize("kind", [dict.fromkeys, set, "".join])
+async def test_a_loader_takes_no_values_without_the_order_of_its_keys(kind):
+    async def fetch(keys):
+        return kind(keys)
+
+    with pytest.raises(TypeError, match=r"answered a `\w+`: answer a list with a value for each key"):
+        await coulis.Loaders()(fetch).load_many(["a", "b"])
+
+
+async def test_a_loader_whose_value_is_a_stop_iteration_leaves_nobody_waiting():
+    async def fetch(keys):
+        return [StopIteration(), 2]
+
+    found = coulis.Loaders()(fetch).load
+    stopped, value = await asyncio.wait_for(
+        asyncio.gather(found("a"), found("b"), return_exceptions=True), timeout=20
+    )
+    assert isinstance(stopped, RuntimeError) and isinstance(stopped.__cause__, StopIteration)
+    assert value == 2
+
+
 async def test_a_loader_asks_for_no_more_keys_than_its_bound():
     sizes = []
 
