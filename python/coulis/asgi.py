@@ -280,8 +280,8 @@ def _context(found: Any) -> SecurityContext | None:
     # One that is misspelt would be left out: a token that never expires, a client of no tenant.
     if unknown := [repr(name) for name in found if name not in _CONTEXT_NAMES]:
         raise TypeError(
-            f"auth_handler answered a dict with {', '.join(unknown)}: a context has {', '.join(_CONTEXT_NAMES)}; "
-            "what else you know of the client goes into `claims`"
+            f"auth_handler answered a dict with {', '.join(unknown)}: a context has "
+            f"{', '.join(_CONTEXT_NAMES)}; what else you know of the client goes into `claims`"
         )
     return SecurityContext(**{name: value for name, value in found.items() if value is not None})
 

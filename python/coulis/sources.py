@@ -52,8 +52,8 @@ async def events(
     `field` is the name by which policies and rules of `access=` know the subscription, `variables` are what
     `filter` and `policy` see as `vars` and `args`. Events are dicts, or made an `as_type`: a dataclass, a
     `TypedDict`, a pydantic model or a msgspec `Struct`; one that does not fit raises `ConversionError`.
-    Losses go to `on_gap`, and without it raise `EventsLost`. That a reader could see an event before its change
-    and cannot any more is no event: such a tombstone is left out. The subscription ends with the iteration.
+    Losses go to `on_gap`, and without it raise `EventsLost`. A tombstone, which tells that what could be seen
+    before a change cannot any more, is no event and left out. The subscription ends with the iteration.
 
     Raises what `SubscriptionManager.create_subscription` raises; `UserError` if the subscription is ended, as
     by `revoke`; and `ValueError` for a manager with a schema: the other library has it.

@@ -9,13 +9,14 @@ import httpx
 import pytest
 import websockets
 from conftest import served, until
-from coulis.fastapi import SubscriptionRouterFactory
+from coulis.fastapi import SubscriptionRouterFactory, metrics_router
 from coulis.registry import default_registry
 from coulis.starlette import subscription_routes
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, HTTPException
 from gql import Client, gql
 from gql.transport.websockets import WebsocketsTransport
 from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
 
 QUERY = "subscription { user { id } }"
 
@@ -47,6 +48,53 @@ async def test_a_fastapi_router_takes_a_prefix_and_a_path(manager, connect):
         assert await hears(manager, connect, address, "/api/events")
         with pytest.raises(websockets.InvalidStatus):
             await connect(address, "/events")
+
+
+def guard(connection: HTTPConnection):
+    if connection.headers.get("x-key") != "open":
+        raise HTTPException(401, "no key")
+
+
+def included(*routers):
+    app = FastAPI()
+    for router in routers:
+        app.include_router(router, prefix="/api", dependencies=[Depends(guard)])
+    return app
+
+
+def application_wide(*routers):
+    app = FastAPI(dependencies=[Depends(guard)])
+    for router in routers:
+        app.include_router(router, prefix="/api")
+    return app
+
+
+@pytest.mark.parametrize("make", [included, application_wide])
+async def test_dependencies_of_fastapi_guard_the_routers(manager, connect, make):
+    app = make(
+        SubscriptionRouterFactory.create(manager, auth_handler=authenticate, allowed_origins=["https://a.b"]),
+        metrics_router(manager),
+    )
+    path, key = "/api/graphql/subscriptions", {"x-key": "open"}
+    async with served(app) as address:
+        async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as web:
+            for there in ("/api/metrics", "/api/readyz", "/api/healthz"):
+                assert (await web.get(there)).status_code == 401
+                assert (await web.get(there, headers=key)).status_code == 200
+            for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD"):
+                assert (await web.request(method, path)).status_code == 401
+            asked = {"query": "{ a }"}
+            assert (await web.post(path, json=asked)).json() == {"detail": "no key"}
+            assert (await web.post(path, json=asked, headers=key)).status_code == 500  # of `authenticate`
+            preflight = {"origin": "https://a.b", "access-control-request-method": "POST"}
+            answer = await web.options(path, headers=preflight)
+            assert answer.headers["access-control-allow-origin"] == "https://a.b"
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await connect(address, path)
+        assert refused.value.response.status_code in (401, 403)  # as the server can
+        client = await connect(address, path, additional_headers=key)
+        await client.init({"user": 1})
+        assert await client.subscribe("1", QUERY) == []
 
 
 async def test_starlette_routes_serve_at_their_path(manager, connect):

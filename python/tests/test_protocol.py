@@ -217,7 +217,9 @@ async def test_all_that_an_auth_handler_knows_is_in_the_context(manager):
 async def test_what_no_context_has_is_refused_by_its_name(manager):
     known = {"user_id": 1, "expire": 1, "tenant": None, "roles": None}
     app = SubscriptionApp(manager, auth_handler=lambda payload: known)
-    with pytest.raises(TypeError, match=r"with 'expire', 'tenant': a context has user_id, tenant_id, .*expires"):
+    with pytest.raises(
+        TypeError, match=r"with 'expire', 'tenant': a context has user_id, tenant_id, .*expires"
+    ):
         await app.identify({}, {})
 
 

@@ -49,6 +49,10 @@ class UserDict(typing.TypedDict):
     name: str
 
 
+class Wrapped(typing_extensions.TypedDict):
+    kind: typing_extensions.NotRequired[Kind]
+
+
 class UserModel(pydantic.BaseModel):
     id: int
     name: str = "nobody"
@@ -183,10 +187,9 @@ def test_a_tuple_is_converted_by_place():
 
 
 def test_a_wrapped_hint_is_what_it_wraps():
-    wrapped = typing_extensions.TypedDict("wrapped", {"kind": typing_extensions.NotRequired[Kind]})
     assert converter(typing.Annotated[User, "of ours"])({"id": 1}) == User(1)
-    assert converter(wrapped)({"kind": "bad"}) == {"kind": Kind.BAD}
-    assert converter(wrapped)({}) == {}
+    assert converter(Wrapped)({"kind": "bad"}) == {"kind": Kind.BAD}
+    assert converter(Wrapped)({}) == {}
 
 
 @pytest.mark.parametrize(
