@@ -46,8 +46,8 @@ class SubscriptionRouterFactory:
         """Answer a router that serves subscriptions at `path`.
 
         See `coulis.asgi.SubscriptionApp` for the settings. `dependencies=` of FastAPI guard it: they are
-        asked once about each request and each WebSocket, before anything else. One that takes a `Request` lets
-        no WebSocket in; take an `HTTPConnection`. Who a client is tells `auth_handler` alone.
+        asked once about each request and each WebSocket, before anything else. One that takes a `Request`
+        lets no WebSocket in; take an `HTTPConnection`. Who a client is tells `auth_handler` alone.
         """
         app = SubscriptionApp(
             manager,
