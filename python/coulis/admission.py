@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from coulis._coulis import Stream
 from coulis.deadlines import TimedOut
 from coulis.hosting import FAILED, TIMED_OUT, Refused
+from coulis.logs import Paced
 
 if TYPE_CHECKING:
     from coulis._coulis import SecurityContext
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Denied", "identify", "payload_of", "turned_away"]
 
-_logger = logging.getLogger("coulis.asgi")
+_log = Paced("coulis.asgi")
 
 
 class Denied(Exception):
@@ -41,7 +42,8 @@ async def identify(app: SubscriptionApp, scope: Scope) -> SecurityContext:
         context = await app.identify(payload_of(scope), scope)
     except Exception as error:
         late = isinstance(error, TimedOut)
-        _logger.error("auth_handler failed: the request is refused", exc_info=None if late else error)
+        message, shown = "auth_handler failed: the request is refused", None if late else error
+        _log.log(logging.ERROR, "auth_handler", message, exc_info=shown)
         Stream.refused(executor, failed=True)
         raise (_late(str(error)) if late else Denied(500, "Internal server error")) from None
     expired = context is not None and context.expires is not None and context.expires <= time.time()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import Any
 
 from coulis._coulis import AuthenticationFailed, AuthorizationFailed, CoulisError
+from coulis.logs import Paced
 
 __all__ = ["INTERNAL_ERROR", "ConversionError", "UserError", "graphql_error", "message_for"]
 
@@ -61,8 +63,20 @@ def failure(error: BaseException, debug: bool) -> dict[str, Any]:
 
 
 def log_failure(logger: logging.Logger, what: str, error: BaseException) -> None:
-    """Log an exception with its traceback. Never raises."""
+    """Log an exception with its traceback, unless too many of its kind were. Never raises."""
     try:
-        logger.error("%s failed", what, exc_info=error)
+        _paced(logger.name).log(logging.ERROR, _kind(error), "%s failed", what, exc_info=error)
     except Exception:  # somebody's handler: the client has to be answered all the same
         return
+
+
+_paced = functools.cache(Paced)
+
+
+def _kind(error: BaseException) -> str:
+    """Answer the line of code that raised: of those, unlike names in a message, clients cannot make more."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    place = f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}" if last is not None else "nowhere"
+    return f"{type(error).__name__} at {place}"

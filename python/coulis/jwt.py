@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from coulis._coulis import AuthenticationFailed, JWTKey, SecurityContext, TokenVerifier, to_json
+from coulis.logs import Paced
 from coulis.origins import header_values
 from coulis.types import Scope
 
@@ -20,6 +21,7 @@ JWKS: TypeAlias = str | bytes | Mapping[str, Any]
 
 _FILE_BYTES_MAX = 1 << 20
 _logger = logging.getLogger("coulis.jwt")
+_log = Paced("coulis.jwt")
 
 
 class JWTVerifier:
@@ -136,7 +138,7 @@ class JWTVerifier:
         try:
             return self.verify(_token(payload, scope))
         except AuthenticationFailed as error:
-            _logger.info("a client was refused: %s", error)
+            _log.log(logging.INFO, "refused", "a client was refused: %s", error)
             raise
 
     def _has_new_keys(self, now: float, reads: int) -> bool:

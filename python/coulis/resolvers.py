@@ -167,5 +167,6 @@ def describe_failure(resolver: object, error: BaseException, debug: bool) -> str
 
 def give_up(resolver: object, seconds: float) -> str:
     """Log that a resolver was given up and answer the message for the client."""
-    _logger.error("resolver %s did not return within %.2f s: it is given up", name_of(resolver), seconds)
+    name, message = name_of(resolver), "resolver %s did not return within %.2f s: it is given up"
+    _log.log(logging.ERROR, f"{name} given up", message, name, seconds, resolver=name)
     return TIMED_OUT

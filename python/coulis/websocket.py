@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from coulis._coulis import EngineClosed, Session, Stream
 from coulis.deadlines import Expiry, TimedOut
 from coulis.hosting import FAILED, TIMED_OUT, Connection, Host, Refused
-from coulis.logs import ConnectionLog
+from coulis.logs import ConnectionLog, Paced
 from coulis.loops import Ready, running_bridge
 from coulis.reservations import is_same_client
 
@@ -40,6 +40,7 @@ _TOO_BIG = (1009, "Message too big")
 _TEXTS_AT_ONCE = 128
 _NOTHING: tuple[int, list[Operation], Asked] = (0, [], None)
 _logger = logging.getLogger("coulis.asgi")
+_log = Paced("coulis.asgi")
 
 
 async def serve(app: SubscriptionApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -181,7 +182,7 @@ class _Connection:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _logger.error("a connection failed", exc_info=error)
+            _log.log(logging.ERROR, "connection", "a connection failed", exc_info=error)
             self._close_with(FAILED)
 
     async def _read(self) -> None:
@@ -249,12 +250,13 @@ class _Connection:
         try:
             context = await self._app.identify(payload, self._scope)
         except TimedOut as late:
-            _logger.error("%s: the connection is closed", late)
+            _log.log(logging.ERROR, "late", "%s: the connection is closed", late)
             self.log.refused()
             self._do(self._session.close_with(TIMED_OUT, str(late)))
             return
-        except Exception:
-            _logger.exception("auth_handler failed: the connection is refused")
+        except Exception as error:
+            message = "auth_handler failed: the connection is refused"
+            _log.log(logging.ERROR, "auth_handler", message, exc_info=error)
             self.log.refused()
             self._do(self._session.refuse(failed=True))
             return

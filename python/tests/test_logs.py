@@ -1,14 +1,19 @@
 """What is told to `logging`: facts as attributes of the record, and a bounded number of lines."""
 
 import asyncio
+import collections
+import functools
 import logging
 
 import coulis
 import pytest
 from conftest import served
 from conftest import until as turns_until
+from coulis import errors
+from coulis.admission import Denied, identify
 from coulis.asgi import SubscriptionApp
 from coulis.logs import KINDS_MAX, Paced
+from coulis.testing import ConnectionClosed, SubscriptionClient
 
 QUERY = "subscription { user { id } }"
 
@@ -19,9 +24,17 @@ async def until(condition):
 
 @pytest.fixture(autouse=True)
 def paces(monkeypatch):
-    """Give each test lines of its own."""
-    monkeypatch.setattr("coulis.logs._connections", Paced("coulis.connections"))
-    monkeypatch.setattr("coulis.resolvers._log", Paced("coulis.resolvers"))
+    """Give each test lines of its own, and all the time in the same seconds."""
+
+    def paced(name):
+        return Paced(name, clock=lambda: 0.0)
+
+    monkeypatch.setattr("coulis.logs._connections", paced("coulis.connections"))
+    monkeypatch.setattr("coulis.resolvers._log", paced("coulis.resolvers"))
+    monkeypatch.setattr("coulis.jwt._log", paced("coulis.jwt"))
+    for module in ("admission", "websocket"):
+        monkeypatch.setattr(f"coulis.{module}._log", paced("coulis.asgi"))
+    monkeypatch.setattr("coulis.errors._paced", functools.cache(paced))
 
 
 @pytest.fixture
@@ -104,6 +117,57 @@ async def test_a_resolver_that_fails_for_every_event_is_told_some_times(records)
     found = records("")
     assert 1 <= len(found) <= 20
     assert all(record.exc_info and record.resolver.endswith("user") for record in found)
+
+
+def broken(*_):
+    raise ZeroDivisionError("inner")
+
+
+async def test_an_auth_handler_that_fails_for_every_client_is_told_some_times(manager, records):
+    app = SubscriptionApp(manager, auth_handler=broken)
+    for _ in range(30):
+        with pytest.raises(Denied):
+            await identify(app, {"type": "http", "headers": []})
+        with pytest.raises(ConnectionClosed):
+            async with SubscriptionClient(app).connect():
+                raise AssertionError("it was let in")
+    found = records("auth_handler")
+    assert len([record for record in found if "request" in record.getMessage()]) == 20
+    assert len([record for record in found if "connection" in record.getMessage()]) == 20
+    assert all(record.exc_info for record in found)
+
+
+async def test_a_failure_is_one_kind_whatever_clients_call_their_operations(manager, records):
+    app = SubscriptionApp(manager, execute=broken, on_complete=broken)
+    async with SubscriptionClient(app).connect() as client:
+        for number in range(30):
+            query = await client.subscribe(f"query q{number} {{ a }}")
+            assert (await query.payload())["errors"][0]["message"] == "internal error"
+    names = [record.name for record in records()]
+    assert names.count("coulis.execution") == 20
+    assert names.count("coulis.hooks") == 20
+
+
+def test_failures_of_other_lines_are_another_kind(records):
+    def divided():
+        return 1 / 0
+
+    for fail in (divided, broken):
+        for _ in range(30):
+            try:
+                fail()
+            except ZeroDivisionError as error:
+                errors.log_failure(logging.getLogger("coulis.hooks"), "a hook", error)
+    errors.log_failure(logging.getLogger("coulis.hooks"), "a hook", ValueError("never raised"))
+    assert sorted(collections.Counter(record.kind for record in records()).values()) == [1, 20, 20]
+
+
+def test_refused_tokens_are_told_some_times(records):
+    verifier = coulis.JWTVerifier(keys=[coulis.JWTKey.hmac("HS256", "a secret of 32 bytes, or of more")])
+    for number in range(30):
+        with pytest.raises(coulis.AuthenticationFailed):
+            verifier.authenticate({"token": f"no token {number}"}, {"headers": []})
+    assert len(records("refused")) == 20
 
 
 def lines(caplog):

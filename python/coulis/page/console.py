@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from coulis._coulis import CoulisError, EngineClosed, SubscriptionNotFound, __version__, from_json
 from coulis.deadlines import TimedOut, within
+from coulis.logs import Paced
 from coulis.operations import readiness, resident_bytes
 from coulis.page.access import Denied, admit
 from coulis.page.timings import BOUNDS, Timings
@@ -35,7 +36,7 @@ ROAD = ("subscription", "channel", "event_type", "policy", "delivered")
 
 _TEXTS = ("event_type", "channel", "subscription")
 _IDENTITIES = ("tenant_id", "user_id")
-_logger = logging.getLogger("coulis.page")
+_log = Paced("coulis.page")
 
 
 class Console:
@@ -63,10 +64,10 @@ class Console:
             seconds = self._app.hosting.hook_timeout
             found = await within(seconds, self._allows(connection), "`console`")
         except TimedOut as late:
-            _logger.error("%s: the request is refused", late)
+            _log.log(logging.ERROR, "late", "%s: the request is refused", late)
             raise Denied(504, str(late), code="TIMEOUT") from None
-        except Exception:
-            _logger.exception("`console` failed: the request is refused")
+        except Exception as error:
+            _log.log(logging.ERROR, "failed", "`console` failed: the request is refused", exc_info=error)
             raise Denied(500, "Internal server error") from None
         if found is not True:  # what is merely truthy may be a mistake
             raise Denied(403, "you may not see the console")
