@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import socket
 import time
@@ -11,6 +12,7 @@ import pytest
 import uvicorn
 import websockets
 from coulis.asgi import SUBPROTOCOL, SubscriptionApp
+from coulis.logs import Paced
 from messages import bare
 
 PATIENCE = 60.0
@@ -33,6 +35,22 @@ async def soon(awaited, what):
         return await asyncio.wait_for(awaited, PATIENCE)
     except asyncio.TimeoutError:
         raise AssertionError(f"{what} did not come within {PATIENCE:g} seconds") from None
+
+
+@pytest.fixture(autouse=True)
+def paces(monkeypatch):
+    """Give each test lines of the log of its own, and all the time in the same seconds."""
+
+    def paced(name):
+        return Paced(name, clock=lambda: 0.0)
+
+    monkeypatch.setattr("coulis.logs._connections", paced("coulis.connections"))
+    monkeypatch.setattr("coulis.resolvers._log", paced("coulis.resolvers"))
+    monkeypatch.setattr("coulis.jwt._log", paced("coulis.jwt"))
+    monkeypatch.setattr("coulis.page.console._log", paced("coulis.page"))
+    for module in ("admission", "websocket"):
+        monkeypatch.setattr(f"coulis.{module}._log", paced("coulis.asgi"))
+    monkeypatch.setattr("coulis.errors._paced", functools.cache(paced))
 
 
 @pytest.fixture

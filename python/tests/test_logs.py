@@ -2,7 +2,6 @@
 
 import asyncio
 import collections
-import functools
 import logging
 
 import coulis
@@ -20,21 +19,6 @@ QUERY = "subscription { user { id } }"
 
 async def until(condition):
     await asyncio.wait_for(turns_until(condition), 20)
-
-
-@pytest.fixture(autouse=True)
-def paces(monkeypatch):
-    """Give each test lines of its own, and all the time in the same seconds."""
-
-    def paced(name):
-        return Paced(name, clock=lambda: 0.0)
-
-    monkeypatch.setattr("coulis.logs._connections", paced("coulis.connections"))
-    monkeypatch.setattr("coulis.resolvers._log", paced("coulis.resolvers"))
-    monkeypatch.setattr("coulis.jwt._log", paced("coulis.jwt"))
-    for module in ("admission", "websocket"):
-        monkeypatch.setattr(f"coulis.{module}._log", paced("coulis.asgi"))
-    monkeypatch.setattr("coulis.errors._paced", functools.cache(paced))
 
 
 @pytest.fixture
