@@ -29,27 +29,42 @@ class TimedOut(UserError):
 
 
 async def within(seconds: float | None, found: Any, what: str) -> Any:
-    """Answer a value, or what an awaitable answers. Raises `TimedOut`.
+    """Answer a value, or what an awaitable answers. Raises `TimedOut`; `RuntimeError` if it was cancelled.
 
-    What is late is cancelled and not waited for: it may refuse to be cancelled.
+    A cancellation of who asks is passed on, and what was asked may use the rest of its time to end. Nothing
+    is waited for beyond that time: it may refuse to be cancelled.
     """
     if not inspect.isawaitable(found):
         return found
     task = asyncio.ensure_future(_awaited(found))
-    try:
-        done, _ = await asyncio.wait({task}, timeout=seconds)
-    except asyncio.CancelledError:
+    cancelled = await _end(task, seconds)
+    if not task.done():
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        raise
-    if done:
-        if task.cancelled():  # by itself: whoever asked goes on
-            raise RuntimeError(f"{what} was cancelled")
-        return task.result()
-    task.cancel()
-    _late.add(task)
+        _late.add(task)
     task.add_done_callback(_ended)
-    raise TimedOut(what, seconds or 0.0)
+    if cancelled is not None:
+        raise cancelled
+    if not task.done():
+        raise TimedOut(what, seconds or 0.0)
+    try:
+        return task.result()
+    except asyncio.CancelledError as error:  # its own: whoever asked goes on
+        raise RuntimeError(f"{what} was cancelled") from error
+
+
+async def _end(task: asyncio.Task[Any], seconds: float | None) -> asyncio.CancelledError | None:
+    """Wait for a task, or for so long; answer the last cancellation meanwhile, each of which it is told."""
+    loop = asyncio.get_running_loop()
+    end = None if seconds is None else loop.time() + seconds
+    cancelled = None
+    while True:
+        try:
+            await asyncio.wait({task}, timeout=None if end is None else max(end - loop.time(), 0.0))
+        except asyncio.CancelledError as error:
+            task.cancel()
+            cancelled = error
+        else:
+            return cancelled
 
 
 async def _awaited(found: Awaitable[Any]) -> Any:

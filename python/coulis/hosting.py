@@ -125,23 +125,43 @@ class Refused(Exception):
         self.code, self.reason = code, reason
 
 
-async def let_in(hosting: Hosting, connection: Connection) -> dict[str, Any] | None:
-    """Ask the hooks about a client; answer what goes with its acknowledgement. Raises `Refused`."""
-    try:
-        payload = await hosting.ask("on_connect", connection)
-        if payload is False:
-            raise Refused(_FORBIDDEN, "Forbidden")
-        connection.context = await hosting.ask("context", connection)
-    except Refused:
-        raise
-    except Exception as error:
-        raise _refused(error) from error
-    return payload if isinstance(payload, dict) else None
+class Visit:
+    """A client, from the question whether it may come in to its end."""
 
+    def __init__(self, hosting: Hosting, connection: Connection) -> None:
+        self.connection = connection
+        self.counts = False
+        """Whether `on_disconnect` is to be told: `on_connect` may have counted the client."""
+        self._hosting = hosting
 
-async def tell_end(hosting: Hosting, connection: Connection, code: int | None = None) -> None:
-    """Tell `on_disconnect` that a client that was let in has gone. What it raises is logged."""
-    await _told(hosting, "on_disconnect", connection, code)
+    async def begin(self) -> dict[str, Any] | None:
+        """Ask the hooks about the client; answer what goes with its acknowledgement. Raises `Refused`."""
+        try:
+            payload = await self._welcome()
+            self.connection.context = await self._hosting.ask("context", self.connection)
+        except Refused:
+            raise
+        except Exception as error:
+            raise _refused(error) from error
+        return payload if isinstance(payload, dict) else None
+
+    async def _welcome(self) -> Any:
+        self.counts = True  # from now on: one that is cancelled, or late, did not refuse
+        try:
+            payload = await self._hosting.ask("on_connect", self.connection)
+            if payload is False:
+                raise Refused(_FORBIDDEN, "Forbidden")
+        except TimedOut:
+            raise
+        except Exception:
+            self.counts = False
+            raise
+        return payload
+
+    async def end(self, code: int | None = None) -> None:
+        """Tell `on_disconnect`, unless `on_connect` refused. What it raises is logged."""
+        if self.counts:
+            await _told(self._hosting, "on_disconnect", self.connection, code)
 
 
 async def _told(hosting: Hosting, name: str, *arguments: Any) -> None:
@@ -158,6 +178,8 @@ class Host:
         self, app: SubscriptionApp, session: Session | Stream, do: Callable[[Asked], object]
     ) -> None:
         self.connection: Connection | None = None
+        """The client, once it was let in."""
+        self._visit: Visit | None = None
         self._app = app
         self._session = session
         self._do = do
@@ -169,7 +191,8 @@ class Host:
 
     async def connect(self, connection: Connection) -> dict[str, Any] | None:
         """Let a client in, and answer the payload of its acknowledgement. Raises `Refused`."""
-        payload = await let_in(self._app.hosting, connection)
+        self._visit = Visit(self._app.hosting, connection)
+        payload = await self._visit.begin()
         if self._app.hosting.context is not None:
             self._session.tell_resolvers(connection.context)
         self.connection = connection
@@ -212,7 +235,7 @@ class Host:
 
     async def close(self, code: int | None) -> None:
         """End everything, then tell the hooks. A cancellation meanwhile does not keep them from it."""
-        told = self.connection is not None and self._app.hosting.on_disconnect is not None
+        told = self._visit is not None and self._app.hosting.on_disconnect is not None
         if self._tasks or self._late or self._active or told:
             await asyncio.shield(asyncio.get_running_loop().create_task(self._close(code)))
 
@@ -226,8 +249,8 @@ class Host:
                 _logger.error("%d operations of a connection that is gone do not end", len(stuck))
         while self._active:
             await self._told("on_complete", self._active.pop())
-        if self.connection is not None:
-            await self._told("on_disconnect", code)
+        if self._visit is not None:
+            await self._visit.end(code)
 
     async def _serve(self, operation: Operation, security: SecurityContext) -> None:
         session = self._session
@@ -244,7 +267,9 @@ class Host:
                 self._decide(operation)
                 if declaration is None or not declaration.generates:
                     return
-                await self._generate(operation, declaration, security)
+                # It may end as cancelled by what it awaits, which is no reason for its client to wait on.
+                values = self._generate(operation, declaration, security)
+                await within(None, values, f"the generator of `{declaration.name}`")
             session.finish(operation)
         except Exception as error:
             self._failed(operation, error)

@@ -1,6 +1,7 @@
 """What an application decides and runs: hooks, permissions, queries and mutations, generators, contexts."""
 
 import asyncio
+import contextlib
 import json
 import os
 import threading
@@ -9,7 +10,7 @@ from typing import ClassVar
 import coulis
 import pytest
 import strawberry
-from conftest import COUNT, until
+from conftest import COUNT, served, until
 from coulis.asgi import SubscriptionApp
 
 QUERY = "subscription { user { id } }"
@@ -105,6 +106,72 @@ async def test_on_connect_refuses_with_a_code(manager, open_app, raised, close, 
     assert (await client.closed())[:2] == close
     assert ("secret" in caplog.text) == isinstance(raised, ValueError)
     assert ends == []
+
+
+async def waits(*_):
+    await asyncio.Event().wait()
+
+
+def refuses(connection):
+    raise coulis.UserError("not today")
+
+
+def fails(connection):
+    raise ValueError("secret")
+
+
+@pytest.mark.parametrize(
+    "hooks",
+    [{"on_connect": waits}, {"context": waits}, {"context": refuses}, {"context": fails}],
+    ids=["late on_connect", "late context", "context refuses", "context fails"],
+)
+async def test_on_disconnect_is_told_once_of_whom_on_connect_did_not_refuse(manager, open_app, hooks):
+    """Of those, too, that leave or are refused before they are let in: on_connect may have counted them."""
+    came, gone = [], []
+
+    def counted(connection):
+        came.append(connection)
+        return hooks.get("on_connect", lambda _: None)(connection)
+
+    def on_disconnect(connection, code):
+        gone.append(connection)
+
+    connect = await open_app(manager, **{**hooks, "on_connect": counted}, on_disconnect=on_disconnect)
+    client = await connect()
+    await client.say(type="connection_init")
+    await until(lambda: came)
+    await client.socket.close()
+    await until(lambda: gone)
+    await until(lambda: manager.get_metrics()["subscribers"] == 0)
+    assert gone == came
+
+
+async def test_on_disconnect_is_told_of_whom_on_connect_did_not_answer_in_time(manager, open_app):
+    told = []
+    options = {"hook_timeout": 0.01, "on_disconnect": lambda connection, code: told.append(code)}
+    client = await (await open_app(manager, on_connect=waits, **options))()
+    await client.say(type="connection_init")
+    assert (await client.closed())[0] == 4504
+    await until(lambda: told == [4504])
+
+
+async def test_a_hook_that_is_not_cancelled_holds_its_connection_for_its_time_only(manager, connect):
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def auth_handler(payload):
+        while not go.is_set():
+            asked.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await go.wait()
+
+    app = SubscriptionApp(manager, auth_handler=auth_handler, hook_timeout=0.2)
+    async with served(app) as address:
+        client = await connect(address)
+        await client.say(type="connection_init")
+        await asked.wait()
+        await client.socket.close()
+        await until(lambda: len(app.door) == 0)
+        go.set()
 
 
 async def test_on_subscribe_refuses_one_operation(manager, open_app):
@@ -465,6 +532,28 @@ async def test_a_generator_that_fails_ends_its_subscription_with_an_error(open_a
         assert errors_of(await client.hear()) == [error]
         assert ("secret" in caplog.text) == isinstance(raised, ValueError)
         assert manager.get_metrics()["subscriptions"] == 0
+
+
+async def test_a_generator_that_ends_as_cancelled_ends_its_subscription_with_an_error(open_app, caplog):
+    registry, ends = coulis.Registry(), []
+
+    @registry.subscription()
+    async def shared(variables):
+        yield {"shared": 1}
+        work = asyncio.get_running_loop().create_future()
+        work.cancel()
+        await work
+
+    async with coulis.SubscriptionManager(registry=registry) as manager:
+        app = await open_app(manager, on_complete=lambda connection, operation: ends.append(operation.id))
+        client = await app()
+        await client.init()
+        await client.say(type="subscribe", id="1", payload={"query": "subscription { shared }"})
+        assert (await client.hear())["type"] == "next"
+        assert errors_of(await client.hear()) == [("internal error", "INTERNAL_SERVER_ERROR")]
+        await until(lambda: ends == ["1"])
+        assert manager.get_metrics()["subscriptions"] == 0
+        assert "the generator of `shared` was cancelled" in caplog.text
 
 
 async def test_fields_that_may_not_be_read_stay_hidden_in_what_a_generator_makes(open_app):

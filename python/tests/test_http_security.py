@@ -271,6 +271,21 @@ async def test_who_looks_at_the_page_comes_and_goes_for_the_hooks(manager, query
     assert inside == []
 
 
+@pytest.mark.parametrize("query", ["page=schema", "query={a}"])
+async def test_who_is_refused_after_on_connect_goes_for_the_hooks(manager, query):
+    inside = []
+
+    def context(connection):
+        raise coulis.UserError("not today")
+
+    hooks = {"on_connect": inside.append, "on_disconnect": lambda connection, code: inside.remove(connection)}
+    app = SubscriptionApp(manager, execute=print, context=context, **hooks)
+    headers = {"graphql-require-preflight": "1", "accept": "application/json"}
+    async with served(app) as address, browsing(address) as client:
+        assert (await client.get(f"/?{query}", headers=headers)).status_code == 403
+        await until(lambda: inside == [])
+
+
 async def test_without_a_function_the_console_is_not_for_users_of_a_tenant(manager):
     """It shows all tenants, so being one of them does not suffice."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from coulis.admission import Denied, identify, payload_of, turned_away
-from coulis.hosting import Connection, Refused, let_in, tell_end
+from coulis.hosting import Connection, Refused, Visit
 
 if TYPE_CHECKING:
     from coulis.asgi import SubscriptionApp
@@ -23,10 +23,12 @@ async def admit(app: SubscriptionApp, scope: Scope) -> Connection:
         raise Denied(403, "pages of this origin may not ask here: see `allowed_origins`")
     connection = Connection(scope, payload_of(scope), await identify(app, scope))
     if app.hosting.on_connect is not None:
+        visit = Visit(app.hosting, connection)
         try:
-            await let_in(app.hosting, connection)
+            await visit.begin()
         except Refused as refused:
             raise turned_away(refused) from None
-        # Nobody stays: hooks that count clients must not count readers of the page up only.
-        await tell_end(app.hosting, connection)
+        finally:
+            # Nobody stays: hooks that count clients must not count readers of the page up only.
+            await visit.end()
     return connection
