@@ -69,6 +69,8 @@ class Door:
         self.closed: dict[int, int] = {}
         """How many connections ended, by the code of the close; 1006 where the client just went."""
         self._inside: dict[Guest, asyncio.Event] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._farewell: asyncio.Task[Drained] | None = None
 
     def __len__(self) -> int:
         return len(self._inside)
@@ -77,6 +79,7 @@ class Door:
     def inside(self, guest: Guest) -> Iterator[None]:
         """Count a connection as one of this door, from its accept to its end."""
         self.opened += 1
+        self._loop = asyncio.get_running_loop()
         gone = self._inside[guest] = asyncio.Event()
         try:
             yield
@@ -114,6 +117,20 @@ class Door:
             told = {"left": done.left, "cut": done.cut, "seconds": round(loop.time() - start, 3)}
             _logger.info("drained: %d connections left, %d were cut", done.left, done.cut, extra=told)
         return done
+
+    def send_away(self, code: int) -> None:
+        """Let nobody in from now on and have all leave at once, as `drain` does, and wait for nobody.
+
+        From any thread.
+        """
+        self.is_open = False
+        if self._inside and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is served any more
+                self._loop.call_soon_threadsafe(self._start_farewell, code)
+
+    def _start_farewell(self, code: int) -> None:
+        farewell = self.drain(code=code, batch=max(len(self), 1))
+        self._farewell = asyncio.get_running_loop().create_task(farewell)
 
     async def _late(self, waiting: dict[Guest, asyncio.Event], seconds: float) -> list[Guest]:
         """Wait until all are gone, or for so long; answer who is not."""

@@ -362,12 +362,18 @@ class SubscriptionManager:
     async def close(self, timeout: float | None = None) -> list[Undelivered]:
         """End all subscriptions and stop the engine; answer as `SubscriptionExecutor.close`. Safe to repeat.
 
-        With `timeout` what was accepted is delivered first, and async resolvers are waited for.
+        With `timeout` what was accepted is delivered first, and async resolvers are waited for. Then clients
+        of a `SubscriptionApp` are closed with 1001, each after what is readable for it; they are not waited
+        for: `drain` before it does that.
         """
         if timeout is None:
             for data in list(self.subscriptions.values()):
                 self._complete(data)
-        undelivered = await asyncio.get_running_loop().run_in_executor(None, self.executor.close, timeout)
+        try:
+            undelivered = await asyncio.get_running_loop().run_in_executor(None, self.executor.close, timeout)
+        finally:  # the engine ends, whoever waits for that
+            for door in list(self.doors):
+                door.send_away(1001)
         for data in list(self.subscriptions.values()):
             self._complete(data)
         return undelivered

@@ -153,8 +153,8 @@ class _Connection:
         return self._close.result()
 
     def leave(self, code: int, reason: str) -> None:
-        """Close once what is readable now was sent."""
-        self._leaving = (code, reason)
+        """Close once what is readable now was sent; who is told twice leaves as it was told first."""
+        self._leaving = self._leaving or (code, reason)
         self._ready.set()
 
     def cut(self, code: int, reason: str) -> None:
@@ -168,6 +168,8 @@ class _Connection:
         self._expiry.cancel()
         for timer in self._timers.values():
             timer.cancel()
+        if self._loop.is_closed():  # thrown away with its loop: nothing runs there any more
+            return
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -12,7 +12,7 @@ import coulis
 import httpx
 import pytest
 import websockets
-from conftest import served, until
+from conftest import COUNT, served, until
 from coulis.asgi import SubscriptionApp
 from coulis.draining import Door, Drained, draining, schedule
 
@@ -134,6 +134,57 @@ async def test_a_manager_drains_all_of_its_apps(manager, connect):
             await client.init()
         assert await manager.drain(SECONDS, code=1001) == Drained(left=2)
         assert [(await client.closed())[0] for client in clients] == [1001, 1001]
+
+
+@pytest.mark.parametrize("timeout", [None, SECONDS])
+async def test_a_manager_that_closes_has_its_clients_leave(manager, address, connect, timeout):
+    client = await connect(address)
+    await client.init()
+    await client.subscribe("1", QUERY)
+    ids = list(range(300))
+    for id in ids:
+        manager.executor.publish_nowait("t", "user", {"id": id})
+    await manager.close(timeout)
+    assert (await client.closed())[1:] == ("Going away", [result(id) for id in ids])
+
+
+async def test_a_manager_that_closes_has_generators_end(countdown, connect):
+    manager, ends = countdown
+    async with served(SubscriptionApp(manager)) as address:
+        client = await connect(address)
+        await client.init()
+        payload = {"query": COUNT, "variables": {"from": 1_000_000}}
+        await client.say(type="subscribe", id="1", payload=payload)
+        await client.hear()
+        await manager.close()
+        assert (await client.closed())[0] == 1001
+        await until(lambda: ends == ["1"])
+
+
+async def test_a_manager_that_closes_sends_nobody_away_twice(manager, app, address, connect):
+    client = await connect(address)
+    await client.init()
+    drain = asyncio.create_task(manager.drain(SECONDS))
+    await until(lambda: manager.is_draining)
+    await asyncio.gather(manager.close(), manager.close())
+    assert (await client.closed())[0] in (1001, 1012)
+    assert await drain == Drained(left=1)
+    await manager.close()
+    assert list(app.door.closed.values()) == [1]
+
+
+async def test_a_manager_that_closes_waits_for_no_client(manager, app):
+    stuck = Stuck()
+    with app.door.inside(stuck):
+        await manager.close(SECONDS)
+        await until(lambda: stuck.told == [("leave", 1001)])
+
+
+async def test_a_manager_may_be_closed_beside_the_loop_that_serves(manager, address, connect):
+    client = await connect(address)
+    await client.init()
+    await asyncio.to_thread(asyncio.run, manager.close())
+    assert (await client.closed())[0] == 1001
 
 
 @pytest.mark.parametrize("bad", [{"deadline": -1}, {"deadline": float("nan")}, {"code": 1000}, {"batch": 0}])

@@ -324,7 +324,7 @@ async def test_an_answer_of_an_engine_that_is_closed_ends_with_the_next_sign_of_
         browsing(address) as client,
         events(client, **asked(QUERY)) as answer,
     ):
-        await manager.close()
+        await asyncio.to_thread(manager.executor.close)
         (_, data), end = await answer.rest()
         assert end == ("complete", None)
         assert data["errors"][0]["extensions"]["code"] == "ENGINE_CLOSED"
