@@ -114,10 +114,8 @@ class Results:
                 await refuse(send, ENDING)
         finally:
             self.close()
-            self._cancel()
-            for end in await asyncio.gather(*self._tasks, return_exceptions=True):
-                if isinstance(end, Exception):
-                    _logger.error("an answer failed", exc_info=end)
+            if not self._loop.is_closed():  # otherwise it is thrown away: nothing runs there any more
+                await self._ended()
 
     def leave(self, code: int = 0, reason: str = "") -> None:
         """End the answer once what is readable now was sent; it is not complete, so its client comes back.
@@ -132,6 +130,12 @@ class Results:
         self._cut = True
         self._cancel()
 
+    async def _ended(self) -> None:
+        self._cancel()
+        for end in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(end, Exception):
+                _logger.error("an answer failed", exc_info=end)
+
     def _cancel(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -144,7 +148,7 @@ class Results:
         self._expiry.cancel()
         if self._keep_alive_timer is not None:
             self._keep_alive_timer.cancel()
-        if self._host is not None and self._farewell is None:
+        if self._host is not None and self._farewell is None and not self._loop.is_closed():
             self._farewell = self._loop.create_task(self._host.close(None))
             _farewells.add(self._farewell)
             self._farewell.add_done_callback(_farewells.discard)

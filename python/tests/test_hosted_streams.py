@@ -1,5 +1,8 @@
 """What an application decides about connections holds over HTTP as it does over WebSocket."""
 
+import asyncio
+import json
+
 import coulis
 import pytest
 from conftest import served, until
@@ -42,6 +45,39 @@ async def test_on_connect_is_asked_and_may_refuse(manager):
 async def test_the_older_protocol_goes_without_permissions(manager):
     with pytest.raises(ValueError, match="legacy_protocol"):
         SubscriptionApp(manager, legacy_protocol=True, permission_classes=[Nobody])
+
+
+@pytest.mark.parametrize("type", ["http", "websocket"])
+def test_a_connection_that_is_thrown_away_after_its_loop_says_nothing(type):
+    """As when `sys.exit` in a task ends a loop while a request is under way."""
+    loop, sent = asyncio.new_event_loop(), []
+    body = {"type": "http.request", "body": json.dumps({"query": QUERY}).encode()}
+    first = body if type == "http" else {"type": "websocket.connect"}
+    headers = [(b"accept", b"text/event-stream"), (b"content-type", b"application/json")]
+    scope = {"type": type, "method": "POST", "path": "/", "headers": headers}
+
+    async def begin():
+        manager = coulis.SubscriptionManager(registry=coulis.Registry())
+        messages = [first]
+
+        async def receive():
+            return messages.pop() if messages else await loop.create_future()
+
+        async def send(message):
+            sent.append(message)
+
+        app = SubscriptionApp(manager, on_disconnect=print)
+        serving = app({**scope, "subprotocols": ["graphql-transport-ws"]}, receive, send)
+        task = loop.create_task(serving)
+        await until(lambda: sent and manager.get_metrics()["subscribers"])
+        return manager, serving, task
+
+    manager, serving, _ = loop.run_until_complete(begin())
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+    serving.close()
+    assert manager.get_metrics()["subscribers"] == 0
+    manager.executor.close()
 
 
 async def test_a_drain_ends_streams_after_what_is_ready(manager):
