@@ -43,10 +43,10 @@ class Readiness:
 
 def readiness(manager: SubscriptionManager) -> Readiness:
     """Answer whether a manager takes clients: its engine runs, no app of it drains, its bus is there."""
-    if manager.is_draining:
-        return Readiness(False, "draining")
     if manager.executor.is_closed:
         return Readiness(False, "the engine is closed")
+    if manager.is_draining:
+        return Readiness(False, "draining")
     health = manager.health()
     if health is not None and not health["connected"]:
         return Readiness(False, "the bus is not connected")
