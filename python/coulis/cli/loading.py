@@ -71,8 +71,8 @@ def _of_route(route: Any, prefix: str) -> Iterator[tuple[str, SubscriptionApp]]:
     path = prefix + getattr(route, "path", "")
     endpoint = getattr(route, "endpoint", None)
     if isinstance(endpoint, SubscriptionApp):
-        # Where there is a route for HTTP, there is one for WebSockets.
-        if not hasattr(route, "methods"):
+        # Once a path: Starlette's route for WebSockets, or that of a FastAPI router for preflights.
+        if getattr(route, "methods", ["OPTIONS"]) in (["OPTIONS"], {"OPTIONS"}):
             yield path, endpoint
     elif (mounted := getattr(route, "app", None)) is not None and endpoint is None:
         yield from endpoints(mounted, path)
