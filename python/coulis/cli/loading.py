@@ -54,25 +54,30 @@ def _globals(name: str) -> set[SubscriptionManager]:
     return {value for value in vars(module).values() if isinstance(value, SubscriptionManager)}
 
 
-def endpoints(app: Any, prefix: str = "") -> Iterator[tuple[str, SubscriptionApp]]:
-    """Iterate over the paths where an application serves subscriptions, as far as its routes tell."""
+def endpoints(app: Any) -> list[tuple[str, SubscriptionApp]]:
+    """Answer the paths where an application serves subscriptions, as far as its routes tell.
+
+    Each once, though there is a route for each kind of request.
+    """
+    return list(dict.fromkeys(_found(app, "")))
+
+
+def _found(app: Any, prefix: str) -> Iterator[tuple[str, SubscriptionApp]]:
     if isinstance(app, SubscriptionApp):
         yield prefix or "/", app
     elif isinstance(app, MetricsApp):
-        yield from endpoints(app.app, prefix)
+        yield from _found(app.app, prefix)
     for route in getattr(app, "routes", None) or ():
         yield from _of_route(route, prefix)
 
 
 def _of_route(route: Any, prefix: str) -> Iterator[tuple[str, SubscriptionApp]]:
     if (included := getattr(route, "original_router", None)) is not None:  # of FastAPI
-        yield from endpoints(included, prefix + getattr(route.include_context, "prefix", ""))
+        yield from _found(included, prefix + getattr(route.include_context, "prefix", ""))
         return
     path = prefix + getattr(route, "path", "")
     endpoint = getattr(route, "endpoint", None)
     if isinstance(endpoint, SubscriptionApp):
-        # Once a path: Starlette's route for WebSockets, or that of a FastAPI router for preflights.
-        if getattr(route, "methods", ["OPTIONS"]) in (["OPTIONS"], {"OPTIONS"}):
-            yield path, endpoint
+        yield path, endpoint
     elif (mounted := getattr(route, "app", None)) is not None and endpoint is None:
-        yield from endpoints(mounted, path)
+        yield from _found(mounted, path)
