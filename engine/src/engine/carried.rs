@@ -9,7 +9,7 @@ use crate::{
     cursor::Epoch,
     id::{Millis, Offset},
     notifier::Wake,
-    subscriber::OwnedContent,
+    subscriber::{Content, OwnedContent},
 };
 
 const EPOCH: Epoch = Epoch(40);
@@ -294,4 +294,36 @@ fn events_on_channels_that_cannot_be_are_left_out() {
     carry(&engine, &[(1, "a"), (2, "b"), (3, "*"), (4, "c")]);
     let metrics = engine.metrics();
     assert_eq!((metrics.published, metrics.refused_events), (2, 2));
+}
+
+#[test]
+fn what_was_seen_on_another_node_is_not_told_as_lost() {
+    let (engine, mut shards) = Engine::builder().shards(1).assemble().unwrap();
+    let (mut shard, _) = shards.remove(0);
+    let plane = &engine.0.plane;
+    _ = plane.begin_to_follow(EPOCH, Offset(0), None);
+    shard.step(Millis(0));
+    let options = || SubscriberOptions { wake: Wake::Polling, ring_frames_max: None };
+    let mut readers = [(); 2].map(|()| engine.open(options()).unwrap());
+    let events = (1..=3).map(|offset| (Offset(offset), event(&engine, "a"), Receipt::new(0).1));
+    subscribe(&engine, &mut readers[0], "a", None);
+    plane.carry(events.collect(), Duration::ZERO).unwrap();
+    // It comes before the events, of which it has seen two.
+    subscribe(&engine, &mut readers[1], "a", Some(&cursor(2)));
+    plane.close(true);
+    plane.be_late();
+    while !shard.drained() {
+        shard.step(Millis(0));
+    }
+    drop(shard);
+    let lost = |reader: &mut Subscriber| {
+        let mut lost = 0;
+        reader.drain(9, |delivery| match delivery.content {
+            Content::Gap(gap) => lost += gap.count,
+            Content::Resumed(resumed) => assert_eq!(resumed.result, Ok(())),
+            _ => panic!("{delivery:?}"),
+        });
+        lost
+    };
+    assert_eq!(readers.each_mut().map(lost), [3, 1]);
 }

@@ -33,6 +33,7 @@ impl Shard {
         let history = History { epoch, carried: true };
         self.logs.restart(history, start);
         // Offsets up to which readers were replayed are of what was before.
+        self.ahead = Offset(0);
         self.readers.iter_mut().flatten().for_each(super::Reader::forget_replays);
         if let Some(missed) = missed {
             self.tell_missed(start, missed);

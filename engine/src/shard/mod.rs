@@ -111,6 +111,8 @@ pub(crate) struct Shard {
     /// Answers of resolvers are waited for before the shard leaves.
     awaits_answers: bool,
     lost: AllLost,
+    /// The furthest position at which a subscription resumed that had seen more than this node.
+    ahead: Offset,
     undelivered: Names,
 }
 
@@ -170,6 +172,7 @@ impl Shard {
             stopping: false,
             awaits_answers: false,
             lost: AllLost::default(),
+            ahead: Offset(0),
             undelivered,
         }
     }
@@ -232,7 +235,7 @@ impl Shard {
         let matched = index.matching(event, &mut judge, |group, image| {
             admitted += group.members.len() as u64;
             if late {
-                self.lost.add(group, event);
+                self.lost.add(group, event, self.ahead);
             } else if window.put((group, image)) {
                 self.deliver_to_all(window.take(), event, hold, &mut tally);
             }
@@ -271,12 +274,12 @@ impl Shard {
 
     /// Tells the members of each group of what was given up since the last time.
     fn tell_lost(&mut self) {
-        for Lost { group, frames, last } in self.lost.take() {
+        for Lost { group, frames, early, last } in self.lost.take() {
             let notice = Payload::lost(last.channel, last.offset);
             let mut shares = notice.shares(group.members.len());
             for (member, share) in group.members.chunks().flatten().zip(&mut shares) {
                 let Some(reader) = Reader::of(&mut self.readers, member) else { continue };
-                reader.tell_lost(member, share, frames);
+                reader.tell_lost(member, share, frames, &early);
                 reader.touch(member.slot, &mut self.touched);
             }
         }
@@ -347,7 +350,11 @@ impl Shard {
         let Some(member) = group.members.get(0) else { return };
         let Some(reader) = Reader::of(&mut self.readers, member) else { return };
         let is_gone = behind == Some(Reload::Epoch);
-        reader.begin(member, if is_gone { Offset(0) } else { replay.last(missed.is_ok()) });
+        let last = if is_gone { Offset(0) } else { replay.last(missed.is_ok()) };
+        reader.begin(member, last);
+        if last > replay.cut.offset {
+            self.ahead = self.ahead.max(last);
+        }
         replay.settle(missed.as_ref().map(drop).map_err(|&reload| reload));
         let Counters { resumed, reloaded, .. } = &*self.counters;
         if missed.is_ok() { resumed } else { reloaded }.add_owned(1);

@@ -378,11 +378,14 @@ impl Reader {
         }
     }
 
-    /// Tells `member` of frames that were given up, by the last of them; `payload` is its notice.
-    pub(super) fn tell_lost(&mut self, member: &Member, payload: Payload, frames: u32) {
+    /// Tells `member` of frames that were given up, by the last of them; `payload` is its notice. `early`: those that it may
+    /// have seen on another node.
+    pub(super) fn tell_lost(&mut self, member: &Member, payload: Payload, frames: u32, early: &[Offset]) {
         if self.is_live(member, payload.offset()) {
+            let replayed = if member.resumed { self.replayed(member.lane) } else { Offset(0) };
+            let seen = early.iter().filter(|&&offset| offset <= replayed).count() as u32;
             let lane = self.lane(member.lane);
-            lane.sequence = lane.sequence.wrapping_add(frames - 1);
+            lane.sequence = lane.sequence.wrapping_add(frames - seen - 1);
             // It evicts nothing: what can still be read is worth more than the place where the loss is told.
             self.push_or_refuse(member, payload, &mut Pushed::default());
         }

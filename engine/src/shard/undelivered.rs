@@ -49,6 +49,8 @@ pub(crate) type Names = Arc<SegQueue<Undelivered>>;
 pub(super) struct Lost {
     pub(super) group: Arc<Group>,
     pub(super) frames: u32,
+    /// The first of them, which some member may have seen on another node.
+    pub(super) early: Vec<Offset>,
     pub(super) last: Arc<Stamped>,
 }
 
@@ -61,17 +63,20 @@ pub(super) struct AllLost {
 }
 
 impl AllLost {
-    pub(super) fn add(&mut self, group: &Arc<Group>, event: &Arc<Stamped>) {
+    /// Adds a loss; `ahead`: the furthest position of a member that had seen more than this node.
+    pub(super) fn add(&mut self, group: &Arc<Group>, event: &Arc<Stamped>, ahead: Offset) {
+        let early = (event.offset <= ahead).then_some(event.offset);
         match self.places.entry(Arc::as_ptr(group).addr()) {
             Entry::Occupied(place) => {
                 let lost = &mut self.lost[*place.get()];
                 lost.frames += 1;
+                lost.early.extend(early);
                 lost.last = Arc::clone(event);
             }
             Entry::Vacant(place) => {
                 place.insert(self.lost.len());
                 let (group, last) = (Arc::clone(group), Arc::clone(event));
-                self.lost.push(Lost { group, frames: 1, last });
+                self.lost.push(Lost { group, frames: 1, early: early.into_iter().collect(), last });
             }
         }
     }
