@@ -53,14 +53,20 @@ def test_batches_are_spread_over_the_deadline(count, deadline, batch, expected):
     assert [after for after, _ in found] == pytest.approx([after for after, _ in expected])
 
 
-@pytest.mark.parametrize(("options", "code"), [({}, 1012), ({"code": 1001}, 1001)])
-async def test_everything_readable_is_sent_before_the_close(manager, app, address, connect, options, code):
+async def with_results(manager, address, connect):
+    """Connect a client for which results are on their way; answer it, and their ids."""
     client = await connect(address)
     await client.init()
     await client.subscribe("1", QUERY)
     ids = list(range(300))
     for id in ids:
         manager.executor.publish_nowait("t", "user", {"id": id})
+    return client, ids
+
+
+@pytest.mark.parametrize(("options", "code"), [({}, 1012), ({"code": 1001}, 1001)])
+async def test_everything_readable_is_sent_before_the_close(manager, app, address, connect, options, code):
+    client, ids = await with_results(manager, address, connect)
     manager.executor.publish_event("t", "user", {"id": "last"})  # in order: all are readable now
     assert await app.drain(SECONDS, **options) == Drained(left=1)
     assert (await client.closed())[0::2] == (code, [result(id) for id in [*ids, "last"]])
@@ -138,12 +144,7 @@ async def test_a_manager_drains_all_of_its_apps(manager, connect):
 
 @pytest.mark.parametrize("timeout", [None, SECONDS])
 async def test_a_manager_that_closes_has_its_clients_leave(manager, address, connect, timeout):
-    client = await connect(address)
-    await client.init()
-    await client.subscribe("1", QUERY)
-    ids = list(range(300))
-    for id in ids:
-        manager.executor.publish_nowait("t", "user", {"id": id})
+    client, ids = await with_results(manager, address, connect)
     await manager.close(timeout)
     assert (await client.closed())[1:] == ("Going away", [result(id) for id in ids])
 
