@@ -109,6 +109,9 @@ pub(super) struct Tape<'a> {
     locals: Vec<&'static str>,
 }
 
+/// What makes a part of an expression.
+type Part<'a> = fn(&mut Tape<'a>, usize) -> Two;
+
 const NUMBERS: [Json; 12] = [
     Json::Int(1),
     Json::Int(0),
@@ -307,16 +310,16 @@ impl<'a> Tape<'a> {
     }
 
     /// A macro over a list or map; the last part is its result for one element.
-    fn fold(&mut self, names: &[&str], depth: usize, part: fn(&mut Self, usize) -> Two) -> Two {
+    fn fold(&mut self, names: &[&str], map: Part<'a>, depth: usize, part: Part<'a>) -> Two {
         let (name, local) = (self.pick(names), self.pick(&["x", "y"]));
-        let range = if self.below(6) == 5 { self.map(depth) } else { self.list(depth) };
+        let range = if self.below(6) == 5 { map(self, depth) } else { self.list(depth) };
         self.locals.push(local);
         let part = part(self, depth);
         self.locals.pop();
         two(&format!("$.{name}({local}, $)"), &[&range, &part])
     }
 
-    fn choice(&mut self, depth: usize, part: fn(&mut Self, usize) -> Two) -> Two {
+    fn choice(&mut self, depth: usize, part: Part<'a>) -> Two {
         let (condition, then, otherwise) = (self.bool(depth), part(self, depth), part(self, depth));
         two("($ ? $ : $)", &[&condition, &then, &otherwise])
     }
@@ -374,7 +377,7 @@ impl<'a> Tape<'a> {
                 };
                 two(&format!("$.{function}($)"), &[&text, &part])
             }
-            13 => self.fold(&["exists", "all", "exists_one"], less, Self::bool),
+            13 => self.fold(&["exists", "all", "exists_one"], Self::map, less, Self::bool),
             14 => self.identity(less),
             _ => match self.below(3) {
                 0 => self.any(less),
@@ -450,8 +453,8 @@ impl<'a> Tape<'a> {
                 let (a, b) = (self.any(0), self.any(0));
                 two("[$, $]", &[&a, &b])
             }
-            3 => self.fold(&["filter"], less, Self::bool),
-            4 => self.fold(&["map"], less, Self::any),
+            3 => self.fold(&["filter"], Self::entry, less, Self::bool),
+            4 => self.fold(&["map"], Self::entry, less, Self::any),
             5 => {
                 let (a, b) = (self.list(less), self.list(less));
                 two("($ + $)", &[&a, &b])
@@ -471,6 +474,17 @@ impl<'a> Tape<'a> {
                 two("{$: $, 'n': 7}", &[&key, &value])
             }
         }
+    }
+
+    /// A map of one entry at most. A list made of several would have them in an order that CEL leaves
+    /// open, and that of the oracle is another in every run.
+    fn entry(&mut self, depth: usize) -> Two {
+        if self.below(4) == 0 {
+            return "{}".into();
+        }
+        let less = depth.saturating_sub(1);
+        let (key, value) = (self.text(less), self.any(less));
+        two("{$: $}", &[&key, &value])
     }
 
     fn any(&mut self, depth: usize) -> Two {
