@@ -12,7 +12,6 @@ mod quotas;
 pub(crate) use catalogue::Catalogue;
 pub use explain::Verdict;
 use quotas::Quotas;
-pub(crate) use quotas::User;
 
 use std::{
     collections::BTreeMap,
@@ -38,7 +37,8 @@ use crate::{
     ring::{self, Consumer},
     router::{self, Channel, Router},
     security::{
-        DeliveryRates, Metered, Pace, Paced, RuleError, Rulebook, Rules, SecurityContext, TooOften,
+        Asked, DeliveryRates, Metered, Pace, Paced, RuleError, Rulebook, Rules, SecurityContext, TooOften,
+        VariableScope,
         access::{Access, AccessError},
     },
     shard::{
@@ -160,6 +160,7 @@ pub(crate) struct Settings {
     pub(crate) admission: Admission,
     pub(crate) rules: Rules,
     pub(crate) access: Access,
+    pub(crate) variable_scope: VariableScope,
     pub(crate) pace: Pace,
     pub(crate) delivery_rates: DeliveryRates,
     pub(crate) clock: Clock,
@@ -175,6 +176,7 @@ pub(crate) struct ControlPlane {
     /// What documents are held against, and what it is made of beside the schema.
     catalogue: ArcSwap<Catalogue>,
     access: Access,
+    variable_scope: VariableScope,
     admission: Admission,
     shards: Vec<ShardHandle>,
     rulebook: ArcSwap<Rulebook>,
@@ -242,8 +244,8 @@ impl Drop for UnderWay<'_> {
 impl ControlPlane {
     /// A plane for `count` shards, and what their threads need: who has the shards steps them.
     pub(crate) fn new(settings: Settings, count: u16) -> Result<(Self, Assembled), Unruly> {
-        let Settings { limits, schema, admission, rules, access, pace, delivery_rates, clock, epoch } =
-            settings;
+        let Settings { limits, schema, admission, rules, access, .. } = settings;
+        let Settings { variable_scope, pace, delivery_rates, clock, epoch, .. } = settings;
         let catalogue = Catalogue::new(schema, access.clone(), admission.clone(), &limits);
         let catalogue = catalogue.map_err(Unruly::Access)?;
         let epoch = epoch.unwrap_or_else(Epoch::random);
@@ -254,6 +256,7 @@ impl ControlPlane {
             router: Router::new(count, limits.channels_max),
             catalogue: ArcSwap::from_pointee(catalogue),
             access,
+            variable_scope,
             admission,
             shards: inboxes.iter().map(ShardHandle::new).collect(),
             rulebook: ArcSwap::from_pointee(Rulebook::new(rules, &limits).map_err(Unruly::Policy)?),
@@ -418,11 +421,12 @@ impl ControlPlane {
         let after = after.and_then(|cursor| {
             if self.recalling.load(Ordering::Acquire) { Err(Reload::Future) } else { Ok(cursor) }
         });
-        let Some(to) = self.directory(shard).alone(member, channel.id) else { return };
+        let Some((number, to)) = self.directory(shard).alone(member, channel.id) else { return };
         let home = self.inbox(channel.home);
         let outcome_there = Arc::clone(outcome);
         let reached = Offset(self.reached.load(Ordering::Relaxed));
-        let resume = Resume { channel: channel.id, after, reached, to, shard, outcome: outcome_there };
+        let channel = channel.id;
+        let resume = Resume { channel, after, reached, number, to, shard, outcome: outcome_there };
         home.control_later(Control::Resume(resume));
         home.run(|| outcome.get().is_some());
     }
@@ -473,6 +477,11 @@ impl ControlPlane {
         taken
     }
 
+    /// Whether the variables and arguments of a subscription name nobody but its reader.
+    pub(crate) fn check_variables(&self, asked: &Asked, context: &SecurityContext) -> Result<(), String> {
+        self.variable_scope.check_asked(asked, context)
+    }
+
     /// Whether deliveries have a rate.
     pub(crate) fn is_metered(&self) -> bool {
         self.metered.is_on()
@@ -486,7 +495,7 @@ impl ControlPlane {
     }
 
     /// Counts a registration, or its refusal.
-    pub(crate) fn count_registration<E>(&self, result: &Result<(), E>) {
+    pub(crate) fn count_registration<T, E>(&self, result: &Result<T, E>) {
         let counter = if result.is_ok() { &self.counters.subscribed } else { &self.counters.refused };
         counter.add(1);
     }

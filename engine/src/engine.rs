@@ -83,7 +83,7 @@ pub enum SubscribeError {
         /// Its path from the root field, by names of fields and not by aliases.
         field: String,
     },
-    /// A variable names another user or tenant than the reader's.
+    /// A variable or an argument names another user or tenant than the reader's.
     ForbiddenVariable {
         /// Its name, and those inside it that lead to the place.
         variable: String,
@@ -133,8 +133,6 @@ pub struct EngineBuilder {
     spin: Duration,
     pin: bool,
     settings: Settings,
-    access: Access,
-    variable_scope: VariableScope,
 }
 
 /// The channels of a subscription, each once; without any, its root field's name.
@@ -150,6 +148,17 @@ fn names(mut names: Vec<String>, root_field: &str) -> Vec<String> {
     names
 }
 
+/// What a subscription adds to the rules.
+fn asked(request: &SubscribeRequest, plan: &Plan, bound: &Bound) -> Asked {
+    Asked {
+        field: plan.root_field().into(),
+        policies: request.policies.as_slice().into(),
+        filters: request.filters.as_slice().into(),
+        arguments: Constant::from(&plan.arguments(&bound.variables)),
+        variables: Constant::from(&bound.variables),
+    }
+}
+
 /// A handle to a running engine; the last handle that is dropped closes it.
 #[derive(Clone)]
 pub struct Engine(Arc<Owner>);
@@ -159,7 +168,6 @@ struct Owner {
     threads: Locked<Vec<JoinHandle<()>>>,
     /// Disconnected when all threads have left; none without threads.
     left: OnceLock<flume::Receiver<Infallible>>,
-    variable_scope: VariableScope,
 }
 
 impl EngineBuilder {
@@ -264,14 +272,16 @@ impl EngineBuilder {
 
     /// Who may read which field. Default: everybody everything that the policies show.
     #[must_use]
-    pub fn access(self, access: Access) -> Self {
-        Self { access, ..self }
+    pub fn access(mut self, access: Access) -> Self {
+        self.settings.access = access;
+        self
     }
 
-    /// Which variables name the reader's user and tenant. Default: [`VariableScope::default`].
+    /// Which variables and arguments name the reader's user and tenant. Default: [`VariableScope::default`].
     #[must_use]
-    pub fn variable_scope(self, variable_scope: VariableScope) -> Self {
-        Self { variable_scope, ..self }
+    pub fn variable_scope(mut self, variable_scope: VariableScope) -> Self {
+        self.settings.variable_scope = variable_scope;
+        self
     }
 
     /// The incarnation of the channels' logs, for runs that can be repeated. Default: a random one.
@@ -324,14 +334,13 @@ impl EngineBuilder {
         {
             LimitExceeded::check(limit, 1, max).map_err(BuildError::Limit)?;
         }
-        let mut settings = self.settings;
-        settings.access = self.access;
-        let (plane, shards) = ControlPlane::new(settings, count as u16).map_err(|error| match error {
-            Unruly::Policy(error) => BuildError::Policy(error),
-            Unruly::Access(error) => BuildError::Access(error),
-        })?;
+        let (plane, shards) =
+            ControlPlane::new(self.settings, count as u16).map_err(|error| match error {
+                Unruly::Policy(error) => BuildError::Policy(error),
+                Unruly::Access(error) => BuildError::Access(error),
+            })?;
         let (plane, threads, left) = (Arc::new(plane), Locked::default(), OnceLock::new());
-        let owner = Owner { plane, threads, left, variable_scope: self.variable_scope };
+        let owner = Owner { plane, threads, left };
         Ok((Engine(Arc::new(owner)), shards))
     }
 }
@@ -367,20 +376,52 @@ impl Engine {
         result
     }
 
+    /// Takes what [`Pace`] asks of a registration ahead of it, for a host that has to look at the document first, and
+    /// counts a document that is not valid as a registration that was refused. [`Engine::subscribe`] then asks for
+    /// nothing more.
+    ///
+    /// # Errors
+    /// `RateLimited`, `Limit` for `rate_keys_max`, `InvalidQuery`.
+    pub fn admit(
+        &self,
+        subscriber: &mut Subscriber,
+        context: &SecurityContext,
+        planned: Result<Arc<Plan>, Vec<GraphQlError>>,
+    ) -> Result<Arc<Plan>, SubscribeError> {
+        let admitted = self.pace(subscriber, context).and_then(|()| {
+            self.0.plane.decided_document(&planned);
+            planned.map_err(SubscribeError::InvalidQuery)
+        });
+        match &admitted {
+            Ok(_) => subscriber.admitted += 1,
+            Err(_) => self.0.plane.count_registration(&admitted),
+        }
+        admitted
+    }
+
+    fn pace(&self, subscriber: &Subscriber, context: &SecurityContext) -> Result<(), SubscribeError> {
+        self.0.plane.pace(context, subscriber.seat()).map_err(|early| match early {
+            TooOften::Empty(whose) => SubscribeError::RateLimited(whose),
+            TooOften::Limit(limit) => SubscribeError::Limit(limit),
+        })
+    }
+
     fn register(&self, subscriber: &mut Subscriber, request: SubscribeRequest) -> Result<(), SubscribeError> {
         let plane = &self.0.plane;
         let _under_way = plane.enter().ok_or(SubscribeError::Closed)?;
         let id = self.check(subscriber, &request)?;
-        plane.pace(&request.context, subscriber.seat()).map_err(|early| match early {
-            TooOften::Empty(whose) => SubscribeError::RateLimited(whose),
-            TooOften::Limit(limit) => SubscribeError::Limit(limit),
-        })?;
         let catalogue = plane.catalogue();
         let plan = catalogue.plan(&request.query, &request.operation_name);
-        plane.decided_document(&plan);
+        if subscriber.admitted > 0 {
+            subscriber.admitted -= 1;
+        } else {
+            self.pace(subscriber, &request.context)?;
+            plane.decided_document(&plan);
+        }
         let plan = plan.map_err(SubscribeError::InvalidQuery)?;
         let bound = plan.bind(&request.variables, plane.limits()).map_err(SubscribeError::InvalidQuery)?;
-        let projection = self.readable(&catalogue, &bound, &request.context)?;
+        let asked = asked(&request, &plan, &bound);
+        let projection = self.readable(&catalogue, &bound, &asked, &request.context)?;
         let SubscribeRequest { resolver, resume, overflow, per_subscription, .. } = &request;
         let resolver = resolver.clone().map(|resolve| (resolve, bound.variables.clone()));
         let resume = resume.as_deref().map(|text| match text {
@@ -389,7 +430,7 @@ impl Engine {
         });
         let (overflow, per_subscription) = (overflow.clone(), *per_subscription);
         let (book, recipe, predicates) =
-            self.judge(request, &catalogue, &plan, bound, subscriber.context())?;
+            self.judge(request, &catalogue, &plan, bound, asked, subscriber.context())?;
         let channels: Vec<_> = recipe.terms.channels.iter().map(|(channel, _)| Arc::clone(channel)).collect();
         let one_log = matches!(&*channels, [channel] if channel.id != ChannelId::ANY);
         let context = Arc::clone(&recipe.context);
@@ -437,16 +478,10 @@ impl Engine {
         catalogue: &Catalogue,
         plan: &Plan,
         bound: Bound,
+        asked: Asked,
         last: Option<&Arc<SecurityContext>>,
     ) -> Result<(Arc<Rulebook>, Recipe, Vec<Predicate>), SubscribeError> {
         let plane = &self.0.plane;
-        let asked = Asked {
-            field: plan.root_field().into(),
-            policies: request.policies.into(),
-            filters: request.filters.into(),
-            arguments: Constant::from(&plan.arguments(&bound.variables)),
-            variables: Constant::from(&bound.variables),
-        };
         let (book, constant) = (plane.rulebook(), request.context.constant());
         let hidden = catalogue.hidden_from(&book, &asked, &request.context);
         let hidden = hidden.inspect_err(|_| plane.decided(Module::ClientFilter, Ruling::Error));
@@ -484,10 +519,11 @@ impl Engine {
         &self,
         catalogue: &Catalogue,
         bound: &Bound,
+        asked: &Asked,
         context: &SecurityContext,
     ) -> Result<Arc<Projection>, SubscribeError> {
-        let Owner { plane, variable_scope, .. } = &*self.0;
-        let checked = variable_scope.check(&bound.variables, context);
+        let plane = &self.0.plane;
+        let checked = plane.check_variables(asked, context);
         plane.decided(Module::Variables, if checked.is_ok() { Ruling::Allowed } else { Ruling::Denied });
         checked.map_err(|variable| SubscribeError::ForbiddenVariable { variable })?;
         let readable = catalogue.gate.project(&bound.projection, context);
@@ -758,7 +794,7 @@ impl fmt::Display for SubscribeError {
             Self::Policy(error) => error.fmt(f),
             Self::Forbidden { field } => write!(f, "the field `{field}` may not be read: leave it out"),
             Self::ForbiddenVariable { variable } => {
-                write!(f, "the variable `{variable}` names another than you: leave it out")
+                write!(f, "`{variable}` names another than you: leave it out")
             }
             Self::Closed => f.write_str("the engine is closed"),
         }

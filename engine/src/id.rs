@@ -58,6 +58,9 @@ impl Identity {
     }
 }
 
+/// A user and its tenant: a user is one within a tenant.
+pub(crate) type User = (Identity, Option<Identity>);
+
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -75,6 +75,8 @@ pub(crate) struct Wish {
     pub(crate) lane: Option<Arc<Lane>>,
     /// The host's object of the connection.
     pub(crate) host: Option<Py<PyAny>>,
+    /// The engine has let it in already (`Engine::admit`).
+    pub(crate) admitted: bool,
     /// The host was asked, where the declaration wants that.
     pub(crate) permitted: bool,
 }
@@ -190,11 +192,16 @@ impl Core {
         subscriber: &mut Subscriber,
         wish: Wish,
     ) -> PyResult<Result<(), SubscribeError>> {
-        let Wish { mut request, resolver, overflow, lane, host, permitted } = wish;
+        let Wish { mut request, resolver, overflow, lane, host, admitted, permitted } = wish;
         let planned = detached(py, || self.engine.plan(&request.query, &request.operation_name))?;
-        let plan = match planned {
+        let plan = if admitted {
+            planned.map_err(SubscribeError::InvalidQuery)
+        } else {
+            self.engine.admit(subscriber, &request.context, planned)
+        };
+        let plan = match plan {
             Ok(plan) => plan,
-            Err(errors) => return Ok(Err(SubscribeError::InvalidQuery(errors))),
+            Err(error) => return Ok(Err(error)),
         };
         let declared = self.declarations.get(py, plan.root_field())?;
         if !permitted && (declared.guarded || declared.generates) {

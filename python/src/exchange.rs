@@ -385,6 +385,13 @@ impl Connection {
             // Nothing may follow the end of an answer.
             hosted.texts.clear();
         } else {
+            // Nothing more is sent of what the engine has ended, the host's results among it.
+            subscriber.drain_ended(|delivery| {
+                if !stream.is_over() {
+                    stream.write(&delivery, &mut bytes);
+                    hosted.ended(delivery.id);
+                }
+            });
             hosted.texts.drain(..).for_each(|(_, text)| bytes.extend(text));
             subscriber.drain(limit, |delivery| {
                 if !stream.is_over() {

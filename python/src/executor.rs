@@ -219,7 +219,7 @@ impl SubscriptionExecutor {
         let wake = wake.map(|(reader, token)| (Arc::clone(reader.get().lane()), token));
         let overflow = overflow.map(settings::overflow).transpose()?;
         let lane = wake.as_ref().map(|(lane, _)| Arc::clone(lane));
-        let wish = Wish { request, resolver, overflow, lane, host: None, permitted };
+        let wish = Wish { request, resolver, overflow, lane, host: None, admitted: false, permitted };
         let place = core.direct.reserve(connection_id, &subscription_id)?;
         match register(py, core, wish, wake) {
             Ok(subscriber) => {

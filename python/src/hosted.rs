@@ -157,14 +157,18 @@ impl<P: Protocol> Served<P> {
         let (engine, subscribe) = (&self.core.engine, &order.subscribe);
         let name = operation_name(subscribe);
         let planned = detached(py, || engine.plan(&subscribe.query, &name))?;
-        let plan = match planned {
-            Ok(plan) => plan,
-            Err(errors) if !self.hosted.executes => return Ok(Err(errors)),
-            Err(errors) => match detached(py, || engine.kind(&subscribe.query, &name))? {
+        if planned.is_err() && self.hosted.executes {
+            match detached(py, || engine.kind(&subscribe.query, &name))? {
                 Ok(OperationKind::Query) => return self.asked(py, order, "query").map(Ok),
                 Ok(OperationKind::Mutation) => return self.asked(py, order, "mutation").map(Ok),
-                _ => return Ok(Err(errors)),
-            },
+                _ => {}
+            }
+        }
+        // Before the host is asked: what it does for an answer is limited, too.
+        let context = order.context.as_ref().unwrap_or(&self.context);
+        let plan = match engine.admit(&mut self.subscriber, context, planned) {
+            Ok(plan) => plan,
+            Err(error) => return Ok(Err(refused(error))),
         };
         let declared = self.core.declarations.get(py, plan.root_field())?;
         if !(self.hosted.decides || declared.guarded || declared.generates) {
@@ -232,7 +236,7 @@ impl<P: Protocol> Served<P> {
         };
         let host = self.hosted.context.as_ref().map(|context| context.clone_ref(py));
         let lane = Some(Arc::clone(&self.lane));
-        let wish = Wish { request, resolver: None, overflow: None, lane, host, permitted };
+        let wish = Wish { request, resolver: None, overflow: None, lane, host, admitted: true, permitted };
         match self.core.subscribe(py, &mut self.subscriber, wish) {
             Ok(subscribed) => subscribed.map_err(refused),
             Err(raised) => Err(fault(py, &raised)),
@@ -254,7 +258,8 @@ impl<P: Protocol> Served<P> {
         let context = operation.order.context.as_ref().unwrap_or(&self.context);
         let body = detached(py, || engine.shape(&subscribe.query, &name, variables, context, &document))?;
         match body {
-            Ok(body) => Ok(self.write(operation, &body)),
+            Ok(Some(body)) => Ok(self.write(operation, &body)),
+            Ok(None) => Ok(self.is_open(operation)),
             Err(list) => Err(errors::invalid_query(py, &list)),
         }
     }

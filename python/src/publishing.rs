@@ -39,22 +39,38 @@ impl Published {
         }
         first
     }
+
+    /// An event of this id was not published after all.
+    fn forget(&mut self, id: &str) {
+        self.ids.remove(id);
+        if let Some(place) = self.order.iter().rposition(|known| **known == *id) {
+            self.order.remove(place);
+        }
+    }
 }
 
 impl Core {
-    /// Whether `event` was published before; with a bus that is for the bus to say.
-    fn is_repeated(&self, event: &Event) -> bool {
-        self.node.is_none() && event.id().is_some_and(|id| !self.published.lock().is_first(id))
+    /// Publishes an event unless one of its id was published before; one that is refused may come again. With a bus that
+    /// is for the bus to say.
+    fn once<T, E>(&self, event: Event, publish: impl FnOnce(Event) -> Result<T, E>) -> Result<Option<T>, E> {
+        let Some(id) = event.id().filter(|_| self.node.is_none()).map(Box::<str>::from) else {
+            return publish(event).map(Some);
+        };
+        if !self.published.lock().is_first(&id) {
+            return Ok(None);
+        }
+        let published = publish(event);
+        if published.is_err() {
+            self.published.lock().forget(&id);
+        }
+        published.map(Some)
     }
 
     /// Publishes and waits until every delivery that needs no async resolver is readable; answers how many. On a thread
     /// that runs resolvers it does not wait: it may be the one that is waited for.
     pub(crate) fn publish(&self, py: Python<'_>, event: Event) -> PyResult<u64> {
-        if self.is_repeated(&event) {
-            return Ok(0);
-        }
         let wait = !on_resolver_thread();
-        match &self.node {
+        let publish = |event| match &self.node {
             None => detached(py, || self.engine.publish(event).map(|receipt| delivered(&receipt, wait)))?
                 .map_err(|error| publish_error(py, error)),
             Some(node) if wait => detached(py, || node.publish(&event))?
@@ -63,20 +79,19 @@ impl Core {
             Some(node) => {
                 detached(py, || node.bus().publish(&event))?.map(|_| 0).map_err(|error| bus_error(py, &error))
             }
-        }
+        };
+        self.once(event, publish).map(Option::unwrap_or_default)
     }
 
     /// Publishes without waiting for anything.
     pub(crate) fn publish_nowait(&self, py: Python<'_>, event: Event) -> PyResult<()> {
-        if self.is_repeated(&event) {
-            return Ok(());
-        }
-        match &self.node {
+        let publish = |event| match &self.node {
             None => guarded(|| self.engine.try_publish(event))?
                 .map(drop)
                 .map_err(|error| publish_error(py, error)),
             Some(node) => guarded(|| node.bus().enqueue(&event))?.map_err(|error| bus_error(py, &error)),
-        }
+        };
+        self.once(event, publish).map(drop)
     }
 
     /// Publishes in order and waits for all; answers each one's deliveries.
@@ -107,24 +122,22 @@ impl Core {
 
     /// Publishes for a loop, which is not to be blocked.
     pub(crate) fn publish_at_once(&self, event: Event) -> Result<Option<Receipt>, PublishError> {
-        if self.is_repeated(&event) {
-            return Ok(None);
-        }
         if self.node.is_some() {
             // The bus takes its time: for a thread that may wait.
             return Err(PublishError::Full(Box::new(event)));
         }
-        self.engine.try_publish(event).map(Some)
+        self.once(event, |event| self.engine.try_publish(event))
     }
 
     /// The same, waiting. `None`: nothing more comes of it here.
     pub(crate) fn publish_later(&self, py: Python<'_>, event: Event) -> PyResult<Option<Receipt>> {
-        match &self.node {
+        let publish = |event| match &self.node {
             None => detached(py, || self.engine.publish(event))?
                 .map(Some)
                 .map_err(|error| publish_error(py, error)),
             Some(node) => detached(py, || node.publish(&event))?.map_err(|error| bus_error(py, &error)),
-        }
+        };
+        self.once(event, publish).map(Option::flatten)
     }
 }
 

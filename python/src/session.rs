@@ -304,6 +304,27 @@ impl Connection {
         Ok(None)
     }
 
+    /// What the engine has ended: nothing more is sent of it, the host's results among it.
+    fn take_ended<'py>(
+        &mut self,
+        py: Python<'py>,
+        dialect: Dialect,
+        texts: &mut Vec<Bound<'py, PyString>>,
+    ) -> PyResult<()> {
+        let mut ended = Vec::new();
+        self.served.subscriber.drain_ended(|delivery| {
+            let mut text = Vec::new();
+            dialect.write(&delivery, &mut text);
+            ended.push((delivery.id.to_owned(), text));
+        });
+        for (id, text) in ended {
+            texts.push(Lane::own_text(py, text)?);
+            self.served.protocol.ended(&id);
+            self.served.hosted.ended(&id);
+        }
+        Ok(())
+    }
+
     /// Replies of the protocol first: an operation's messages come after what started it.
     fn take<'py>(&mut self, py: Python<'py>, limit: usize) -> PyResult<Vec<Bound<'py, PyString>>> {
         let mut texts = Vec::new();
@@ -313,6 +334,7 @@ impl Connection {
             texts.push(PyString::new(py, &reply));
         }
         let dialect = self.served.protocol.dialect();
+        self.take_ended(py, dialect, &mut texts)?;
         while texts.len() < limit
             && let Some((_, text)) = self.served.hosted.texts.pop_front()
         {

@@ -317,6 +317,25 @@ async def test_permissions_of_the_application_are_asked_about_every_subscription
     assert errors_of(await client.hear()) == [("clerks only", "FORBIDDEN")]
 
 
+async def test_nobody_is_asked_about_a_subscription_that_comes_too_early(open_app):
+    registry, asked = coulis.Registry(), []
+    registry.subscription(name="user")(lambda event, variables: event)
+
+    def on_subscribe(connection, operation):
+        asked.append(operation.id)
+        raise coulis.UserError("no")
+
+    async with coulis.SubscriptionManager(registry=registry, rates={"connection": (1e-6, 2)}) as manager:
+        client = await (await open_app(manager, on_subscribe=on_subscribe))()
+        await client.init()
+        told = []
+        for number, query in enumerate((QUERY, "subscription {", QUERY, "subscription {")):
+            await client.say(type="subscribe", id=str(number), payload={"query": query})
+            told.append(errors_of(await client.hear())[0][1])
+        assert told == ["FORBIDDEN", "GRAPHQL_PARSE_FAILED", "RATE_LIMITED", "RATE_LIMITED"]
+        assert asked == ["0"]
+
+
 async def test_the_direct_api_asks_the_permissions_too():
     registry = coulis.Registry()
     registry.subscription(name="user", permission_classes=[IsClerk])(lambda event, variables: event)
@@ -569,6 +588,45 @@ async def test_fields_that_may_not_be_read_stay_hidden_in_what_a_generator_makes
         await client.init()
         await client.say(type="subscribe", id="1", payload={"query": "subscription { card { id number } }"})
         assert (await client.hear())["payload"] == {"data": {"card": {"id": 1, "number": None}}}
+
+
+async def test_what_a_generator_makes_keeps_the_policy_of_its_field(open_app):
+    registry = coulis.Registry()
+
+    @registry.subscription()
+    async def cards(variables):
+        for number in range(4):
+            yield {"id": number}
+
+    policies = {"cards": "event.id % 2 == 0 && 'clerk' in ctx.roles"}
+    async with coulis.SubscriptionManager(registry=registry, policies=policies) as manager:
+        app = await open_app(manager, auth_handler=authenticate)
+        for roles, wanted in ((["clerk"], [0, 2]), ([], [])):
+            client = await app()
+            await client.init({"user": "u", "roles": roles})
+            await client.say(type="subscribe", id="1", payload={"query": "subscription { cards { id } }"})
+            for number in wanted:
+                assert (await client.hear())["payload"] == {"data": {"cards": {"id": number}}}
+            assert (await client.hear())["type"] == "complete"
+
+
+async def test_what_a_generator_makes_after_a_revoke_is_not_sent(open_app):
+    registry, go = coulis.Registry(), asyncio.Event()
+
+    @registry.subscription()
+    async def forever(variables):
+        yield {"forever": 1}
+        await go.wait()
+        yield {"forever": 2}
+
+    async with coulis.SubscriptionManager(registry=registry) as manager:
+        client = await (await open_app(manager))()
+        await client.init()
+        await client.say(type="subscribe", id="1", payload={"query": "subscription { forever }"})
+        assert (await client.hear())["payload"] == {"data": {"forever": 1}}
+        go.set()
+        assert manager.executor.revoke("anonymous") == 1
+        assert errors_of(await client.hear())[0][1] == "REVOKED"
 
 
 async def test_generators_count_as_subscriptions(open_app):

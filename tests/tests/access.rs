@@ -166,6 +166,40 @@ fn variables_that_name_another_are_refused() {
     assert_eq!(error.code(), "FORBIDDEN_VARIABLE");
 }
 
+#[test]
+fn arguments_that_name_another_are_refused_by_whatever_variable_they_come() {
+    let engine = build(Engine::builder().shards(1));
+    let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+    let mut ask = |id: &str, query: &str| {
+        let variables = Value::parse(&mut br#"{"u":"8"}"#.to_vec(), 64).unwrap();
+        let context = SecurityContext::new(Identity::new("7"), None);
+        let result =
+            engine.subscribe(&mut reader, SubscribeRequest { context, variables, ..request(id, query) });
+        result.map_err(|error| error.to_string())
+    };
+    let refused = |path: &str| Err(format!("`{path}` names another than you: leave it out"));
+    assert_eq!(ask("a", r#"subscription { r(userId: "8") { x } }"#), refused("userId"));
+    assert_eq!(ask("a", "subscription ($u: ID) { r(userId: $u) { x } }"), refused("userId"));
+    assert_eq!(ask("a", r#"subscription { r(by: [{tenantId: "t"}]) { x } }"#), refused("by.tenantId"));
+    assert_eq!(ask("a", "subscription { r(userId: 7) { x } }"), Ok(()));
+    assert_eq!(ask("b", "subscription ($u: ID) { r(to: $u) { x } }"), Ok(()));
+}
+
+#[test]
+fn a_new_token_of_another_user_ends_what_names_the_former() {
+    let engine = build(Engine::builder().shards(1));
+    let variables = Value::parse(&mut br#"{"userId":7}"#.to_vec(), 64).unwrap();
+    let context = |user: &str| SecurityContext::new(Identity::new(user), None);
+    let query = "subscription ($userId: ID) { x(of: $userId) { n } }";
+    let asked = SubscribeRequest { context: context("7"), variables, ..request("a", query) };
+    let mut reader = reader(&engine, [asked]);
+    assert_eq!(reader.refresh(context("7")), 0);
+    assert_eq!(reader.refresh(context("8")), 1);
+    publish(&engine, event("x", r#"{"n":1}"#));
+    let told = read(&mut reader);
+    assert!(told.len() == 1 && told[0].contains("FORBIDDEN_VARIABLE"), "{told:?}");
+}
+
 /// Names with selections, and without.
 const INNER: [&str; 2] = ["c", "d"];
 const LEAVES: [&str; 2] = ["a", "b"];

@@ -14,6 +14,7 @@ use coulis::{
     event::{Event, Federation},
     id::Identity,
     limits::Limits,
+    plan::{OperationName, Schema},
     policy::standard::{Isolation, Tenancy},
     security::{
         ChannelRules, Condition, Pace, Rules, SecurityContext,
@@ -132,6 +133,85 @@ fn a_tree_is_the_same_as_its_text() {
         publish(&engine, event("x", document));
     }
     assert_eq!(numbers(&mut reader), ["a 1", "a 2.0"]);
+}
+
+#[test]
+fn a_subscription_to_all_channels_keeps_the_rules_of_each() {
+    let strict = Isolation { tenancy: Tenancy::Strict, ..Isolation::default() };
+    let guarded = ChannelRules { isolation: strict, policy: Some("'hr' in ctx.roles".into()) };
+    let named = |channels: [(&str, ChannelRules); 2]| {
+        channels.into_iter().map(|(name, rules)| (name.to_owned(), rules)).collect()
+    };
+    on_shards(|builder| {
+        let builder = builder.channel("pay", guarded.clone()).channel("x", policy("event.n < 10"));
+        let engine = build(builder.isolation(Isolation { owner: None, ..Isolation::default() }));
+        let ask = |id: &str, roles: &[&str]| SubscribeRequest {
+            channels: vec!["x".into(), "*".into()],
+            context: SecurityContext {
+                roles: roles.iter().map(|role| Box::from(*role)).collect(),
+                ..SecurityContext::new(Identity::new("u"), Identity::new("t"))
+            },
+            ..request(id, QUERY)
+        };
+        let mut reader = reader(&engine, [ask("all", &["hr"]), ask("few", &[])]);
+        let tell = || {
+            for (channel, document, tenant) in [
+                ("pay", r#"{"n":1}"#, ""),
+                ("pay", r#"{"n":2}"#, "t"),
+                ("pay", r#"{"n":3}"#, "s"),
+                ("x", r#"{"n":4}"#, ""),
+                ("x", r#"{"n":14}"#, ""),
+                ("x", r#"{"n":5,"user_id":"v"}"#, ""),
+                ("y", r#"{"n":6}"#, "t"),
+                ("y", r#"{"n":7}"#, "s"),
+                ("y", r#"{"n":8,"user_id":"v"}"#, ""),
+                ("y", r#"{"n":18}"#, ""),
+            ] {
+                publish(&engine, event_for(channel, document, tenant, ""));
+            }
+        };
+        let mut got = || {
+            let mut got = numbers(&mut reader);
+            got.sort();
+            got
+        };
+        tell();
+        let rest = ["all 18", "all 2", "all 4", "all 6", "all 8", "few 18", "few 4", "few 6", "few 8"];
+        assert_eq!(got(), rest);
+        let explained = engine.explain("few", None, &event_for("pay", r#"{"n":2}"#, "t", ""));
+        assert_eq!(explained.to_string(), "denied by policy of channel `pay` at 1:6");
+        // Rules of its own go for what no other rules are for.
+        let channels = named([("pay", guarded.clone()), ("*", policy("event.n > 6"))]);
+        assert_eq!(engine.reload(Rules { channels, ..Rules::default() }), Ok(0));
+        tell();
+        assert_eq!(got(), ["all 14", "all 18", "all 2", "few 14", "few 18"]);
+    });
+}
+
+#[test]
+fn an_argument_is_what_its_type_makes_of_it() {
+    let sdl = "type Query { a: Int } type X { n: Int } input By { ids: [ID!], least: Int = 2 }
+               type Subscription { x(id: ID, by: By): X }";
+    let schema = Schema::parse(sdl).expect("a schema");
+    let engine = build(Engine::builder().shards(1).schema(Some(schema)));
+    let ask = |id: &str, query: &str, text: &str| SubscribeRequest {
+        query: query.into(),
+        policies: vec![text.into()],
+        ..request(id, query)
+    };
+    let asked = [
+        ask("text", r#"subscription { x(id: "7") { n } }"#, "event.id == args.id"),
+        ask("int", "subscription { x(id: 7) { n } }", "event.id == args.id"),
+        ask("not", "subscription { x(id: 7) { n } }", "event.id != args.id"),
+        ask(
+            "inner",
+            "subscription { x(by: {ids: 7}) { n } }",
+            "event.id in args.by.ids && event.n >= args.by.least",
+        ),
+    ];
+    let mut reader = reader(&engine, asked);
+    publish(&engine, event("x", r#"{"id":"7","n":2}"#));
+    assert_eq!(numbers(&mut reader), ["text 2", "int 2", "inner 2"]);
 }
 
 #[test]
@@ -490,8 +570,26 @@ fn who_registers_too_often_is_refused() {
     assert_eq!(register(1, "b", "t", "u"), Err(SubscribeError::RateLimited("user")));
     assert_eq!(register(1, "b", "t", "v"), Ok(()));
     assert_eq!(register(2, "a", "t", "w"), Err(SubscribeError::RateLimited("tenant")));
-    assert_eq!(register(3, "a", "s", "v"), Ok(()));
+    assert_eq!(register(3, "a", "s", "u"), Ok(()), "the user of another tenant");
     assert_eq!(engine.metrics().refused, 3);
+}
+
+#[test]
+fn who_is_let_in_ahead_pays_once_and_for_what_is_not_valid_too() {
+    let pace = Pace { subscriber: Some(Rate::new(1e-6, 2).expect("a rate")), ..Pace::default() };
+    let engine = build(Engine::builder().shards(1).pace(pace));
+    let mut reader = reader(&engine, []);
+    let mut admit = |query: &str| {
+        let planned = engine.plan(query, &OperationName::Only);
+        engine.admit(&mut reader, &SecurityContext::default(), planned).map(drop)
+    };
+    assert_eq!(admit(QUERY), Ok(()));
+    assert!(matches!(admit("subscription {"), Err(SubscribeError::InvalidQuery(_))));
+    assert_eq!(admit("subscription {"), Err(SubscribeError::RateLimited("subscriber")));
+    assert_eq!(engine.metrics().refused, 2);
+    assert_eq!(engine.subscribe(&mut reader, request("a", QUERY)), Ok(()));
+    let early = engine.subscribe(&mut reader, request("b", QUERY));
+    assert_eq!(early, Err(SubscribeError::RateLimited("subscriber")));
 }
 
 #[test]

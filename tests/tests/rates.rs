@@ -113,6 +113,12 @@ fn a_user_a_tenant_and_a_connection_share_their_rate_among_all_that_is_theirs() 
         assert_eq!(results(&mut one) + results(&mut two), 5);
         assert_eq!(withheld(&engine), 11);
     });
+    // A user is one within a tenant.
+    on_shards(DeliveryRates { user: rate(2), ..DeliveryRates::default() }, |engine| {
+        let mut reader = reader(&engine, [for_user("a", "t", "u"), for_user("b", "s", "u")]);
+        (1..=3).for_each(|n| _ = publish(&engine, number(n)));
+        assert_eq!(read(&mut reader).iter().filter(|line| !line.contains("gap")).count(), 4);
+    });
     let rates = DeliveryRates { subscriber: rate(3), ..DeliveryRates::default() };
     on_shards(rates, |engine| {
         let mut one = reader(&engine, [request("a", QUERY), request("b", QUERY)]);

@@ -79,7 +79,7 @@ impl ControlPlane {
             let own = || recipe.context.constant();
             let terms = &recipe.terms;
             let predicates = predicates(&book, terms, &constant.clone().unwrap_or_else(own))?;
-            let projection = context.map(|context| readable(&catalogue, &book, terms, context));
+            let projection = context.map(|context| self.readable(&catalogue, &book, terms, context));
             let (context, projection) = (context.cloned(), projection.transpose()?);
             Ok(Judged { predicates, context, projection, terms: None })
         });
@@ -103,7 +103,7 @@ impl ControlPlane {
         let ending = directory.rejudge(&keys, |recipe| {
             let terms = renewed.terms(&catalogue, recipe, &self.limits)?;
             let predicates = predicates(&book, &terms, &recipe.context.constant())?;
-            let projection = Some(readable(&catalogue, &book, &terms, &recipe.context)?);
+            let projection = Some(self.readable(&catalogue, &book, &terms, &recipe.context)?);
             Ok(Judged { predicates, context: None, projection, terms: Some(terms) })
         });
         self.end_all(shard, &mut directory, &ending)
@@ -113,6 +113,23 @@ impl ControlPlane {
     fn contexts_of(&self, directory: &Directory, keys: &[Key]) -> Vec<(Key, Arc<SecurityContext>)> {
         let keys = keys.iter().copied().filter(|_| self.has_quotas());
         directory.contexts(keys).map(|(key, context)| (key, Arc::clone(context))).collect()
+    }
+
+    /// What a reader may read of what it selected, if it may ask for it at all.
+    fn readable(
+        &self,
+        catalogue: &Catalogue,
+        book: &Rulebook,
+        terms: &Terms,
+        context: &SecurityContext,
+    ) -> Result<Arc<Projection>, End> {
+        self.check_variables(&terms.asked, context).map_err(|variable| foreign(&variable))?;
+        if let Some(field) =
+            catalogue.hidden_from(book, &terms.asked, context).map_err(|error| unjudged(&error))?
+        {
+            return Err(catalogue::hidden(&field));
+        }
+        catalogue.gate.project(&terms.projection, context).map_err(catalogue::refused)
     }
 
     /// Takes subscriptions that may not be any more out of the index, and tells their readers. Answers how many.
@@ -127,27 +144,16 @@ impl ControlPlane {
     }
 }
 
-/// What a reader may read of what it selected, if it may ask for it at all.
-fn readable(
-    catalogue: &Catalogue,
-    book: &Rulebook,
-    terms: &Terms,
-    context: &SecurityContext,
-) -> Result<Arc<Projection>, End> {
-    if let Some(field) =
-        catalogue.hidden_from(book, &terms.asked, context).map_err(|error| unjudged(&error))?
-    {
-        return Err(catalogue::hidden(&field));
-    }
-    catalogue.gate.project(&terms.projection, context).map_err(catalogue::refused)
-}
-
 fn predicates(book: &Rulebook, terms: &Terms, context: &Constant) -> Result<Vec<Predicate>, End> {
     let Terms { channels, asked, .. } = terms;
     channels
         .iter()
         .map(|(_, name)| book.predicate(name, asked, context).map_err(|error| unjudged(&error)))
         .collect()
+}
+
+fn foreign(variable: &str) -> End {
+    End::Refused("FORBIDDEN_VARIABLE", format!("`{variable}` names another than you").into())
 }
 
 fn unjudged(error: &RuleError) -> End {

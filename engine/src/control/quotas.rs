@@ -8,14 +8,11 @@ use std::{
 use super::{ControlPlane, Locked};
 use crate::{
     error::LimitExceeded,
-    id::Identity,
+    id::User,
     limits::Limits,
     security::SecurityContext,
     shard::{Directory, Key},
 };
-
-/// A user's id and its tenant.
-pub(crate) type User = (Identity, Option<Identity>);
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -46,8 +43,7 @@ impl Quotas {
 
     /// The user whose things are counted, if they are.
     fn user(&self, context: &SecurityContext) -> Option<User> {
-        let user = context.user.clone().filter(|_| self.is_on())?;
-        Some((user, context.tenant.clone()))
+        context.tenant_user().filter(|_| self.is_on())
     }
 
     /// Counts so many subscriptions of a reader, or the reader alone.

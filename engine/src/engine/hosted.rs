@@ -1,11 +1,13 @@
 //! What the host language runs by itself: operations that are no subscriptions, and results that no event brings.
 
-use super::Engine;
+use super::{Engine, SubscribeRequest, asked};
 use crate::{
     error::GraphQlError,
+    metrics::{Module, Ruling},
     plan::{OperationKind, OperationName, Refused},
+    policy::{Arena, Attribute, Facts, Root, Val},
     security::SecurityContext,
-    value::{Document, Value},
+    value::{Document, Node, Value},
 };
 
 impl Engine {
@@ -26,7 +28,8 @@ impl Engine {
     }
 
     /// The execution result, as JSON text, of a subscription whose value the host has made: what its operation selects
-    /// and `context` may read at this moment. `value` is the root field's, or an object with that field alone.
+    /// and `context` may read at this moment. `value` is the root field's, or an object with that field alone; to the
+    /// policy of the root field it is the `event`. `None`: that policy does not let it through.
     ///
     /// # Errors
     /// Those of a document or of variables that are not valid, `FORBIDDEN_FIELD`, and `LIMIT_EXCEEDED` for a result above
@@ -38,18 +41,42 @@ impl Engine {
         variables: &Value,
         context: &SecurityContext,
         value: &Document,
-    ) -> Result<Vec<u8>, Vec<GraphQlError>> {
-        let (catalogue, limits) = (self.0.plane.catalogue(), self.limits());
-        let bound = catalogue.plan(document, operation)?.bind(variables, limits)?;
+    ) -> Result<Option<Vec<u8>>, Vec<GraphQlError>> {
+        let (plane, limits) = (&self.0.plane, self.limits());
+        let catalogue = plane.catalogue();
+        let plan = catalogue.plan(document, operation)?;
+        let bound = plan.bind(variables, limits)?;
         let projection = catalogue
             .gate
             .project(&bound.projection, context)
             .map_err(|refused| vec![unreadable(refused)])?;
+        let value = projection.root_value(value.root());
+        let asked = asked(&SubscribeRequest::default(), &plan, &bound);
+        if !plane.rulebook().field_admits(&asked, &context.constant(), &Made(value)) {
+            plane.decided(Module::CustomPolicy, Ruling::Denied);
+            return Ok(None);
+        }
         let mut body = Vec::new();
         projection
-            .render(projection.root_value(value.root()), &mut body, limits.body_bytes_max)
+            .render(value, &mut body, limits.body_bytes_max)
             .map_err(|error| vec![GraphQlError::new("LIMIT_EXCEEDED", error.to_string())])?;
-        Ok(body)
+        Ok(Some(body))
+    }
+}
+
+/// What policies may know of a result that no event brings.
+struct Made<'v>(Node<'v>);
+
+impl Facts for Made<'_> {
+    fn root<'a>(&'a self, root: &Root, arena: &'a Arena) -> Val<'a> {
+        match root {
+            Root::Event | Root::Attribute(_) => Val::of(self.0, arena),
+            _ => Val::Null,
+        }
+    }
+
+    fn attribute(&self, _attribute: Attribute) -> Option<Val<'_>> {
+        None
     }
 }
 
@@ -106,13 +133,29 @@ mod tests {
     }
 
     #[test]
+    fn a_value_of_the_host_keeps_the_policy_of_its_root_field() {
+        let policy = "event.d > 1 && 'clerk' in ctx.roles";
+        let engine = Engine::builder().shards(1).field("c", policy).build().unwrap();
+        let passes = |value: &str, roles: &[&str]| {
+            let roles = roles.iter().map(|role| Box::from(*role)).collect();
+            let (name, value) = (OperationName::Only, Document::parse(value, 8).unwrap());
+            let context = SecurityContext { roles, ..SecurityContext::default() };
+            let body = engine.shape("subscription { c { d } }", &name, &Value::Null, &context, &value);
+            body.unwrap().is_some()
+        };
+        assert!(passes(r#"{"d":2}"#, &["clerk"]) && passes(r#"{"c":{"d":2}}"#, &["clerk"]));
+        assert!(!passes(r#"{"d":1}"#, &["clerk"]) && !passes(r#"{"d":2}"#, &[]));
+        assert!(!passes(r#"{"e":2}"#, &["clerk"]), "no answer is a no");
+    }
+
+    #[test]
     fn a_value_of_the_host_is_shaped_by_the_operation() {
         let engine = engine();
         let shape = |value: &str| {
             let value = Document::parse(value, 8).unwrap();
             let (name, context) = (OperationName::Only, SecurityContext::default());
             let body = engine.shape("subscription { c { d } }", &name, &Value::Null, &context, &value);
-            String::from_utf8(body.unwrap()).unwrap()
+            String::from_utf8(body.unwrap().unwrap()).unwrap()
         };
         assert_eq!(shape(r#"{"d":1,"secret":2}"#), r#"{"data":{"c":{"d":1}}}"#);
         assert_eq!(shape(r#"{"c":{"d":1}}"#), r#"{"data":{"c":{"d":1}}}"#);

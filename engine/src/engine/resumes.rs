@@ -20,6 +20,7 @@ use crate::{
     id::{Millis, Offset},
     notifier::Wake,
     random::{Random, number},
+    security::ChannelRules,
     shard::Shard,
     subscriber::{Content, Gap, Message, OwnedContent},
 };
@@ -91,6 +92,34 @@ impl Bench {
                 (text(EPOCH, of(at), offset), Ok(offset))
             }
         }
+    }
+}
+
+/// What a subscription may not see any more is not replayed to it either.
+#[test]
+fn a_replay_whose_reader_has_another_token_by_then_is_refused() {
+    let rules = ChannelRules { policy: Some("'in' in ctx.roles".into()), ..ChannelRules::default() };
+    for (role, result) in [("in", Ok(())), ("out", Err(Reload::Trimmed))] {
+        let builder = Engine::builder().shards(1).epoch(EPOCH).channel("a", rules.clone());
+        let (engine, mut shards) = builder.assemble().unwrap();
+        let mut rest = || while shards.iter_mut().any(|(shard, _)| shard.step(Millis(0))) {};
+        let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+        engine.try_publish(event("a", 1)).unwrap();
+        rest();
+        let channel = engine.0.plane.channel("a").unwrap().id;
+        let cursor = Cursor { epoch: EPOCH, channel, offset: Offset(0) }.to_string();
+        let context =
+            |role: &str| SecurityContext { roles: [role.into()].into(), ..SecurityContext::default() };
+        let asked = SubscribeRequest { context: context("in"), ..request("s".into(), "a", Some(cursor)) };
+        engine.subscribe(&mut reader, asked).unwrap();
+        assert_eq!(reader.refresh(context(role)), 0);
+        rest();
+        let (mut told, mut results) = (None, 0);
+        reader.drain(8, |delivery| match delivery.content {
+            Content::Resumed(resumed) => told = Some(resumed.result),
+            _ => results += 1,
+        });
+        assert_eq!((told, results), (Some(result), usize::from(result.is_ok())), "{role}");
     }
 }
 

@@ -85,6 +85,13 @@ impl Coercion<'_> {
         }
     }
 
+    /// Coerces what validation has let through.
+    fn settle(&self, ty: &Type, value: &mut Value) {
+        if let Ok(coerced) = self.value(ty, value) {
+            *value = coerced;
+        }
+    }
+
     fn value(&self, ty: &Type, value: &Value) -> Result<Value, String> {
         match (ty, value) {
             (Type::NonNullNamed(_) | Type::NonNullList(_), Value::Null) => {
@@ -169,10 +176,17 @@ pub(super) fn arguments(field: &ast::Field, schema: Option<&Schema>, variables: 
         let root = schema.valid().schema_definition.subscription.as_ref()?;
         schema.valid().type_field(root, &field.name).ok()
     });
+    let coercion = Coercion { schema };
     for argument in defined.iter().flat_map(|field| &field.arguments) {
-        let is_given = given.iter().any(|(name, _)| *name == argument.name.as_str());
-        if let Some(default) = argument.default_value.as_ref().filter(|_| !is_given) {
-            given.push((argument.name.to_string(), literal(default)));
+        let place = given.iter_mut().find(|(name, _)| *name == argument.name.as_str());
+        match (place, &argument.default_value) {
+            (Some((_, value)), _) => coercion.settle(&argument.ty, value),
+            (None, Some(default)) => {
+                let mut value = literal(default);
+                coercion.settle(&argument.ty, &mut value);
+                given.push((argument.name.to_string(), value));
+            }
+            (None, None) => {}
         }
     }
     Value::Object(given)

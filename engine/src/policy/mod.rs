@@ -125,6 +125,34 @@ pub enum Part<'a> {
     Tree(&'a str),
     /// User and tenant isolation.
     Isolation(&'a standard::Isolation),
+    /// A part that must hold for events of these channels.
+    On(&'a [&'a str], &'a Part<'a>),
+    /// A part that must hold for events of all channels but these.
+    Off(&'a [&'a str], &'a Part<'a>),
+}
+
+impl Part<'_> {
+    /// The expression that must hold, as part `number` of a policy; `scope` gets the roots that it reads.
+    fn expr(&self, number: u16, scope: &mut Scope, budget: &Budget) -> Result<Expr, PolicyError> {
+        if let Part::Text(text) | Part::Tree(text) = self
+            && text.len() > budget.text_bytes
+        {
+            let message =
+                format!("policy_text_bytes_max is {}, and this has {}", budget.text_bytes, text.len());
+            return Err(PolicyError::new(Position { part: number, ..Position::default() }, message));
+        }
+        match self {
+            Part::Text(text) => parse::parse(text, number, scope),
+            Part::Tree(tree) => tree::read(tree, number, scope),
+            Part::Isolation(rules) => Ok(rules.expr(number, scope)),
+            Part::On(channels, part) => {
+                Ok(standard::unless_on(channels, false, part.expr(number, scope, budget)?, scope))
+            }
+            Part::Off(channels, part) => {
+                Ok(standard::unless_on(channels, true, part.expr(number, scope, budget)?, scope))
+            }
+        }
+    }
 }
 
 /// A compiled policy: what admits an event, for any reader. Made once for its text, used by many subscriptions.
@@ -174,19 +202,7 @@ impl Policy {
         let mut scope = Scope::policy();
         let mut all = Vec::with_capacity(parts.len());
         for (number, part) in parts.iter().enumerate() {
-            let number = number as u16;
-            if let Part::Text(text) | Part::Tree(text) = part
-                && text.len() > budget.text_bytes
-            {
-                let message =
-                    format!("policy_text_bytes_max is {}, and this has {}", budget.text_bytes, text.len());
-                return Err(PolicyError::new(Position { part: number, ..Position::default() }, message));
-            }
-            let mut expr = match part {
-                Part::Text(text) => parse::parse(text, number, &scope)?,
-                Part::Tree(tree) => tree::read(tree, number, &scope)?,
-                Part::Isolation(rules) => rules.expr(number, &mut scope),
-            };
+            let mut expr = part.expr(number as u16, &mut scope, &budget)?;
             split::patterns(&mut expr);
             check::check(&expr, &scope)?;
             all.push(expr);

@@ -28,6 +28,9 @@ pub(super) const CONTEXT_FIELDS: [&str; 6] =
 /// The bindings of a policy that are known when a subscription comes, in the order of their numbers.
 pub(super) const KNOWN: [&str; 3] = ["ctx", "args", "vars"];
 
+/// The binding of the event that is judged.
+pub(super) const EVENT: &str = "event";
+
 impl Scope {
     /// The names of a policy.
     pub(super) fn policy() -> Self {
@@ -37,7 +40,7 @@ impl Scope {
             name(KNOWN[1], Root::Named(1), true, &[]),
             name(KNOWN[2], Root::Named(2), true, &[]),
         ];
-        names.push(name("event", Root::Event, false, &[]));
+        names.push(name(EVENT, Root::Event, false, &[]));
         names.push(name("before", Root::Before, false, &[]));
         Self { names, lenient: false }
     }

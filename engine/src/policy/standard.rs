@@ -8,8 +8,9 @@ use super::{
     constant::Constant,
     function::Function,
     ir::{Expr, Kind, Position},
+    parse::logic,
     program::Root,
-    scope::{KNOWN, Scope},
+    scope::{EVENT, KNOWN, Scope},
 };
 
 /// What an event without a tenant means.
@@ -63,6 +64,25 @@ impl Isolation {
         }
         Expr::new(Kind::And(clauses), at)
     }
+}
+
+/// What must hold for events of some channels only: each clause, unless the event is on (or not on) one of `channels`.
+pub(super) fn unless_on(channels: &[&str], on: bool, expr: Expr, scope: &Scope) -> Expr {
+    let at = expr.at;
+    let names = channels.iter().map(|name| Constant::Text((*name).into())).collect();
+    let event = Expr::new(Kind::Root(scope.root(EVENT).unwrap_or(0)), at);
+    let names = Expr::literal(Constant::List(names), at);
+    let is_on = Expr::call(Function::In, vec![select(event, "channel"), names], at);
+    let passes = if on { is_on } else { Expr::call(Function::Not, vec![is_on], at) };
+    let clauses = match expr.kind {
+        Kind::And(clauses) => clauses,
+        kind => vec![Expr::new(kind, at)],
+    };
+    let unless = |clause: Expr| {
+        let at = clause.at;
+        logic(false, vec![passes.clone(), clause], at)
+    };
+    Expr::new(Kind::And(clauses.into_iter().map(unless).collect()), at)
 }
 
 fn context(scope: &Scope, at: Position) -> Expr {

@@ -3,14 +3,14 @@
 //! The buckets of users and tenants are shared by all shards; those of a reader and its subscriptions belong to the
 //! reader's shard. Nothing here takes a lock.
 
-use std::sync::Arc;
+use std::hash::Hash;
 
 use super::{
     SecurityContext,
     rate::{Bucket, Buckets, Rate},
 };
 use crate::{
-    id::{Identity, Millis},
+    id::{Identity, Millis, User},
     limits::Limits,
 };
 
@@ -20,7 +20,7 @@ use crate::{
 /// tenant. One that finds no token is not delivered; its reader is told so in-band, and those before it are spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct DeliveryRates {
-    /// For each user, on all its connections; readers without one are not counted here.
+    /// For each user of a tenant, on all its connections; readers without a user are not counted here.
     pub user: Option<Rate>,
     /// For each tenant, on all connections of its users; readers without one are not counted here.
     pub tenant: Option<Rate>,
@@ -41,14 +41,15 @@ impl DeliveryRates {
 #[derive(Debug)]
 pub(crate) struct Metered {
     rates: DeliveryRates,
-    users: Option<Buckets<Identity>>,
+    users: Option<Buckets<User>>,
     tenants: Option<Buckets<Identity>>,
 }
 
 impl Metered {
     pub(crate) fn new(rates: DeliveryRates, limits: &Limits) -> Self {
-        let identities = |rate: Option<Rate>| rate.map(|rate| Buckets::new(rate, limits));
-        Self { rates, users: identities(rates.user), tenants: identities(rates.tenant) }
+        let users = rates.user.map(|rate| Buckets::new(rate, limits));
+        let tenants = rates.tenant.map(|rate| Buckets::new(rate, limits));
+        Self { rates, users, tenants }
     }
 
     /// Whether deliveries are limited at all.
@@ -69,7 +70,8 @@ pub(crate) struct Meters {
 #[derive(Debug)]
 struct Meter {
     subscription: u32,
-    context: Arc<SecurityContext>,
+    user: Option<User>,
+    tenant: Option<Identity>,
     bucket: Option<Bucket>,
     /// Something was withheld since the last frame.
     withheld: bool,
@@ -81,13 +83,7 @@ impl Meters {
     }
 
     /// Adds a subscription, or replaces the context of one that is here: its bucket stays.
-    pub(crate) fn put(
-        &mut self,
-        metered: &Metered,
-        lane: u16,
-        subscription: u32,
-        context: Arc<SecurityContext>,
-    ) {
+    pub(crate) fn put(&mut self, metered: &Metered, lane: u16, subscription: u32, context: &SecurityContext) {
         let lane = usize::from(lane);
         if self.lanes.len() <= lane {
             self.lanes.resize_with(lane + 1, || None);
@@ -95,7 +91,13 @@ impl Meters {
         let before = self.lanes[lane].take().filter(|meter| meter.subscription == subscription);
         let fresh = || (metered.rates.subscription.map(Bucket::new), false);
         let (bucket, withheld) = before.map_or_else(fresh, |meter| (meter.bucket, meter.withheld));
-        self.lanes[lane] = Some(Meter { subscription, context, bucket, withheld });
+        self.lanes[lane] = Some(Meter {
+            subscription,
+            user: context.tenant_user(),
+            tenant: context.tenant.clone(),
+            bucket,
+            withheld,
+        });
     }
 
     /// Notes that something was withheld from the subscription of a lane.
@@ -122,16 +124,12 @@ impl Meters {
         let meter = self.lanes.get(usize::from(lane))?.as_ref()?;
         let now = now.saturating_mul(1_000_000);
         let own = |bucket: &Option<Bucket>| bucket.as_ref().is_some_and(|bucket| !bucket.has_token(now));
-        let of = |buckets: &Option<Buckets<Identity>>, key: &Option<Identity>| match (buckets, key) {
-            (Some(buckets), Some(key)) => !buckets.have_token(key, now),
-            _ => false,
-        };
-        let Meter { context, bucket, .. } = meter;
+        let Meter { user, tenant, bucket, .. } = meter;
         let buckets = [
             ("subscription", own(bucket)),
             ("connection", own(&self.reader)),
-            ("user", of(&metered.users, &context.user)),
-            ("tenant", of(&metered.tenants, &context.tenant)),
+            ("user", is_empty(metered.users.as_ref(), user.as_ref(), now)),
+            ("tenant", is_empty(metered.tenants.as_ref(), tenant.as_ref(), now)),
         ];
         let empty = buckets.into_iter().find(|(_, is_empty)| *is_empty)?;
         (meter.subscription == subscription).then_some(empty.0)
@@ -149,17 +147,21 @@ impl Meters {
         let meter = self.lanes.get(usize::from(lane))?.as_ref()?;
         let now = now.saturating_mul(1_000_000);
         let own = |bucket: &Option<Bucket>| bucket.as_ref().is_none_or(|bucket| bucket.take(now));
-        let of = |buckets: &Option<Buckets<Identity>>, key: &Option<Identity>| match (buckets, key) {
-            // No room for one more key is no token.
-            (Some(buckets), Some(key)) => buckets.take(key, now).unwrap_or(false),
-            _ => true,
-        };
-        let Meter { context, bucket, .. } = meter;
+        let Meter { user, tenant, bucket, .. } = meter;
         (meter.subscription == subscription).then(|| {
             own(bucket)
                 && own(&self.reader)
-                && of(&metered.users, &context.user)
-                && of(&metered.tenants, &context.tenant)
+                && take(metered.users.as_ref(), user.as_ref(), now)
+                && take(metered.tenants.as_ref(), tenant.as_ref(), now)
         })
     }
+}
+
+fn is_empty<K: Clone + Eq + Hash>(buckets: Option<&Buckets<K>>, key: Option<&K>, now: u64) -> bool {
+    buckets.zip(key).is_some_and(|(buckets, key)| !buckets.have_token(key, now))
+}
+
+/// No room for one more key is no token.
+fn take<K: Clone + Eq + Hash>(buckets: Option<&Buckets<K>>, key: Option<&K>, now: u64) -> bool {
+    buckets.zip(key).is_none_or(|(buckets, key)| buckets.take(key, now).unwrap_or(false))
 }

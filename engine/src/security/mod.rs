@@ -5,7 +5,12 @@
 
 use std::sync::{Arc, LazyLock};
 
-use crate::{event::Federation, id::Identity, policy::Constant, value::Value};
+use crate::{
+    event::Federation,
+    id::{Identity, User},
+    policy::Constant,
+    value::Value,
+};
 
 pub mod access;
 mod meter;
@@ -48,6 +53,11 @@ impl SecurityContext {
     /// A reader with this user and this tenant.
     pub fn new(user: Option<Identity>, tenant: Option<Identity>) -> Self {
         Self { user, tenant, ..Self::default() }
+    }
+
+    /// The user, if known, within its tenant.
+    pub(crate) fn tenant_user(&self) -> Option<User> {
+        Some((self.user.clone()?, self.tenant.clone()))
     }
 
     /// The context as policies see it, under the name `ctx`.

@@ -4,12 +4,16 @@ use super::{
     SecurityContext,
     rate::{Buckets, Rate},
 };
-use crate::{error::LimitExceeded, id::Identity, limits::Limits};
+use crate::{
+    error::LimitExceeded,
+    id::{Identity, User},
+    limits::Limits,
+};
 
 /// Rates of registration; `None`: as often as anybody likes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pace {
-    /// For each user; readers without one are not counted here.
+    /// For each user of a tenant; readers without a user are not counted here.
     pub user: Option<Rate>,
     /// For each tenant; readers without one are not counted here.
     pub tenant: Option<Rate>,
@@ -29,16 +33,17 @@ pub enum TooOften {
 /// The buckets of a [`Pace`].
 #[derive(Debug)]
 pub(crate) struct Paced {
-    users: Option<Buckets<Identity>>,
+    users: Option<Buckets<User>>,
     tenants: Option<Buckets<Identity>>,
     subscribers: Option<Buckets<u64>>,
 }
 
 impl Paced {
     pub(crate) fn new(Pace { user, tenant, subscriber }: Pace, limits: &Limits) -> Self {
-        let identities = |rate: Option<Rate>| rate.map(|rate| Buckets::new(rate, limits));
+        let users = user.map(|rate| Buckets::new(rate, limits));
+        let tenants = tenant.map(|rate| Buckets::new(rate, limits));
         let subscribers = subscriber.map(|rate| Buckets::new(rate, limits));
-        Self { users: identities(user), tenants: identities(tenant), subscribers }
+        Self { users, tenants, subscribers }
     }
 
     /// Whether registrations are limited at all.
@@ -58,12 +63,11 @@ impl Paced {
             Ok(false) => Err(TooOften::Empty(name)),
             Err(limit) => Err(TooOften::Limit(limit)),
         };
-        for (buckets, key, name) in
-            [(&self.users, &context.user, "user"), (&self.tenants, &context.tenant, "tenant")]
-        {
-            if let (Some(buckets), Some(key)) = (buckets, key) {
-                taken(buckets.take(key, now_nanos), name)?;
-            }
+        if let Some((buckets, user)) = self.users.as_ref().zip(context.tenant_user()) {
+            taken(buckets.take(&user, now_nanos), "user")?;
+        }
+        if let Some((buckets, tenant)) = self.tenants.as_ref().zip(context.tenant.as_ref()) {
+            taken(buckets.take(tenant, now_nanos), "tenant")?;
         }
         match &self.subscribers {
             Some(buckets) => taken(buckets.take(&reader, now_nanos), "subscriber"),

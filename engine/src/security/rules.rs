@@ -8,6 +8,7 @@ use crate::{
     policy::{
         Budget, Constant, Explanation, Facts, Part, Policy, PolicyError, Predicate, standard::Isolation,
     },
+    router::ANY,
     value::Value,
 };
 
@@ -61,7 +62,8 @@ impl From<Isolation> for ChannelRules {
 pub struct Rules {
     /// For channels without rules of their own.
     pub default: ChannelRules,
-    /// By the channel's name.
+    /// By the channel's name. Those of `"*"` stand in for the default ones where a subscription to all channels gets
+    /// its events; what comes from a channel with rules of its own has to keep these there, too.
     pub channels: HashMap<String, ChannelRules>,
     /// By the root field's name: must hold beside the channel's.
     pub fields: HashMap<String, Condition>,
@@ -104,6 +106,20 @@ pub(crate) struct Guards<'a> {
     pub(crate) has_policy: bool,
 }
 
+/// A part of a policy.
+struct Rule<'a> {
+    name: Box<str>,
+    part: Part<'a>,
+    channels: Reach<'a>,
+}
+
+/// The channels whose events a part is about.
+enum Reach<'a> {
+    All,
+    On([&'a str; 1]),
+    Off(Arc<[&'a str]>),
+}
+
 /// The name of the part that is no condition.
 const ISOLATION: &str = "isolation";
 /// The policy that admits no event.
@@ -116,6 +132,8 @@ pub(crate) struct Rulebook {
     budget: Budget,
     policies_max: usize,
     nothing: Predicate,
+    /// The policies of root fields alone.
+    fields: HashMap<String, Policy>,
     compiled: papaya::HashMap<Key, Arc<Policy>>,
 }
 
@@ -138,16 +156,23 @@ impl Rulebook {
         };
         let nothing = Policy::new(&[Part::Text(NOTHING)], Budget { text_bytes: NOTHING.len(), ..budget })
             .and_then(|policy| policy.specialise(&Constant::Null, &Constant::Null, &Constant::Null));
-        let book = Self {
+        let mut book = Self {
             budget,
             policies_max: limits.policies_max,
             nothing: nothing.map_err(|error| RuleError::of(&[], error))?,
+            fields: HashMap::new(),
             compiled: papaya::HashMap::new(),
             rules,
         };
+        for (name, condition) in &book.rules.fields {
+            let policy = Policy::new(&[condition.part()], budget);
+            let named = |error| RuleError { rule: policy_of("field", name), error };
+            book.fields.insert(name.clone(), policy.map_err(named)?);
+        }
         let channels = book.rules.channels.keys().map(|name| (Some(name), None));
         let fields = book.rules.fields.keys().map(|name| (None, Some(name)));
-        for (channel, field) in channels.chain(fields).chain([(None, None)]) {
+        let any = ANY.to_owned();
+        for (channel, field) in channels.chain(fields).chain([(None, None), (Some(&any), None)]) {
             let boxed = |name: &String| name.as_str().into();
             let [policies, filters] = [Box::default(), Box::default()];
             book.policy(Key { channel: channel.map(boxed), field: field.map(boxed), policies, filters })?;
@@ -172,6 +197,13 @@ impl Rulebook {
         predicate.map_err(|error| RuleError::of(&self.parts(&self.key(channel, asked)), error))
     }
 
+    /// Whether the policy of a root field admits a result that no event brings, for a reader with this context.
+    pub(crate) fn field_admits(&self, asked: &Asked, context: &Constant, facts: &impl Facts) -> bool {
+        let Some(policy) = self.fields.get(&*asked.field) else { return true };
+        let predicate = policy.specialise(context, &asked.arguments, &asked.variables);
+        predicate.is_ok_and(|predicate| predicate.admits(facts))
+    }
+
     /// Which clause of which policy denies, if any does.
     pub(crate) fn explain(
         &self,
@@ -185,12 +217,12 @@ impl Rulebook {
         let parts = self.parts(&key);
         let found = policy.explain(context, &asked.arguments, &asked.variables, facts);
         let found = found.map_err(|error| RuleError::of(&parts, error))?;
-        Ok(found.and_then(|found| Some((parts.get(usize::from(found.at.part))?.0.clone(), found))))
+        Ok(found.and_then(|found| Some((parts.get(usize::from(found.at.part))?.name.clone(), found))))
     }
 
     fn key(&self, channel: &str, asked: &Asked) -> Key {
         Key {
-            channel: self.rules.channels.get_key_value(channel).map(|(name, _)| name.as_str().into()),
+            channel: (channel == ANY || self.rules.channels.contains_key(channel)).then(|| channel.into()),
             field: self.rules.fields.get_key_value(&*asked.field).map(|(name, _)| name.as_str().into()),
             policies: asked.policies.clone(),
             filters: asked.filters.clone(),
@@ -210,36 +242,49 @@ impl Rulebook {
 
     /// What guards `channel` for a subscription.
     pub(crate) fn guards(&self, channel: &str, asked: &Asked) -> Guards<'_> {
-        let ChannelRules { isolation, policy } =
-            self.rules.channels.get(channel).unwrap_or(&self.rules.default);
+        let ChannelRules { isolation, policy } = self.channel(channel);
         let has_policy =
             policy.is_some() || !asked.policies.is_empty() || self.rules.fields.contains_key(&*asked.field);
         Guards { isolation, has_policy }
     }
 
-    fn channel(&self, key: &Key) -> &ChannelRules {
-        key.channel.as_ref().and_then(|name| self.rules.channels.get(&**name)).unwrap_or(&self.rules.default)
+    /// The rules that are written down for a channel, or else the default ones.
+    fn channel(&self, name: &str) -> &ChannelRules {
+        self.rules.channels.get(name).unwrap_or(&self.rules.default)
     }
 
-    /// The parts of a policy, by name; isolation comes first and is not among the conditions.
-    fn parts<'a>(&'a self, key: &'a Key) -> Vec<(Box<str>, Option<&'a Condition>)> {
-        let rules = self.channel(key);
-        let mut parts = vec![(ISOLATION.into(), None)];
-        let mut add = |name: String, condition: Option<&'a Condition>| {
-            parts.extend(condition.map(|condition| (name.into(), Some(condition))));
-        };
-        add(
-            key.channel
-                .as_ref()
-                .map_or("channel policy".into(), |name| format!("policy of channel `{name}`")),
-            rules.policy.as_ref(),
-        );
-        if let Some(field) = &key.field {
-            add(format!("policy of field `{field}`"), self.rules.fields.get(&**field));
+    /// The parts of a policy.
+    fn parts<'a>(&'a self, key: &'a Key) -> Vec<Rule<'a>> {
+        let mut parts = Vec::new();
+        match key.channel.as_deref() {
+            None => self.rules.default.add_to(&mut parts, "channel policy".into(), &|| Reach::All),
+            Some(ANY) => self.add_all_channels(&mut parts),
+            Some(name) => self.channel(name).add_to(&mut parts, policy_of("channel", name), &|| Reach::All),
         }
-        key.policies.iter().for_each(|condition| add("policy".into(), Some(condition)));
-        key.filters.iter().for_each(|condition| add("filter".into(), Some(condition)));
+        let mut add = |name: Box<str>, condition: &'a Condition| {
+            parts.push(Rule { name, part: condition.part(), channels: Reach::All });
+        };
+        if let Some((field, condition)) =
+            key.field.as_deref().and_then(|field| self.rules.fields.get_key_value(field))
+        {
+            add(policy_of("field", field), condition);
+        }
+        key.policies.iter().for_each(|condition| add("policy".into(), condition));
+        key.filters.iter().for_each(|condition| add("filter".into(), condition));
         parts
+    }
+
+    /// What guards a subscription to all channels: the rules of each for its events, and others for the rest.
+    fn add_all_channels<'a>(&'a self, parts: &mut Vec<Rule<'a>>) {
+        let named = self.rules.channels.keys().map(String::as_str).filter(|name| *name != ANY);
+        let mut named: Vec<_> = named.collect();
+        named.sort_unstable();
+        for &name in &named {
+            self.channel(name).add_to(parts, policy_of("channel", name), &|| Reach::On([name]));
+        }
+        let named: Arc<[_]> = named.into();
+        let rest = || if named.is_empty() { Reach::All } else { Reach::Off(Arc::clone(&named)) };
+        self.channel(ANY).add_to(parts, "channel policy".into(), &rest);
     }
 
     fn policy(&self, key: Key) -> Result<Arc<Policy>, RuleError> {
@@ -256,20 +301,40 @@ impl Rulebook {
     }
 
     fn compile(&self, key: &Key) -> Result<Policy, RuleError> {
-        let isolation = &self.channel(key).isolation;
-        let named = self.parts(key);
-        let parts: Vec<_> = named
-            .iter()
-            .map(|(_, condition)| condition.map_or(Part::Isolation(isolation), Condition::part))
-            .collect();
-        Policy::new(&parts, self.budget).map_err(|error| RuleError::of(&named, error))
+        let rules = self.parts(key);
+        let parts: Vec<_> = rules.iter().map(Rule::part).collect();
+        Policy::new(&parts, self.budget).map_err(|error| RuleError::of(&rules, error))
+    }
+}
+
+fn policy_of(what: &str, name: &str) -> Box<str> {
+    format!("policy of {what} `{name}`").into()
+}
+
+impl ChannelRules {
+    /// Isolation first.
+    fn add_to<'a>(&'a self, parts: &mut Vec<Rule<'a>>, name: Box<str>, reach: &dyn Fn() -> Reach<'a>) {
+        let isolation = Part::Isolation(&self.isolation);
+        parts.push(Rule { name: ISOLATION.into(), part: isolation, channels: reach() });
+        let policy = self.policy.as_ref().map(Condition::part);
+        parts.extend(policy.map(|part| Rule { name, part, channels: reach() }));
+    }
+}
+
+impl Rule<'_> {
+    fn part(&self) -> Part<'_> {
+        match &self.channels {
+            Reach::All => self.part,
+            Reach::On(channels) => Part::On(channels, &self.part),
+            Reach::Off(channels) => Part::Off(channels, &self.part),
+        }
     }
 }
 
 impl RuleError {
     /// An error with the name of the part that it stands in.
-    fn of(parts: &[(Box<str>, Option<&Condition>)], error: PolicyError) -> Self {
-        let part = parts.get(usize::from(error.at.part));
-        Self { rule: part.map_or_else(|| ISOLATION.into(), |(name, _)| name.clone()), error }
+    fn of(rules: &[Rule<'_>], error: PolicyError) -> Self {
+        let rule = rules.get(usize::from(error.at.part));
+        Self { rule: rule.map_or_else(|| ISOLATION.into(), |rule| rule.name.clone()), error }
     }
 }

@@ -1,9 +1,10 @@
-//! Variables that name a user or a tenant: they name the reader's own, or the subscription is refused.
+//! Variables and arguments that name a user or a tenant: they name the reader's own, or the subscription is refused.
 
-use super::SecurityContext;
-use crate::{id::Identity, value::Value};
+use super::{Asked, SecurityContext};
+use crate::{id::Identity, policy::Constant};
 
-/// The names of variables, and of fields of input objects in variables, that stand for the reader's user or tenant.
+/// The names of variables, of the root field's arguments, and of fields of input objects in them, that stand for the
+/// reader's user or tenant.
 ///
 /// Values are compared as identities are: `7` and `"7"` are the same. Null and what is absent names nobody. Whatever
 /// else is no identity, such as an object, an empty text or a boolean, is not the reader's.
@@ -25,16 +26,25 @@ impl Default for VariableScope {
 }
 
 impl VariableScope {
-    /// No names: variables are not looked at.
+    /// No names: nothing is looked at.
     pub fn none() -> Self {
         Self { user: Box::default(), tenant: Box::default() }
     }
 
-    /// Looks at coerced variables. O(their size).
+    /// Looks at the variables and arguments of a subscription. O(their size).
+    ///
+    /// # Errors
+    /// The path of the first that names another user or tenant than `context` has.
+    pub(crate) fn check_asked(&self, asked: &Asked, context: &SecurityContext) -> Result<(), String> {
+        self.check(&asked.variables, context)?;
+        self.check(&asked.arguments, context)
+    }
+
+    /// Looks at coerced variables, a map. O(their size).
     ///
     /// # Errors
     /// The path of the first variable that names another user or tenant than `context` has.
-    pub fn check(&self, variables: &Value, context: &SecurityContext) -> Result<(), String> {
+    pub fn check(&self, variables: &Constant, context: &SecurityContext) -> Result<(), String> {
         if self.user.is_empty() && self.tenant.is_empty() {
             return Ok(());
         }
@@ -43,10 +53,11 @@ impl VariableScope {
     }
 
     /// Whether all is well; where not, `path` leads to the place.
-    fn holds<'v>(&self, value: &'v Value, context: &SecurityContext, path: &mut Vec<&'v str>) -> bool {
+    fn holds<'v>(&self, value: &'v Constant, context: &SecurityContext, path: &mut Vec<&'v str>) -> bool {
         match value {
-            Value::List(items) => items.iter().all(|item| self.holds(item, context, path)),
-            Value::Object(entries) => entries.iter().all(|(name, value)| {
+            Constant::List(items) => items.iter().all(|item| self.holds(item, context, path)),
+            Constant::Map(entries) => entries.iter().all(|(name, value)| {
+                let Constant::Text(name) = name else { return true };
                 path.push(name);
                 let named = |names: &[Box<str>]| names.iter().any(|known| **known == **name);
                 let well = (!named(&self.user) || is_own(value, context.user.as_ref()))
@@ -62,14 +73,14 @@ impl VariableScope {
     }
 }
 
-fn is_own(value: &Value, own: Option<&Identity>) -> bool {
+fn is_own(value: &Constant, own: Option<&Identity>) -> bool {
     let is = |text: &str| own.is_some_and(|own| own.as_str() == text);
     match value {
-        Value::Null => true,
-        Value::String(text) => is(text),
-        Value::Int(number) => is(&number.to_string()),
-        Value::List(items) => items.iter().all(|item| is_own(item, own)),
-        Value::Bool(_) | Value::Float(_) | Value::Object(_) => false,
+        Constant::Null => true,
+        Constant::Text(text) | Constant::Id(text) => is(text),
+        Constant::Int(number) => is(&number.to_string()),
+        Constant::List(items) => items.iter().all(|item| is_own(item, own)),
+        _ => false,
     }
 }
 
@@ -77,11 +88,12 @@ fn is_own(value: &Value, own: Option<&Identity>) -> bool {
 #[allow(clippy::unwrap_used, reason = "a test: what cannot be is a failure")]
 mod tests {
     use super::*;
+    use crate::value::Value;
 
     fn check(scope: &VariableScope, user: &str, tenant: &str, variables: &str) -> Result<(), String> {
         let context = SecurityContext::new(Identity::new(user), Identity::new(tenant));
         let variables = Value::parse(&mut variables.as_bytes().to_vec(), 64).unwrap();
-        scope.check(&variables, &context)
+        scope.check(&Constant::from(&variables), &context)
     }
 
     #[test]

@@ -232,13 +232,13 @@ impl Directory {
         group
     }
 
-    /// The group of a subscription on `channel`, with no other member, not even marked as resumed.
-    pub(crate) fn alone(&self, member: Member, channel: ChannelId) -> Option<Arc<Group>> {
+    /// The group of a subscription on `channel` and its number, with no other member, not even marked as resumed.
+    pub(crate) fn alone(&self, member: Member, channel: ChannelId) -> Option<(u32, Arc<Group>)> {
         let entry = self.entries.get(&(member.reader, member.subscription))?;
         let (_, number) = entry.groups.iter().find(|(of, _)| *of == channel)?;
         let group = self.channels.get(&channel)?.groups.get(*number)?;
         let member = Member { resumed: false, ..member };
-        Some(Arc::new(group.with(Members::One(member))))
+        Some((*number, Arc::new(group.with(Members::One(member)))))
     }
 
     /// Removes subscriptions; when this returns, the snapshot does not have them. Answers how many there were.

@@ -12,6 +12,7 @@ use super::{
     facts::{Image, Old},
     group::Group,
     persistent::PersistentVec,
+    resume::Resume,
     window::Window,
 };
 use crate::{
@@ -73,6 +74,14 @@ impl Index {
     /// The groups of all channels.
     pub(super) fn channels(&self) -> impl Iterator<Item = (ChannelId, &Arc<Groups>)> {
         self.channels.iter().enumerate().map(|(at, groups)| (ChannelId(at as u32), groups))
+    }
+
+    /// Whether a subscription that resumes is judged and rendered as it was when that began.
+    pub(super) fn judges_as(&self, Resume { channel, number, to, .. }: &Resume) -> bool {
+        let groups = self.channels.get(channel.0 as usize);
+        groups
+            .and_then(|groups| groups.get(*number))
+            .is_some_and(|group| group.render.serial == to.render.serial && group.predicate == to.predicate)
     }
 
     /// Replaces the groups of one channel.

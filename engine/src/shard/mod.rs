@@ -346,6 +346,9 @@ impl Shard {
         // The home may have cut a log that this shard has left behind since: what lies between is in nobody's hands.
         let behind = self.logs.left_behind(replay.cut);
         let events = events.and_then(|events| behind.map_or(Ok(events), Err));
+        // Judged anew since it was asked for: by what holds now it may be less.
+        let holds = self.index.load().judges_as(&replay.resume);
+        let events = events.and_then(|events| if holds { Ok(events) } else { Err(Reload::Trimmed) });
         let missed = events.and_then(|events| self.missed(group, events));
         let Some(member) = group.members.get(0) else { return };
         let Some(reader) = Reader::of(&mut self.readers, member) else { return };
@@ -541,7 +544,7 @@ impl Shard {
                     }
                     self.readers[slot] = Some(Reader::new(serial, ring, link, &self.limits));
                 }
-                Control::Meter { member, context } => self.meter(&member, context),
+                Control::Meter { member, context } => self.meter(&member, &context),
                 Control::Resume(resume) => self.resume(resume),
                 Control::Follow(follow) => self.follow(follow),
                 Control::Refill { slot, serial } => self.refill(slot, serial),
@@ -557,7 +560,7 @@ impl Shard {
     }
 
     /// A subscription whose deliveries have a rate begins, or has another context.
-    fn meter(&mut self, member: &Member, context: Arc<SecurityContext>) {
+    fn meter(&mut self, member: &Member, context: &SecurityContext) {
         if let Some(reader) = Reader::of(&mut self.readers, member) {
             reader.meter(&self.metered, member, context);
         }

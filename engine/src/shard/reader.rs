@@ -213,12 +213,7 @@ impl Reader {
     }
 
     /// Adds a subscription whose deliveries have a rate, or replaces its context.
-    pub(super) fn meter(
-        &mut self,
-        metered: &Shared<Metered>,
-        member: &Member,
-        context: Shared<SecurityContext>,
-    ) {
+    pub(super) fn meter(&mut self, metered: &Shared<Metered>, member: &Member, context: &SecurityContext) {
         let new = || (Meters::new(metered), Shared::clone(metered));
         let (meters, metered) = self.aside().meters.get_or_insert_with(new);
         meters.put(metered, member.lane, member.subscription, context);

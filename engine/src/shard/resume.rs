@@ -37,7 +37,9 @@ pub(crate) struct Resume {
     pub(crate) after: Result<Cursor, Reload>,
     /// How far the carrier had come; 0 without one.
     pub(crate) reached: Offset,
-    /// The subscription's group with this one member.
+    /// The number of the subscription's group on that channel.
+    pub(crate) number: u32,
+    /// That group with this one member.
     pub(crate) to: Arc<Group>,
     /// The reader's shard.
     pub(crate) shard: ShardId,

@@ -15,10 +15,10 @@ use std::{
 pub use delivery::{Content, Delivery, Gap, GapReason, Message, OwnedContent};
 
 use crate::{
-    control::{ControlPlane, Opened, Seat, User},
+    control::{ControlPlane, Opened, Seat},
     error::LimitExceeded,
     frame::{self, Address},
-    id::ShardId,
+    id::{ShardId, User},
     limits::Limits,
     link::Link,
     loss::Loss,
@@ -65,6 +65,8 @@ pub struct Subscriber {
     coalesces: bool,
     /// Some subscription's context ends to be true at some time.
     expires: bool,
+    /// Registrations that `Engine::admit` let in, and that have not come.
+    pub(crate) admitted: u32,
     /// The context of the last registration.
     context: Option<Arc<SecurityContext>>,
     /// Whose this is, where that is counted.
@@ -98,6 +100,7 @@ impl Subscriber {
             resuming: false,
             coalesces: false,
             expires: false,
+            admitted: 0,
             context: None,
             owner: None,
             messages: VecDeque::new(),
@@ -126,6 +129,13 @@ impl Subscriber {
         self.end(&mut take);
         let held = self.hand_out_messages(&mut take);
         held + self.drain_ring(max.saturating_sub(held), take)
+    }
+
+    /// Hands out only what ends subscriptions, for a host that has something of its own to send for them: what it sends
+    /// afterwards is of those that go on.
+    pub fn drain_ended(&mut self, mut take: impl FnMut(Delivery<'_>)) {
+        self.end(&mut take);
+        self.settle();
     }
 
     /// What [`Subscriber::try_next`] took out of the ring and has not handed out; answers how many results.
