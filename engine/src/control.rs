@@ -27,7 +27,7 @@ use crate::{
     cursor::{Cursor, Epoch},
     error::LimitExceeded,
     event::Event,
-    id::{Offset, ShardId},
+    id::{ANY, Offset, ShardId},
     limits::Limits,
     link::Link,
     metrics::{Counters, Decisions, Metrics, Module, Ruling, ShardMetrics, SharedCounters},
@@ -35,7 +35,7 @@ use crate::{
     payload::Payload,
     plan::{Admission, Schema},
     ring::{self, Consumer},
-    router::{self, Channel, Router},
+    router::{Channel, Router},
     security::{
         Asked, DeliveryRates, Metered, Pace, Paced, RuleError, Rulebook, Rules, SecurityContext, TooOften,
         VariableScope,
@@ -619,7 +619,7 @@ impl ControlPlane {
     }
 
     fn channel_of(&self, event: &Event) -> Result<Arc<Channel>, PublishError> {
-        if event.channel() == router::ANY {
+        if event.channel() == ANY {
             return Err(PublishError::Wildcard);
         }
         self.router.channel(event.channel()).map_err(PublishError::Limit)

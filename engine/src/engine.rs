@@ -18,13 +18,12 @@ use crate::{
     cursor::Cursor,
     error::{GraphQlError, LimitExceeded},
     event::Event,
-    id::ChannelId,
+    id::{ANY, ChannelId},
     limits::Limits,
     metrics::{Metrics, Module, Ruling, ShardMetrics},
     overflow::Overflow,
     plan::{Bound, DocumentDigest, Introspection, OperationName, Plan, Projection, Refused, Schema},
     policy::{Constant, Predicate, standard::Isolation},
-    router,
     security::{
         Asked, ChannelRules, Condition, DeliveryRates, Pace, RuleError, Rulebook, Rules, SecurityContext,
         TooOften, VariableScope,
@@ -140,8 +139,8 @@ fn names(mut names: Vec<String>, root_field: &str) -> Vec<String> {
     if names.is_empty() {
         names.push(root_field.into());
     }
-    if names.iter().any(|name| name == router::ANY) {
-        names = vec![router::ANY.into()];
+    if names.iter().any(|name| name == ANY) {
+        names = vec![ANY.into()];
     }
     names.sort_unstable();
     names.dedup();
@@ -374,29 +373,6 @@ impl Engine {
         let result = self.register(subscriber, request);
         self.0.plane.count_registration(&result);
         result
-    }
-
-    /// Takes what [`Pace`] asks of a registration ahead of it, for a host that has to look at the document first, and
-    /// counts a document that is not valid as a registration that was refused. [`Engine::subscribe`] then asks for
-    /// nothing more.
-    ///
-    /// # Errors
-    /// `RateLimited`, `Limit` for `rate_keys_max`, `InvalidQuery`.
-    pub fn admit(
-        &self,
-        subscriber: &mut Subscriber,
-        context: &SecurityContext,
-        planned: Result<Arc<Plan>, Vec<GraphQlError>>,
-    ) -> Result<Arc<Plan>, SubscribeError> {
-        let admitted = self.pace(subscriber, context).and_then(|()| {
-            self.0.plane.decided_document(&planned);
-            planned.map_err(SubscribeError::InvalidQuery)
-        });
-        match &admitted {
-            Ok(_) => subscriber.admitted += 1,
-            Err(_) => self.0.plane.count_registration(&admitted),
-        }
-        admitted
     }
 
     fn pace(&self, subscriber: &Subscriber, context: &SecurityContext) -> Result<(), SubscribeError> {
@@ -649,14 +625,6 @@ impl Engine {
     /// How long a publish that finds no room waits for it.
     fn patience(&self) -> Duration {
         self.0.plane.limits().publish_wait_max
-    }
-
-    /// The compiled operation of a document, made once for each document and name.
-    ///
-    /// # Errors
-    /// What is wrong with the document.
-    pub fn plan(&self, document: &str, operation: &OperationName) -> Result<Arc<Plan>, Vec<GraphQlError>> {
-        self.0.plane.catalogue().plan(document, operation)
     }
 
     /// The rules of who may read which field, held against the schema of this moment.

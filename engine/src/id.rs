@@ -2,6 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
+/// The name of the channel that matches every event.
+pub const ANY: &str = "*";
+
 /// A channel's number, given by the router when the channel's name is first seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelId(pub u32);

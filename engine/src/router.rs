@@ -7,12 +7,9 @@ use std::{
 
 use crate::{
     error::LimitExceeded,
-    id::{ChannelId, ShardId, ShardSet},
+    id::{ANY, ChannelId, ShardId, ShardSet},
     sync::{AtomicU64, Ordering},
 };
-
-/// The name of the channel that matches every event.
-pub const ANY: &str = "*";
 
 /// A channel's number, home and readers.
 #[derive(Debug)]

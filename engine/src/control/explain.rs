@@ -9,10 +9,9 @@ use super::ControlPlane;
 use crate::{
     cursor::At,
     event::{Event, Stamped},
-    id::ShardId,
+    id::{ANY, ShardId},
     overflow::Overflow,
     policy::{Constant, Explanation, Facts, Position, Problem},
-    router,
     security::{RuleError, Rulebook},
     shard::{
         Old, Recipe,
@@ -145,7 +144,7 @@ impl ControlPlane {
 }
 
 fn judge(book: &Rulebook, recipe: &Recipe, event: &Event) -> Verdict {
-    let on = |name: &&(_, Box<str>)| *name.1 == *event.channel() || *name.1 == *router::ANY;
+    let on = |name: &&(_, Box<str>)| *name.1 == *event.channel() || *name.1 == *ANY;
     let names = |names: &mut dyn Iterator<Item = &Box<str>>| names.cloned().collect();
     let terms = &*recipe.terms;
     let Some((_, channel)) = terms.channels.iter().find(on) else {

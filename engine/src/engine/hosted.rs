@@ -1,16 +1,51 @@
-//! What the host language runs by itself: operations that are no subscriptions, and results that no event brings.
+//! What the host language does by itself: it looks at documents before it subscribes, runs operations that are no
+//! subscriptions, and makes results that no event brings.
 
-use super::{Engine, SubscribeRequest, asked};
+use std::sync::Arc;
+
+use super::{Engine, SubscribeError, SubscribeRequest, asked};
 use crate::{
     error::GraphQlError,
     metrics::{Module, Ruling},
-    plan::{OperationKind, OperationName, Refused},
+    plan::{OperationKind, OperationName, Plan, Refused},
     policy::{Arena, Attribute, Facts, Root, Val},
     security::SecurityContext,
+    subscriber::Subscriber,
     value::{Document, Node, Value},
 };
 
 impl Engine {
+    /// The compiled operation of a document, made once for each document and name.
+    ///
+    /// # Errors
+    /// What is wrong with the document.
+    pub fn plan(&self, document: &str, operation: &OperationName) -> Result<Arc<Plan>, Vec<GraphQlError>> {
+        self.0.plane.catalogue().plan(document, operation)
+    }
+
+    /// Takes what [`Pace`](crate::security::Pace) asks of a registration ahead of it, for a host that has to look at the document first, and
+    /// counts a document that is not valid as a registration that was refused. [`Engine::subscribe`] then asks for
+    /// nothing more.
+    ///
+    /// # Errors
+    /// `RateLimited`, `Limit` for `rate_keys_max`, `InvalidQuery`.
+    pub fn admit(
+        &self,
+        subscriber: &mut Subscriber,
+        context: &SecurityContext,
+        planned: Result<Arc<Plan>, Vec<GraphQlError>>,
+    ) -> Result<Arc<Plan>, SubscribeError> {
+        let admitted = self.pace(subscriber, context).and_then(|()| {
+            self.0.plane.decided_document(&planned);
+            planned.map_err(SubscribeError::InvalidQuery)
+        });
+        match &admitted {
+            Ok(_) => subscriber.admitted += 1,
+            Err(_) => self.0.plane.count_registration(&admitted),
+        }
+        admitted
+    }
+
     /// What kind of operation is meant, once the document keeps every rule that a subscription's has to keep: bounds,
     /// allowed operations, introspection, the schema.
     ///

@@ -4,11 +4,11 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use crate::{
+    id::ANY,
     limits::Limits,
     policy::{
         Budget, Constant, Explanation, Facts, Part, Policy, PolicyError, Predicate, standard::Isolation,
     },
-    router::ANY,
     value::Value,
 };
 
