@@ -24,8 +24,8 @@ use crate::{
     retry::Backoff,
 };
 
-/// Entries of one answer: each is a batch, and may have as many bytes as one.
-const ENTRIES: usize = 64;
+/// Entries that are moved out of the inlet at once; they do not come here.
+const MOVED_MAX: usize = 64;
 /// How long an inlet that cannot be emptied is left alone.
 const INLET_PAUSE: Duration = Duration::from_secs(2);
 
@@ -92,7 +92,12 @@ impl Reader {
         let Position { epoch, offset } = self.position()?;
         let block = self.settings.config.block_max;
         let mut command = cmd("XREAD");
-        command.arg("COUNT").arg(ENTRIES).arg("BLOCK").arg(block.as_millis() as u64).arg("STREAMS");
+        command
+            .arg("COUNT")
+            .arg(self.settings.entries_max())
+            .arg("BLOCK")
+            .arg(block.as_millis() as u64)
+            .arg("STREAMS");
         command.arg(&self.settings.stream);
         if self.inlet_after.is_none_or(|after| after <= Instant::now()) {
             self.inlet_after = None;
@@ -283,7 +288,7 @@ impl Reader {
         let known = self.position()?.epoch;
         let inlet = &self.settings.inlet;
         loop {
-            let (removed, malformed) = match scripts.inlet(link, &self.settings, known, ENTRIES) {
+            let (removed, malformed) = match scripts.inlet(link, &self.settings, known, MOVED_MAX) {
                 Ok(counts) => counts,
                 Err(Trouble::Refused(reason)) => {
                     self.shared.complain(format_args!("cannot empty `{inlet}`: {reason}"));
@@ -297,7 +302,7 @@ impl Reader {
                 self.shared
                     .complain(format_args!("{malformed} entries of `{inlet}` are no events: see its docs"));
             }
-            if removed < ENTRIES as u64 {
+            if removed < MOVED_MAX as u64 {
                 return Ok(());
             }
         }
