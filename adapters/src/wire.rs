@@ -275,7 +275,8 @@ pub(crate) fn check_fields(event: &WireEvent<'_>, limits: &Limits) -> Result<(),
     Ok(())
 }
 
-fn encoded_bytes_max(limits: &Limits) -> usize {
+/// Bytes of the form of an event within the bounds.
+pub(crate) fn encoded_bytes_max(limits: &Limits) -> usize {
     let names = limits.name_bytes_max.saturating_mul(7);
     limits.event_bytes_max.saturating_mul(2).saturating_add(names).saturating_add(FRAMING_BYTES_MAX)
 }

@@ -35,6 +35,9 @@ pub struct Health {
     pub buffered: u64,
     /// Events that the carrier accepted from this process.
     pub accepted: u64,
+    /// Events that were taken into the buffer, and that the carrier did not take or may not have taken, those that were
+    /// left at the close among them: nobody waited for them.
+    pub refused: u64,
     /// Events that came from the carrier.
     pub received: u64,
     /// What came and is no event: it was counted and left out.
@@ -55,11 +58,12 @@ impl std::error::Error for BusError {}
 
 impl Health {
     /// Each count's name and value.
-    pub fn counts(&self) -> [(&'static str, u64); 6] {
+    pub fn counts(&self) -> [(&'static str, u64); 7] {
         [
             ("reconnects", self.reconnects),
             ("buffered", self.buffered),
             ("accepted", self.accepted),
+            ("refused", self.refused),
             ("received", self.received),
             ("malformed", self.malformed),
             ("gaps", self.gaps),
@@ -159,8 +163,8 @@ pub trait Bus: Send + Sync + fmt::Debug {
         events.iter().map(|event| self.publish(event)).collect()
     }
 
-    /// Leaves an event in the buffer of what is to be sent; the carrier may refuse it later, which is then logged and
-    /// counted.
+    /// Leaves an event in the buffer of what is to be sent; the carrier may refuse it later, or the bus be closed
+    /// before: both are counted as [`Health::refused`].
     ///
     /// # Errors
     /// `BusError` if there is no room.

@@ -118,10 +118,13 @@ impl Core {
     /// Ends all subscriptions of the direct API, stops the threads and lets go of all Python objects, which may know
     /// the executor. Safe to repeat. Answers what was not delivered within `patience`.
     pub(crate) fn close(&self, py: Python<'_>, patience: Option<Duration>) -> PyResult<Vec<Undelivered>> {
-        let undelivered = detached(py, || {
+        let refused = || self.node.as_ref().map_or(0, |node| node.health().refused);
+        let (undelivered, unsent) = detached(py, || {
+            let before = refused();
             if let Some(node) = &self.node {
                 node.bus().close(patience.unwrap_or(BUS_CLOSE_MAX));
             }
+            let unsent = refused() - before;
             let undelivered = patience.map(|patience| self.engine.close_within(patience));
             self.engine.close();
             self.resolvers.close();
@@ -129,8 +132,13 @@ impl Core {
                 let reading = place.lock().take();
                 drop(reading);
             }
-            undelivered.unwrap_or_default()
+            (undelivered.unwrap_or_default(), unsent)
         })?;
+        if unsent > 0 {
+            let told =
+                format!("{unsent} events of publish_nowait did not reach the bus before it was closed");
+            errors::complain(py, "coulis.bus", &told);
+        }
         self.resolvers.let_go();
         self.declarations.let_go();
         Ok(undelivered)

@@ -157,6 +157,16 @@ pub(crate) fn log(py: Python<'_>, message: &str, error: &PyErr) {
     }
 }
 
+/// Tells the log `name` of what no caller can be told of.
+pub(crate) fn complain(py: Python<'_>, name: &str, message: &str) {
+    let logged = py
+        .import("logging")
+        .and_then(|logging| logging.call_method1("getLogger", (name,))?.call_method1("error", (message,)));
+    if let Err(error) = logged {
+        error.write_unraisable(py, None);
+    }
+}
+
 /// The error for what cannot happen.
 fn internal() -> PyErr {
     CoulisError::new_err("internal error: please report it with the lines on standard error")

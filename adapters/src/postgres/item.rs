@@ -86,6 +86,11 @@ impl Item {
         self.waiting.as_ref().is_none_or(|waiting| waiting.claim.take())
     }
 
+    /// Whether nobody will hear what becomes of it.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.waiting.is_none()
+    }
+
     /// Tells what became of it.
     pub(super) fn answer(self, result: Result<Accepted, BusError>) {
         if let Some(waiting) = self.waiting {

@@ -82,6 +82,9 @@ use self::{
 };
 use crate::feed::Sink;
 
+/// How long the threads have to leave when patience is over: they count what is left. A sink without room takes longer.
+const LEAVING_MAX: Duration = Duration::from_millis(500);
+
 /// A bus over PostgreSQL.
 pub struct PostgresBus {
     queue: flume::Sender<Item>,
@@ -131,6 +134,7 @@ impl PostgresBus {
             stop: stopped.clone(),
             link: None,
             connected: false,
+            unheard: 0,
             config: config.clone(),
         };
         let keeper = Keeper { opener: reading.clone(), config: config.clone(), state: Arc::clone(&state) };
@@ -275,7 +279,7 @@ impl Bus for PostgresBus {
     fn close(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
         self.stop.send_if_modified(|stop| stop.is_none() && stop.replace(deadline).is_none());
-        _ = self.ended.recv_deadline(deadline);
+        _ = self.ended.recv_deadline(deadline + LEAVING_MAX);
     }
 }
 

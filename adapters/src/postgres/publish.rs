@@ -51,6 +51,8 @@ pub(super) struct Writer {
     pub link: Option<Link>,
     /// Whether the bus had a connection before.
     pub connected: bool,
+    /// Events under way that nobody waits for.
+    pub unheard: usize,
 }
 
 /// A transaction whose end is not known.
@@ -87,8 +89,11 @@ impl Writer {
             () = patience(&mut stop) => {}
         }
         self.state.writing.store(false, Ordering::Relaxed);
+        // Those that were under way may have been committed; nobody will know.
+        add(&self.state.refused, self.unheard);
         for item in self.queue.drain() {
             self.leave(&item);
+            add(&self.state.refused, usize::from(item.is_unheard()));
             item.answer(Err(closed()));
         }
     }
@@ -132,6 +137,7 @@ impl Writer {
             self.leave(item);
         }
         batch.retain(Item::claim);
+        self.unheard = unheard(&batch);
         Some(batch)
     }
 
@@ -150,6 +156,7 @@ impl Writer {
             match self.commit(&batch).await {
                 Ok(first) => {
                     add(&self.state.accepted, batch.len());
+                    self.unheard -= unheard(&batch);
                     accept(batch, first);
                 }
                 Err(_) if batch.len() > 1 => {
@@ -158,6 +165,8 @@ impl Writer {
                 }
                 Err(error) => {
                     self.state.failed(error.reason.clone());
+                    self.unheard -= unheard(&batch);
+                    add(&self.state.refused, unheard(&batch));
                     for item in batch {
                         item.answer(Err(error.clone()));
                     }
@@ -240,6 +249,11 @@ impl Writer {
             }
         }
     }
+}
+
+/// Events of a batch that nobody waits for.
+fn unheard(batch: &[Item]) -> usize {
+    batch.iter().filter(|item| item.is_unheard()).count()
 }
 
 /// Tells the publishers of a batch that it is committed; `first`: where its first new event stands. Those of one batch

@@ -9,10 +9,21 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
 
+use super::link::ANSWER_BYTES_MAX;
+use crate::wire;
+
 /// Schemes of addresses.
 const SCHEMES: &str = "`redis://`, `rediss://`, `unix://` or `redis+unix://`";
 /// Bytes of a prefix.
 const PREFIX_BYTES_MAX: usize = 128;
+/// Any wait: what is longer overflows clocks, here or in the server.
+pub(super) const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// Entries of one answer.
+const ENTRIES_MAX: usize = 64;
+/// Bytes of an entry beside its events.
+const ENTRY_FRAME_BYTES: usize = 128;
+/// What the entries of a stream may have of an answer; the inlet has as much.
+const STREAM_BYTES_MAX: usize = ANSWER_BYTES_MAX as usize / 2;
 
 /// How events get through Redis.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -157,10 +168,43 @@ impl fmt::Debug for Secret {
 impl Settings {
     pub(super) fn new(config: RedisConfig, limits: Limits) -> Result<Self, BusError> {
         let address = config.address()?;
+        check_entry(&config, &limits)?;
         // The braces are a hash tag: all keys of a cluster of nodes lie in one slot of a cluster of servers.
         let key = |name: &str| format!("{{{}}}:{name}", config.prefix);
         let (stream, inlet, ids, producers) = (key("events"), key("in"), key("id:"), key("producer:"));
         Ok(Self { config, limits, address, stream, inlet, ids, producers })
+    }
+
+    /// Entries that an answer has room for, however large they are.
+    pub(super) fn entries_max(&self) -> usize {
+        let events = batch_entry_bytes(&self.config).max(event_entry_bytes(&self.limits));
+        (STREAM_BYTES_MAX / events).clamp(1, ENTRIES_MAX)
+    }
+}
+
+/// Bytes of an entry that holds a whole batch: the frame of an event in it has 5 bytes, which is less than half of it.
+fn batch_entry_bytes(config: &RedisConfig) -> usize {
+    let bytes = config.batch_bytes_max;
+    bytes.saturating_add(bytes / 2).saturating_add(ENTRY_FRAME_BYTES)
+}
+
+/// Bytes of an entry that holds one event.
+fn event_entry_bytes(limits: &Limits) -> usize {
+    wire::encoded_bytes_max(limits).saturating_add(ENTRY_FRAME_BYTES)
+}
+
+/// An entry that no answer has room for would never be read.
+fn check_entry(config: &RedisConfig, limits: &Limits) -> Result<(), BusError> {
+    let entries = [
+        ("batch_bytes_max", config.batch_bytes_max, batch_entry_bytes(config)),
+        ("event_bytes_max", limits.event_bytes_max, event_entry_bytes(limits)),
+    ];
+    match entries.into_iter().find(|(_, _, bytes)| *bytes > STREAM_BYTES_MAX) {
+        Some((name, value, bytes)) => Err(refused(format!(
+            "`{name}` is {value}: an entry of the stream could have {bytes} bytes, more than the \
+             {STREAM_BYTES_MAX} that are read at once: lower it"
+        ))),
+        None => Ok(()),
     }
 }
 
@@ -175,11 +219,16 @@ impl Address {
             return Err(wrong(format!("it starts with none of {SCHEMES}")));
         }
         let known: &[&str] = if unix { &["db", "user", "pass"] } else { &[] };
+        // What stands there may be the rest of a password: it is not named.
+        let torn =
+            || wrong("an `@` follows a `?` or `#`: write `%3F` and `%23` in a user or password".into());
+        let hides = has_late_at(&config.url);
         if let Some((option, _)) = url.query_pairs().find(|(option, _)| !known.contains(&option.as_ref())) {
-            return Err(wrong(format!("there is no option `{option}`")));
+            return Err(if hides { torn() } else { wrong(format!("there is no option `{option}`")) });
         }
         if let Some(fragment) = url.fragment() {
-            return Err(wrong(format!("there is no `#{fragment}`: give `tls_ca` to trust a certificate")));
+            let odd = || wrong(format!("there is no `#{fragment}`: give `tls_ca` to trust a certificate"));
+            return Err(if hides { torn() } else { odd() });
         }
         let info: ConnectionInfo = url.into_connection_info().map_err(|error| wrong(error.to_string()))?;
         let host = host(info.addr(), config).map_err(wrong)?;
@@ -280,6 +329,9 @@ fn check_bounds(config: &RedisConfig) -> Result<(), BusError> {
     if let Some((name, _)) = times.into_iter().find(|(_, time)| time.as_millis() == 0) {
         return Err(refused(format!("`{name}` is below a millisecond: give 1 ms or more")));
     }
+    if let Some((name, time)) = times.into_iter().find(|(_, time)| *time > TIME_MAX) {
+        return Err(refused(format!("`{name}` is {time:?}: give a year ({TIME_MAX:?}) or less")));
+    }
     Ok(())
 }
 
@@ -287,17 +339,39 @@ fn refused(reason: String) -> BusError {
     BusError { reason, transient: false, unknown: false }
 }
 
-/// An address without its password, and without what an option might give away.
+/// An address without its password, and without what an option might give away; where it cannot be told which part is
+/// which, the scheme alone.
 fn redacted(url: &str) -> String {
-    let (head, _) = url.split_once('?').unwrap_or((url, ""));
-    let Some((scheme, rest)) = head.split_once("://") else { return head.into() };
-    match rest.rsplit_once('@') {
-        Some((user, host)) => {
-            let user = user.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:…@{host}")
-        }
-        None => head.into(),
+    let is_scheme = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) if is_scheme(scheme) => (&url[..scheme.len() + 3], rest),
+        _ => ("", url),
+    };
+    let (user, host) = match rest.rsplit_once('@') {
+        Some((user, host)) => (Some(user), host),
+        None => (None, rest),
+    };
+    let host = host.split(['?', '#']).next().unwrap_or_default();
+    if has_late_at(rest) || !has_port(host) {
+        return format!("{scheme}…");
     }
+    match user.map(|user| user.split_once(':')) {
+        Some(Some((user, _))) => format!("{scheme}{user}:…@{host}"),
+        Some(None) => format!("{scheme}…@{host}"),
+        None => format!("{scheme}{host}"),
+    }
+}
+
+/// Whether an `@` follows what begins an option or a fragment: a password may go on there.
+fn has_late_at(url: &str) -> bool {
+    url.split_once(['?', '#']).is_some_and(|(_, late)| late.contains('@'))
+}
+
+/// Whether what follows a host's name is a port, if anything does: it could be a password whose host is missing.
+fn has_port(host: &str) -> bool {
+    let authority = host.split('/').next().unwrap_or_default();
+    let after = authority.rsplit_once(']').map_or(authority, |(_, after)| after);
+    after.split_once(':').is_none_or(|(_, port)| port.chars().all(|c| c.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -354,6 +428,44 @@ mod tests {
     }
 
     #[test]
+    fn times_have_an_end() {
+        let usual = || RedisConfig::new("redis://127.0.0.1", "shop");
+        let long = TIME_MAX + Duration::from_millis(1);
+        for (config, name) in [
+            (RedisConfig { publish_wait_max: long, ..usual() }, "`publish_wait_max`"),
+            (RedisConfig { id_age_max: Duration::MAX, ..usual() }, "`id_age_max`"),
+            (RedisConfig { answer_wait_max: long, ..usual() }, "`answer_wait_max`"),
+            (RedisConfig { block_max: Duration::MAX, ..usual() }, "`block_max`"),
+        ] {
+            let reason = settings(config).unwrap_err();
+            assert!(reason.contains(name) && reason.contains("or less"), "{reason}");
+        }
+        settings(RedisConfig { id_age_max: TIME_MAX, block_max: TIME_MAX, ..usual() }).unwrap();
+    }
+
+    #[test]
+    fn an_answer_has_room_for_the_entries_that_are_asked_for() {
+        let with = |batch_bytes_max, event_bytes_max| {
+            let config = RedisConfig { batch_bytes_max, ..RedisConfig::new("redis://127.0.0.1", "shop") };
+            Settings::new(config, Limits { event_bytes_max, ..Limits::default() })
+        };
+        let entries = |batch, event| with(batch, event).unwrap().entries_max();
+        assert_eq!(entries(1 << 20, 1 << 10), 64);
+        assert_eq!(entries(16 << 20, 1 << 20), 5);
+        assert_eq!(entries(1 << 20, 16 << 20), 3);
+        assert_eq!(entries(80 << 20, 60 << 20), 1);
+        for (batch, event, name) in [
+            (100 << 20, 1 << 20, "`batch_bytes_max` is 104857600"),
+            (1 << 20, 64 << 20, "`event_bytes_max` is 67108864"),
+            (usize::MAX, 1, "`batch_bytes_max`"),
+            (1, usize::MAX, "`event_bytes_max`"),
+        ] {
+            let reason = with(batch, event).unwrap_err().reason;
+            assert!(reason.contains(name), "{reason}");
+        }
+    }
+
+    #[test]
     fn certificates_that_cannot_be_read_are_named() {
         let config =
             |url: &str, ca: &str| RedisConfig { tls_ca: Some(ca.into()), ..RedisConfig::new(url, "shop") };
@@ -367,10 +479,35 @@ mod tests {
 
     #[test]
     fn passwords_are_not_shown() {
-        for url in ["redis://u:secret@127.0.0.1?x=secret", "unix:///tmp/r?pass=secret", "ftp://u:secret@h"] {
+        for (url, address) in [
+            ("redis://u:secret@127.0.0.1?x=secret", "redis://u:…@127.0.0.1"),
+            ("redis://u:secret@[::1]:7/3", "redis://u:…@[::1]:7/3"),
+            ("redis://secret@127.0.0.1", "redis://…@127.0.0.1"),
+            ("redis://u@mail:secret@127.0.0.1", "redis://u@mail:…@127.0.0.1"),
+            ("unix:///tmp/r?pass=secret", "unix:///tmp/r"),
+            ("unix:///tmp/r?pass=se@secret", "unix://…"),
+            ("unix:///tmp/r?password=secret@1", "unix://…"),
+            ("ftp://u:secret@h", "ftp://u:…@h"),
+            ("redis://u:secret?1@h", "redis://…"),
+            ("redis://u:1?secret@h", "redis://…"),
+            ("redis://u:1?secret&2@h", "redis://…"),
+            ("redis://u:1?secret#2@h", "redis://…"),
+            ("redis://u:secret#1@h", "redis://…"),
+            ("redis://u:1#secret@h", "redis://…"),
+            ("rediss://u:1#secret@h", "rediss://…"),
+            ("redis://u:1/secret@h", "redis://u:…@h"),
+            ("redis://u:secret/1@h", "redis://u:…@h"),
+            ("redis://u:p@1:secret", "redis://…"),
+            ("redis://u:secret", "redis://…"),
+            ("u:secret@h:6379", "u:…@h:6379"),
+            ("u:secret://1@h", "u:…@h"),
+            ("redis:/u:secret@h", "redis:…@h"),
+            ("u:secret", "…"),
+        ] {
             let config = RedisConfig::new(url, "shop");
-            let shown = format!("{config:?} {:?}", settings(config.clone()));
-            assert!(!shown.contains("secret"), "{shown}");
+            assert_eq!(redacted(url), address, "{url}");
+            let shown = format!("{config:?} {:?}", settings(config.clone()).map(|settings| settings.config));
+            assert!(!shown.contains("secret"), "{url}: {shown}");
         }
         let shown =
             format!("{:?}", settings(RedisConfig::new("redis://:secret@127.0.0.1", "shop")).unwrap().address);

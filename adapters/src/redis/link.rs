@@ -20,8 +20,8 @@ use super::config::{Address, Host};
 /// The oldest server that counts the entries of an epoch by itself.
 const MAJOR_VERSION_MIN: u32 = 7;
 
-/// Bytes of one answer; all batches and events within the default bounds fit.
-const ANSWER_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of one answer; no more entries are asked for than fit.
+pub(super) const ANSWER_BYTES_MAX: u64 = 256 << 20;
 
 /// Why there is no answer.
 #[derive(Debug)]

@@ -49,6 +49,7 @@ impl Listener {
         let keep = |closer| self.shared.connecting(Side::Read, closer);
         let mut link = Link::open(&self.settings.address, config.answer_wait_max, keep)?;
         link.ask(cmd("SUBSCRIBE").arg(&self.settings.stream))?;
+        self.producers.connected();
         let missed = (self.at.epoch > 0).then_some(Missed { count: None });
         // Of this node alone: nobody may resume elsewhere by it.
         self.begin(Position { epoch: Epoch::random().0, offset: 0 }, missed);

@@ -77,8 +77,8 @@ use coulis::{
     limits::Limits,
 };
 
-use config::Settings;
 pub use config::{Mode, RedisConfig};
+use config::{Settings, TIME_MAX};
 use listen::Listener;
 use queue::{Item, Queue, Refused, Waiting};
 use read::Reader;
@@ -214,7 +214,7 @@ impl Bus for RedisBus {
     }
 
     fn close(&self, patience: Duration) {
-        self.queue.close(patience);
+        self.queue.close(patience.min(TIME_MAX));
         self.queue.end();
         self.shared.end();
         let until = Instant::now() + LEAVING_MAX;

@@ -33,9 +33,25 @@ pub(super) struct Came<'a> {
 
 /// What came of each producer.
 #[derive(Debug, Default)]
-pub(super) struct Producers(HashMap<String, u64>);
+pub(super) struct Producers {
+    seen: HashMap<String, Seen>,
+    /// Counts connections.
+    connection: u64,
+}
+
+/// The number that came last, and the connection that it came over.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    last: u64,
+    connection: u64,
+}
 
 impl Producers {
+    /// A connection begins: what came before it is still known, and what was missed in between is told already.
+    pub(super) fn connected(&mut self) {
+        self.connection += 1;
+    }
+
     /// Reads a message; nothing if it is none.
     pub(super) fn read<'a>(&mut self, message: &'a [u8]) -> Option<Came<'a>> {
         let Message(producer, first, events) = rmp_serde::from_slice(message).ok()?;
@@ -43,13 +59,16 @@ impl Producers {
         if first == 0 || producer.len() > 64 {
             return None;
         }
-        let seen = self.0.get(producer).copied();
-        let skip = seen.map_or(0, |seen| (seen + 1).saturating_sub(first)) as usize;
-        let missed = seen.map_or(0, |seen| first.saturating_sub(seen + 1));
-        if seen.is_none() && self.0.len() >= PRODUCERS_MAX {
-            self.0.clear();
+        let connection = self.connection;
+        let seen = self.seen.get(producer).copied();
+        let skip = seen.map_or(0, |seen| (seen.last + 1).saturating_sub(first)) as usize;
+        let followed = seen.filter(|seen| seen.connection == connection);
+        let missed = followed.map_or(0, |seen| first.saturating_sub(seen.last + 1));
+        if seen.is_none() && self.seen.len() >= PRODUCERS_MAX {
+            self.seen.clear();
         }
-        self.0.insert(producer.into(), last.max(seen.unwrap_or(0)));
+        let last = last.max(seen.map_or(0, |seen| seen.last));
+        self.seen.insert(producer.into(), Seen { last, connection });
         Some(Came { missed, events: events.into_iter().skip(skip).map(|Bytes(bytes)| bytes).collect() })
     }
 }
@@ -88,19 +107,24 @@ mod tests {
                 .unwrap()
         };
         let mut producers = Producers::default();
-        let mut row = |producer, first, count, missed, events: &[&str]| {
+        let row = |producers: &mut Producers, producer, first, count, missed, events: &[&str]| {
             let message = message(producer, first, count);
             let came = producers.read(&message).unwrap();
             let texts: Vec<_> = came.events.iter().map(|event| std::str::from_utf8(event).unwrap()).collect();
             assert_eq!((came.missed, &*texts), (missed, events));
         };
-        row("a", 5, 2, 0, &["0", "1"]);
-        row("a", 7, 1, 0, &["0"]);
-        row("a", 7, 3, 0, &["1", "2"]);
-        row("a", 5, 2, 0, &[]);
-        row("b", 1, 1, 0, &["0"]);
-        row("a", 13, 1, 3, &["0"]);
-        row("b", 3, 1, 1, &["0"]);
+        row(&mut producers, "a", 5, 2, 0, &["0", "1"]);
+        row(&mut producers, "a", 7, 1, 0, &["0"]);
+        row(&mut producers, "a", 7, 3, 0, &["1", "2"]);
+        row(&mut producers, "a", 5, 2, 0, &[]);
+        row(&mut producers, "b", 1, 1, 0, &["0"]);
+        row(&mut producers, "a", 13, 1, 3, &["0"]);
+        row(&mut producers, "b", 3, 1, 1, &["0"]);
+        // What was missed between connections is told without a count, and not again.
+        producers.connected();
+        row(&mut producers, "a", 20, 1, 0, &["0"]);
+        row(&mut producers, "b", 2, 3, 0, &["2"]);
+        row(&mut producers, "a", 23, 1, 2, &["0"]);
     }
 
     #[test]
@@ -114,6 +138,6 @@ mod tests {
         ] {
             assert_eq!(producers.read(bytes), None);
         }
-        assert!(producers.0.is_empty());
+        assert!(producers.seen.is_empty());
     }
 }

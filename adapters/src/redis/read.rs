@@ -24,8 +24,8 @@ use crate::{
     retry::Backoff,
 };
 
-/// Entries of one answer: each is a batch, and may have as many bytes as one.
-const ENTRIES: usize = 64;
+/// Entries that are moved out of the inlet at once; they do not come here.
+const MOVED_MAX: usize = 64;
 /// How long an inlet that cannot be emptied is left alone.
 const INLET_PAUSE: Duration = Duration::from_secs(2);
 
@@ -37,6 +37,8 @@ pub(super) struct Reader {
     at: Option<Position>,
     /// What the entry at the position looks like, if it was read.
     print: Option<u64>,
+    /// Whether an entry was met that begins before the position: another history has taken the place of the one read.
+    replaced: bool,
     /// Where the history ended when this node came, until it has read so far.
     end: Option<Position>,
     /// When the inlet is looked at again.
@@ -50,7 +52,8 @@ impl Reader {
         producer: String,
         sink: Box<dyn Sink>,
     ) -> Self {
-        Self { settings, shared, producer, sink, at: None, print: None, end: None, inlet_after: None }
+        let (at, print, end, inlet_after) = (None, None, None, None);
+        Self { settings, shared, producer, sink, at, print, replaced: false, end, inlet_after }
     }
 
     /// Works until the end of the bus.
@@ -89,7 +92,12 @@ impl Reader {
         let Position { epoch, offset } = self.position()?;
         let block = self.settings.config.block_max;
         let mut command = cmd("XREAD");
-        command.arg("COUNT").arg(ENTRIES).arg("BLOCK").arg(block.as_millis() as u64).arg("STREAMS");
+        command
+            .arg("COUNT")
+            .arg(self.settings.entries_max())
+            .arg("BLOCK")
+            .arg(block.as_millis() as u64)
+            .arg("STREAMS");
         command.arg(&self.settings.stream);
         if self.inlet_after.is_none_or(|after| after <= Instant::now()) {
             self.inlet_after = None;
@@ -103,19 +111,24 @@ impl Reader {
         answer
     }
 
-    /// Takes entries in their order, to the sink.
+    /// Takes entries in their order, to the sink; those before one that cannot be taken, too.
     fn take(&mut self, entries: &[Value]) -> Result<(), Trouble> {
         let mut arrived = Vec::new();
+        let taken = self.take_all(entries, &mut arrived);
+        self.deliver(&mut arrived);
+        taken
+    }
+
+    fn take_all(&mut self, entries: &[Value], arrived: &mut Vec<Arrived>) -> Result<(), Trouble> {
         for value in entries {
             let entry = Entry::read(value).ok_or_else(|| odd("it answers with what is no entry"))?;
-            self.take_entry(&entry, &mut arrived)?;
+            self.take_entry(&entry, arrived)?;
             self.print = Some(entry.print());
             if arrived.len() >= self.settings.config.batch_events_max || self.is_at_end() {
-                self.deliver(&mut arrived);
+                self.deliver(arrived);
                 self.catch_up();
             }
         }
-        self.deliver(&mut arrived);
         Ok(())
     }
 
@@ -134,6 +147,10 @@ impl Reader {
         }
         // Only at the beginning a position lies within an entry.
         let seen = self.position()?.offset - before.offset;
+        if seen > 0 && self.print.is_some() {
+            self.replaced = true;
+            return Err(odd("another history has taken the place of the one that was read"));
+        }
         self.at = Some(to);
         let limits = &self.settings.limits;
         let events: Vec<_> = match content {
@@ -184,7 +201,7 @@ impl Reader {
             self.shared.gaps.fetch_add(1, Relaxed);
         }
         self.at = Some(position);
-        self.print = None;
+        (self.print, self.replaced) = (None, false);
         self.sink.begin(position, missed);
     }
 
@@ -199,7 +216,7 @@ impl Reader {
         let mut greet = |lost| scripts.greet(link, &self.settings, &self.producer, known, lost);
         let mut stands = greet(None)?;
         let Some(at) = self.at else { return self.start(link, stands) };
-        if (stands.epoch, stands.offset) < (at.epoch, at.offset) {
+        if self.replaced || (stands.epoch, stands.offset) < (at.epoch, at.offset) {
             stands = greet(Some(stands.epoch))?;
         } else {
             match self.is_same(link, at)? {
@@ -246,11 +263,17 @@ impl Reader {
         }))
     }
 
-    /// Whether the entry at `at` is the one that was read; nothing if it is not there, or was not read.
+    /// Whether the entry at `at` is the one that was read; nothing if it was trimmed, or was not read.
     fn is_same(&self, link: &mut Link, at: Position) -> Result<Option<bool>, Trouble> {
         let Some(print) = self.print else { return Ok(None) };
         let answer = self.range(link, at, &format!("{}-{}", at.epoch, at.offset))?;
-        Ok(entry_of(&answer)?.map(|entry| entry.print() == print))
+        if let Some(entry) = entry_of(&answer)? {
+            return Ok(Some(entry.print() == print));
+        }
+        // What is trimmed is trimmed from the front: where anything is left of what came before, another history is there.
+        let first = self.first(link, Position { epoch: 0, offset: 0 })?;
+        let left = first.is_some_and(|first| (first.epoch, first.offset) < (at.epoch, at.offset));
+        Ok(left.then_some(false))
     }
 
     fn range(&self, link: &mut Link, from: Position, to: &str) -> Result<Value, Trouble> {
@@ -265,7 +288,7 @@ impl Reader {
         let known = self.position()?.epoch;
         let inlet = &self.settings.inlet;
         loop {
-            let (removed, malformed) = match scripts.inlet(link, &self.settings, known, ENTRIES) {
+            let (removed, malformed) = match scripts.inlet(link, &self.settings, known, MOVED_MAX) {
                 Ok(counts) => counts,
                 Err(Trouble::Refused(reason)) => {
                     self.shared.complain(format_args!("cannot empty `{inlet}`: {reason}"));
@@ -279,7 +302,7 @@ impl Reader {
                 self.shared
                     .complain(format_args!("{malformed} entries of `{inlet}` are no events: see its docs"));
             }
-            if removed < ENTRIES as u64 {
+            if removed < MOVED_MAX as u64 {
                 return Ok(());
             }
         }

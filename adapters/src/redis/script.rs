@@ -12,6 +12,7 @@ use super::{
     link::{Link, Trouble, shown},
     queue::Item,
 };
+use crate::wire;
 
 const GREET: &str = concat!(include_str!("lua/history.lua"), include_str!("lua/greet.lua"));
 const PUBLISH: &str = concat!(include_str!("lua/history.lua"), include_str!("lua/publish.lua"));
@@ -112,8 +113,7 @@ impl Scripts {
         known: u64,
         count: usize,
     ) -> Result<(u64, u64), Trouble> {
-        let limits = &settings.limits;
-        let bytes_max = limits.event_bytes_max.saturating_mul(2).saturating_add(8 * limits.name_bytes_max);
+        let bytes_max = wire::encoded_bytes_max(&settings.limits);
         let mut command = cmd("EVALSHA");
         command.arg(&self.inlet).arg(2).arg(&settings.stream).arg(&settings.inlet);
         command.arg(&settings.ids).arg(known).arg(settings.config.stream_events_max);

@@ -26,6 +26,7 @@ pub(super) enum Side {
 pub(super) struct Shared {
     shown: String,
     pub(super) accepted: AtomicU64,
+    pub(super) refused: AtomicU64,
     pub(super) received: AtomicU64,
     pub(super) malformed: AtomicU64,
     pub(super) gaps: AtomicU64,
@@ -58,8 +59,8 @@ impl Shared {
             complaint: None,
             going: Some(going),
         };
-        let [accepted, received, malformed, gaps] = Default::default();
-        Self { shown, accepted, received, malformed, gaps, status: Mutex::new(status), over }
+        let [accepted, refused, received, malformed, gaps] = Default::default();
+        Self { shown, accepted, refused, received, malformed, gaps, status: Mutex::new(status), over }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -127,6 +128,7 @@ impl Shared {
             reconnects: status.reconnects,
             buffered: buffered as u64,
             accepted: self.accepted.load(Relaxed),
+            refused: self.refused.load(Relaxed),
             received: self.received.load(Relaxed),
             malformed: self.malformed.load(Relaxed),
             gaps: self.gaps.load(Relaxed),

@@ -100,7 +100,7 @@ impl Writer {
         }
         let unanswered = self.shared.unanswered(false);
         for item in unsent {
-            respond(item, Err(unanswered.clone()));
+            self.respond(item, Err(unanswered.clone()));
         }
     }
 
@@ -247,7 +247,7 @@ impl Writer {
         self.shared.accepted.fetch_add(count as u64, Relaxed);
         let offsets = offsets.into_iter().chain(iter::repeat(None));
         for (item, offset) in items.into_iter().zip(offsets) {
-            respond(item, Ok(Accepted { offset }));
+            self.respond(item, Ok(Accepted { offset }));
         }
         self.queue.settled(count);
     }
@@ -256,16 +256,19 @@ impl Writer {
     fn answer(&self, items: Vec<Item>, error: &BusError) {
         let count = items.len();
         for item in items {
-            respond(item, Err(error.clone()));
+            self.respond(item, Err(error.clone()));
         }
         self.queue.settled(count);
     }
-}
 
-fn respond(item: Item, result: Result<Accepted, BusError>) {
-    if let Some(waiting) = item.waiting {
-        // Who does not wait any more is not told.
-        _ = waiting.answers.try_send((waiting.index, result));
+    /// Tells who waits for an event what became of it; of one that nobody waits for a loss is counted.
+    fn respond(&self, item: Item, result: Result<Accepted, BusError>) {
+        match item.waiting {
+            // Who does not wait any more is not told.
+            Some(waiting) => _ = waiting.answers.try_send((waiting.index, result)),
+            None if result.is_err() => _ = self.shared.refused.fetch_add(1, Relaxed),
+            None => {}
+        }
     }
 }
 

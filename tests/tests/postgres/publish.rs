@@ -191,6 +191,18 @@ fn a_database_that_is_not_there_is_told_and_waited_for() {
 }
 
 #[test]
+fn what_is_buffered_at_the_close_is_counted() {
+    let unreachable = format!("postgres://nobody@127.0.0.1:{}/none", free_port());
+    let (bus, _) = start(PostgresConfig::new(&unreachable));
+    for document in ["1", "2", "3"] {
+        bus.enqueue(&event(document)).unwrap();
+    }
+    assert_eq!(bus.health().refused, 0);
+    bus.close(Duration::ZERO);
+    until("they are counted", || bus.health().refused == 3);
+}
+
+#[test]
 fn the_buffer_is_bounded_in_bytes_and_one_event_always_fits() {
     let unreachable = format!("postgres://nobody@127.0.0.1:{}/none", free_port());
     let (bus, _) = start(PostgresConfig { buffer_bytes_max: 1, ..PostgresConfig::new(&unreachable) });

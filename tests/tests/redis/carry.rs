@@ -220,3 +220,22 @@ fn settings_that_cannot_be_right_are_refused_at_once() {
     let error = start(RedisConfig::new("redis://127.0.0.1", "")).unwrap_err();
     assert!(error.reason.contains("``"), "{error:?}");
 }
+
+/// Told as refused, the first event would be published a second time.
+#[test]
+fn an_id_that_the_server_does_not_note_fails_alone() {
+    let server = Redis::start(Keeps::Nothing, &[]);
+    let script = concat!(
+        include_str!("../../../adapters/src/redis/lua/history.lua"),
+        include_str!("../../../adapters/src/redis/lua/publish.lua")
+    );
+    let keys = ["3", "{shop}:events", "{shop}:producer:a", "{shop}:id:a"];
+    let numbers = ["0", "1", "0", "100", "1000", "99999999999999999999"];
+    let entries = ["0", "1", "first", "3", "1", "second"];
+    let command = [&["EVAL", script][..], &keys, &numbers, &entries].concat();
+    let answer = server.ask(&command);
+    assert!(answer.contains(&"refused".to_owned()), "{answer:?}");
+    assert_eq!(server.get(&["GET", "{shop}:producer:a"]), "1");
+    // The epoch's mark, and the first event.
+    assert_eq!(server.get(&["XLEN", "{shop}:events"]), "2");
+}

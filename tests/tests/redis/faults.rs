@@ -211,6 +211,17 @@ fn while_the_server_is_away_events_wait_up_to_the_bound() {
 }
 
 #[test]
+fn what_is_buffered_at_the_close_is_counted() {
+    let node = Node::start(config(free_port()));
+    for number in 0..3 {
+        node.bus.enqueue(&numbered(number)).unwrap();
+    }
+    assert_eq!(node.bus.health().refused, 0);
+    node.bus.close(Duration::ZERO);
+    until("they are counted", || node.bus.health().refused == 3);
+}
+
+#[test]
 fn what_waits_is_bounded_in_bytes_too() {
     let waits = RedisConfig { buffer_bytes_max: 1_000, ..config(free_port()) };
     let node = Node::start(waits);

@@ -18,7 +18,7 @@ use coulis_tests::servers::{
     until,
 };
 
-use super::{Node, Record, config};
+use super::{Node, Record, config, numbered};
 
 #[test]
 fn trimmed_events_are_told_with_their_exact_count() {
@@ -196,6 +196,39 @@ fn a_tail_that_was_replaced_is_known_by_its_last_entry() {
     assert_eq!(away.epoch(), other.epoch());
     let numbers = away.numbers();
     assert_eq!(numbers, (0..60).chain([200]).collect::<Vec<_>>());
+}
+
+/// An entry that holds events on both sides of the reader's position is one of another history, trimmed or not.
+#[test]
+fn a_tail_that_was_replaced_is_known_by_an_entry_across_its_end() {
+    for trimmed in [false, true] {
+        let mut server = Redis::start(Keeps::Everything, &[]);
+        let proxy = Proxy::start(server.port());
+        let away = Node::start(config(proxy.port()));
+        away.connected();
+        let publisher = Node::of(&server);
+        publisher.publish(0..50);
+        let saved = Saved::of(&mut server);
+        publisher.connected();
+        publisher.publish(50..60);
+        away.wait_for(60);
+        proxy.set(Fault::Refuse);
+        away.disconnected();
+        drop(publisher);
+        saved.restore(&mut server);
+        let other = Node::of(&server);
+        let events: Vec<_> = (100..120).map(numbered).collect();
+        assert!(other.bus.publish_many(&events).iter().all(Result::is_ok));
+        if trimmed {
+            server.ask(&["XTRIM", "{shop}:events", "MAXLEN", "=", "1"]);
+        }
+        proxy.set(Fault::Pass);
+        away.connected();
+        other.publish([200]);
+        until("the last event arrives", || away.numbers().last() == Some(&200));
+        assert_eq!(away.numbers(), (0..60).chain([200]).collect::<Vec<_>>());
+        assert!(matches!(away.missed()[..], [(_, Missed { count: None })]), "{:?}", away.missed());
+    }
 }
 
 /// What a server had written at some time.

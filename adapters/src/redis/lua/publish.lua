@@ -24,7 +24,12 @@ for at = 7, #ARGV, 3 do
   local mark = '-'
   if last > taken then
     local key = KEYS[tonumber(ARGV[at])]
-    if not key or redis.call('SET', key, '', 'NX', 'PX', ARGV[6]) then
+    local noted = not key or redis.pcall('SET', key, '', 'NX', 'PX', ARGV[6])
+    if type(noted) == 'table' and noted.err then
+      failure = noted.err
+      break
+    end
+    if noted then
       local answer = append(KEYS[1], epoch, sequence + count, ARGV[4], 'e', ARGV[at + 2])
       if answer.err then
         if key then redis.call('DEL', key) end
