@@ -18,7 +18,7 @@ fn many_install_at_once_and_a_newer_schema_is_refused() {
     });
     // As a script of any client's, again.
     server.sql(&migrations("coulis").unwrap());
-    assert_eq!(server.sql("select version from coulis.migrations"), VERSION.to_string());
+    assert_eq!(server.sql("select max(version) from coulis.migrations"), VERSION.to_string());
     // Another schema is another bus.
     let (bus, seen) = connected(PostgresConfig { schema: "other".into(), ..config(&server) });
     server.sql("select coulis_publish('c', 't', '1'); select other.publish('c', 't', '2')");
@@ -186,6 +186,26 @@ fn upkeep_makes_partitions_ahead_and_takes_what_is_old() {
 }
 
 #[test]
+fn upkeep_locks_nobody_out_while_it_deletes() {
+    let server = Postgres::start(&[]);
+    install(&config(&server)).unwrap();
+    server.sql(
+        "select coulis.add_partition('2020-01-01', '2020-01-02');
+        create table locked as select false as held limit 0;
+        create function look() returns trigger language plpgsql as $$ begin
+            insert into public.locked select exists (select from pg_locks where pid = pg_backend_pid()
+                and relation = 'coulis.outbox'::regclass and mode = 'AccessExclusiveLock');
+            return null;
+        end $$;
+        create trigger look before delete on coulis.seen for each statement execute function look();
+        create trigger look before delete on coulis.outbox_rest for each statement execute function look();
+        select coulis.maintain()",
+    );
+    assert_eq!(server.sql("select held from locked"), "f\nf");
+    assert_eq!(server.sql("select count(*) from coulis.partitions where name like '%2020%'"), "0");
+}
+
+#[test]
 fn a_server_that_lost_its_newest_events_begins_another_epoch() {
     let mut server = Postgres::start(&[]);
     let (bus, seen) = connected(config(&server));
@@ -243,4 +263,42 @@ fn a_history_on_another_server_begins_another_epoch() {
     until("another epoch", || seen.begins().len() == 3);
     bus.publish(&event("2")).unwrap();
     assert_eq!(seen.wait_for(2), ["1", "2"]);
+}
+
+#[test]
+fn a_dump_without_events_is_read_on_another_server() {
+    let server = Postgres::start(&[]);
+    install(&config(&server)).unwrap();
+    // As if it had been made when retention had taken everything, far beyond what this server will reach for long.
+    server.sql("update coulis.meta set origin = 'another', dropped_through = 1::bigint << 50");
+    server.sql("select coulis_publish('c', 't', '1')");
+    let (bus, seen) = connected(config(&server));
+    bus.publish(&event("2")).unwrap();
+    assert_eq!(seen.wait_for(2), ["1", "2"]);
+    assert_eq!(seen.begins()[0].0.offset, 0);
+}
+
+#[test]
+fn an_older_version_gets_the_functions_of_this_one_and_keeps_its_rights() {
+    let server = Postgres::start(&[]);
+    install(&config(&server)).unwrap();
+    server.sql(
+        "create role node login; select coulis.grant_bus('node'); delete from coulis.migrations where version = 2;
+        create or replace function coulis.disarm(bell bigint) returns void language plpgsql as $$
+        begin raise 'an older one'; end $$",
+    );
+    install(&config(&server)).unwrap();
+    server.sql("select coulis.disarm(1)");
+    let may = "select has_function_privilege('node', 'coulis.disarm(bigint)', 'execute')";
+    assert_eq!(server.sql(may), "t");
+}
+
+#[test]
+fn a_database_without_the_schema_public_is_installed() {
+    let server = Postgres::start(&[]);
+    server.sql("drop schema public");
+    install(&config(&server)).unwrap();
+    let (_bus, seen) = connected(config(&server));
+    server.sql("select coulis.publish('c', 't', '1')");
+    assert_eq!(seen.wait_for(1), ["1"]);
 }
