@@ -153,9 +153,8 @@ impl Reader {
         }
         if there {
             // Another reader lost something: nothing that this one has read.
-            at.epoch = epoch;
-            let position = at.place();
-            self.sink.begin(position, None);
+            let (position, recent) = (at.position, std::mem::take(&mut at.recent));
+            self.begin(epoch, position, None, recent);
             return Ok(());
         }
         // The newest of what was read is gone, or the history is another one: what is left of it is gone on with.
@@ -198,7 +197,12 @@ impl Reader {
             self.state.gaps.fetch_add(1, Relaxed);
         }
         self.sink.begin(at.place(), missed);
-        self.at = Some(at);
+        let before = self.at.replace(at);
+        if before.is_some_and(|before| before.epoch != epoch) {
+            // The end may be gone, and its position another event's: what comes from now on is live.
+            self.end = self.end.map(|_| position);
+        }
+        self.catch_up();
     }
 
     /// Reads pages until the connection is lost.

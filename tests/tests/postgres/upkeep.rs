@@ -6,7 +6,7 @@ use coulis::bus::Bus as _;
 use coulis_adapters::postgres::{PostgresConfig, VERSION, install, migrations};
 use coulis_tests::servers::{postgres::Postgres, until};
 
-use crate::support::{config, connected, event, session, start};
+use crate::support::{Seen, config, connected, event, session, start, start_for};
 
 #[test]
 fn many_install_at_once_and_a_newer_schema_is_refused() {
@@ -301,4 +301,28 @@ fn a_database_without_the_schema_public_is_installed() {
     let (_bus, seen) = connected(config(&server));
     server.sql("select coulis.publish('c', 't', '1')");
     assert_eq!(seen.wait_for(1), ["1"]);
+}
+
+/// The last of the events that a new node begins with is lost before the node has read it: by a server that begins
+/// another epoch, and by retention. Nothing is published after that.
+#[test]
+fn a_node_that_catches_up_is_ready_though_the_rest_of_the_history_is_lost() {
+    for loss in [
+        "delete from coulis.outbox where data::text <> '1'; update coulis.meta set epoch = epoch + 1",
+        "select coulis.drop_partition(min(name)) from coulis.partitions",
+    ] {
+        let server = Postgres::start(&[]);
+        install(&config(&server)).unwrap();
+        for number in 1..=3 {
+            server.sql(&format!("select coulis_publish('c', 't', '{number}')"));
+        }
+        let seen = Seen::default();
+        seen.shut();
+        let _bus = start_for(&seen, PostgresConfig { batch_events_max: 1, ..config(&server) });
+        until("the node is busy", || seen.is_waiting());
+        server.sql(loss);
+        seen.open();
+        until("it has caught up", || !seen.caught_up().is_empty());
+        assert_eq!((seen.caught_up(), seen.data()), (vec![(2, 1)], vec!["1".to_owned()]), "{loss}");
+    }
 }
