@@ -77,6 +77,7 @@ use self::{
     item::{Item, Waiting},
     keep::Keeper,
     link::{Opener, runtime},
+    page::Bounds,
     publish::{Claim, Writer, closed},
     read::Reader,
 };
@@ -144,8 +145,17 @@ impl PostgresBus {
             buffer_bytes_max: config.buffer_bytes_max as u64,
             state: Arc::clone(&state),
         };
-        let reader =
-            Reader { opener: reading, sink, state, stop: stopped, at: None, end: None, limits, config };
+        let reader = Reader {
+            opener: reading,
+            sink,
+            state,
+            stop: stopped,
+            at: None,
+            end: None,
+            bounds: Bounds::of(&config),
+            limits,
+            config,
+        };
         spawn("coulis-pg-write", running.clone(), move || writer.run())?;
         spawn("coulis-pg-read", running, move || async {
             tokio::spawn(keeper.run());

@@ -30,7 +30,7 @@ use super::{
     health::{State, add},
     link::{Link, Opener, Parameter, Trouble},
     migrate,
-    page::{self, Page, get},
+    page::{self, Bounds, Page, get},
 };
 use crate::{
     feed::{Missed, Position, Sink},
@@ -60,6 +60,8 @@ pub(super) struct Reader {
     pub at: Option<At>,
     /// The last event that was there when this node came, until it is read.
     pub end: Option<i64>,
+    /// What the next page may hold: less than the settings say after one that did not come.
+    pub bounds: Bounds,
 }
 
 /// How far the reader is.
@@ -207,17 +209,20 @@ impl Reader {
 
     /// Reads pages until the connection is lost.
     async fn read(&mut self, link: &Link) -> Result<Infallible, Trouble> {
-        let statement = link.within(link.client.prepare(&page::query(&self.config))).await?;
+        let mut statement = self.prepare(link).await?;
         let mut rest = Rest::Awake { since: Instant::now() };
         let mut horizon = (0, Instant::now());
         self.state.reading.store(true, Relaxed);
         loop {
-            let page = self.page(link, &statement).await?;
+            if statement.0 != self.bounds {
+                statement = self.prepare(link).await?;
+            }
+            let page = self.page(link, &statement.1).await?;
             if page.horizon != horizon.0 {
                 horizon = (page.horizon, Instant::now());
             }
             self.state.hold_back(page.holding.then(|| horizon.1.elapsed()));
-            let (floor, full) = (page.horizon, page.places.len() >= self.config.batch_events_max);
+            let (floor, full) = (page.horizon, page.places.len() >= statement.0.events);
             match self.take(page) {
                 Taken::Nothing => rest = self.rest(link, rest, floor).await?,
                 Taken::Events if full => {}
@@ -227,10 +232,23 @@ impl Reader {
         }
     }
 
-    async fn page(&self, link: &Link, statement: &Statement) -> Result<Page, Trouble> {
+    async fn prepare(&self, link: &Link) -> Result<(Bounds, Statement), Trouble> {
+        let sql = page::query(&self.config.schema, self.bounds);
+        Ok((self.bounds, link.within(link.client.prepare(&sql)).await?))
+    }
+
+    /// The next page. One that does not come may be too large to come within `answer_max`: the next one is half as
+    /// large, and they grow again while they come in a quarter of that time.
+    async fn page(&mut self, link: &Link, statement: &Statement) -> Result<Page, Trouble> {
         let after = self.at.as_ref().map_or(0, |at| at.position);
-        let rows = link.within(link.client.query(statement, &[&after])).await?;
-        Page::decode(&rows, &self.limits)
+        let asked = Instant::now();
+        let answer = link.within(link.client.query(statement, &[&after])).await;
+        if answer.is_err() {
+            self.bounds = self.bounds.halved();
+        } else if asked.elapsed() < self.config.answer_max / 4 {
+            self.bounds = self.bounds.doubled(Bounds::of(&self.config));
+        }
+        Page::decode(&answer?, &self.limits)
     }
 
     /// Says so when everything was read that was there when this node came.
