@@ -283,7 +283,7 @@ impl Bus for PostgresBus {
     }
 
     fn close(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + patience.min(config::WAIT_MAX);
         self.stop.send_if_modified(|stop| stop.is_none() && stop.replace(deadline).is_none());
         _ = self.ended.recv_deadline(deadline);
     }
