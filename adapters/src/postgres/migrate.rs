@@ -17,7 +17,7 @@ pub const VERSION: i32 = 2;
 /// them in the first.
 const STEPS: &[&[&str]] = &[
     &[include_str!("sql/tables.sql"), include_str!("sql/publish.sql"), include_str!("sql/watch.sql")],
-    &[include_str!("sql/upkeep.sql")],
+    &[include_str!("sql/bell.sql"), include_str!("sql/upkeep.sql")],
 ];
 /// The names without a schema; only the default schema has them.
 const NAMES: &str = include_str!("sql/names.sql");

@@ -17,7 +17,7 @@
 //! An event with an id of its own is taken once, for as long as `ids_kept` in the schema's table `meta` says.
 //!
 //! # The doorbell
-//! See the section on sleeping in `read.rs`: publishing sends an empty NOTIFY only while a reader sleeps. A transaction
+//! See the section on sleeping in `read.rs`: publishing sends a NOTIFY only while a reader sleeps. A transaction
 //! that is to be prepared for two-phase commit cannot notify: `set local coulis.doorbell = off` keeps it from that, and
 //! readers find its events by looking, within `poll_every`. Each sleep of a reader takes one transaction number, two
 //! before PostgreSQL 15.

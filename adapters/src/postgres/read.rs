@@ -13,6 +13,9 @@
 //!    is rolled back costs nobody else's. Once in `poll_every` it looks by itself, for those who publish without ringing.
 //! 4. *Held*: where an old transaction does not end, nothing that is newer can be read; it disarms the bell and looks
 //!    more and more seldom, up to ten times a second, until that transaction has ended.
+//!
+//! Bells are numbered, and who disarms one disarms those before it. A ring names the last one that was armed, so all of
+//! their readers hear it; a reader that disarms a bell which was not rung rings it itself.
 
 use std::{
     collections::VecDeque,
@@ -293,7 +296,7 @@ impl Reader {
     /// After events: more may come, so the bell is not needed.
     async fn stay_awake(&self, link: &Link, rest: Rest) -> Result<Rest, Trouble> {
         if let Rest::Armed { bell, .. } = rest {
-            disarm(link, &self.config.schema, bell).await?;
+            give_up(link, &self.config.schema, bell).await?;
         }
         time::sleep(LOOK_EVERY).await;
         Ok(Rest::Awake { since: Instant::now() })
@@ -308,7 +311,7 @@ impl Reader {
                 return Ok(Rest::Armed { bell, transaction, since: Instant::now() });
             }
             Rest::Armed { bell, transaction, .. } if horizon >= transaction => {
-                let rung = time::timeout(self.config.poll_every, link.bell.notified()).await;
+                let rung = time::timeout(self.config.poll_every, link.wait_for(bell)).await;
                 if link.is_lost() {
                     return Err(Trouble::Lost("the connection was closed".into()));
                 }
@@ -318,7 +321,7 @@ impl Reader {
                 }
             }
             Rest::Armed { bell, transaction, since } if since.elapsed() >= ARMED_MAX => {
-                disarm(link, schema, bell).await?;
+                give_up(link, schema, bell).await?;
                 return Ok(Rest::Held { transaction, since });
             }
             Rest::Held { transaction, .. } if horizon >= transaction => {
@@ -362,8 +365,16 @@ async fn arm(link: &Link, schema: &str) -> Result<(i64, i64), Trouble> {
     Ok((get(&row, 0)?, get(&row, 1)?))
 }
 
+/// Disarms a bell that was rung: whoever sleeps by an earlier one has heard the same ring.
 async fn disarm(link: &Link, schema: &str, bell: i64) -> Result<(), Trouble> {
     let sql = format!("select {schema}.disarm($1)");
+    link.row(&sql, &[(&bell, Type::INT8)]).await?;
+    Ok(())
+}
+
+/// Disarms a bell that was not rung, and wakes those who sleep by an earlier one, which is disarmed with it.
+async fn give_up(link: &Link, schema: &str, bell: i64) -> Result<(), Trouble> {
+    let sql = format!("select {schema}.disarm($1), pg_notify('{schema}', $1::text)");
     link.row(&sql, &[(&bell, Type::INT8)]).await?;
     Ok(())
 }

@@ -111,20 +111,6 @@ begin
     where dropped_through >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint << 20;
 end $$;
 
--- Arms the bell, and answers the number of a transaction after that.
-create or replace function {schema}.arm(out bell bigint, out transaction bigint)
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-begin
-    bell := nextval('{schema}.armed');
-    transaction := pg_current_xact_id()::text::bigint;
-end $$;
-
-create or replace function {schema}.disarm(bell bigint) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-begin
-    perform setval('{schema}.rung', greatest(bell, pg_sequence_last_value('{schema}.rung')));
-end $$;
-
 -- Lets a role publish, and nothing else.
 create or replace function {schema}.grant_publisher(grantee regrole) returns void language plpgsql as $$
 declare
