@@ -4,9 +4,9 @@
 //! A transaction is committed when the server says so, and it may have been committed when nothing is heard any more.
 //! Before COMMIT is sent the thread knows the transaction's number and the position and id of a row. After a cut it
 //! asks for them over another connection, until the transaction has ended for certain: the row is there or it never
-//! will be, unless retention took such rows meanwhile: then nobody knows, and nothing is sent again. The number alone would not do, since a server that crashed gives numbers again that it has not written
-//! down. A batch that was cut off before COMMIT was sent is sent again at once, in halves: it may have been too large to
-//! be answered in time.
+//! will be, unless retention took such rows meanwhile: then nobody knows, and nothing is sent again. The number alone
+//! would not do, since a server that crashed gives numbers again that it has not written down. A batch that was cut off
+//! before COMMIT was sent is sent again at once, in halves: it may have been too large to be answered in time.
 
 use std::{
     sync::{
