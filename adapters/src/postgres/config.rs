@@ -8,6 +8,12 @@ use tokio_postgres::config::{Config, Host, SslMode, TargetSessionAttrs};
 /// Bytes of a schema's name; what is derived from it stays within the 63 of PostgreSQL.
 const SCHEMA_BYTES_MAX: usize = 40;
 
+const DAY: Duration = Duration::from_secs(86_400);
+/// No wait is longer: PostgreSQL takes milliseconds in 31 bits, which are 24 days.
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(20 * DAY.as_secs());
+/// 100 years: what is before that many from now is still a moment to PostgreSQL.
+const RETENTION_MAX: Duration = Duration::from_secs(36_525 * DAY.as_secs());
+
 /// How a bus reaches its database, and the bounds of what it does there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresConfig {
@@ -89,16 +95,22 @@ impl PostgresConfig {
             ("batch_bytes_max", self.batch_bytes_max),
         ];
         let times = [
-            ("poll_every", self.poll_every),
-            ("maintain_every", self.maintain_every),
-            ("answer_max", self.answer_max),
-            ("publish_wait_max", self.publish_wait_max),
-            ("retention", self.retention.unwrap_or(Duration::MAX)),
+            ("poll_every", self.poll_every, WAIT_MAX),
+            ("maintain_every", self.maintain_every, WAIT_MAX),
+            ("answer_max", self.answer_max, WAIT_MAX),
+            ("publish_wait_max", self.publish_wait_max, WAIT_MAX),
+            ("retention", self.retention.unwrap_or(RETENTION_MAX), RETENTION_MAX),
         ];
         let idle = counts.iter().find(|(_, count)| *count == 0).map(|(name, _)| name);
-        let idle = idle.or_else(|| times.iter().find(|(_, time)| time.is_zero()).map(|(name, _)| name));
-        match idle {
-            Some(name) => Err(refused(format!("`{name}` is `0`: nothing would ever be done"))),
+        let idle = idle.or_else(|| times.iter().find(|(_, time, _)| time.is_zero()).map(|(name, ..)| name));
+        if let Some(name) = idle {
+            return Err(refused(format!("`{name}` is `0`: nothing would ever be done")));
+        }
+        match times.iter().find(|(_, time, most)| time > most) {
+            Some((name, time, most)) => {
+                let days = most.as_secs() / DAY.as_secs();
+                Err(refused(format!("`{name}` is `{time:?}`: pass at most {days} days (`{most:?}`)")))
+            }
             None => Ok(()),
         }
     }
@@ -209,6 +221,17 @@ mod tests {
         }
         let error = PostgresConfig { batch_events_max: 0, ..config("host=h") }.check().unwrap_err();
         assert!(error.reason.contains("batch_events_max"), "{error}");
+        let ever = Some(Duration::MAX);
+        for (config, part) in [
+            (PostgresConfig { poll_every: Duration::MAX, ..config("host=h") }, "`poll_every` is `184467"),
+            (PostgresConfig { maintain_every: Duration::MAX, ..config("host=h") }, "`maintain_every`"),
+            (PostgresConfig { answer_max: WAIT_MAX + DAY, ..config("host=h") }, "at most 20 days"),
+            (PostgresConfig { publish_wait_max: Duration::MAX, ..config("host=h") }, "`publish_wait_max`"),
+            (PostgresConfig { retention: ever, ..config("host=h") }, "at most 36525 days"),
+        ] {
+            let error = config.check().unwrap_err();
+            assert!(error.reason.contains(part) && !error.transient, "{error}");
+        }
         PostgresConfig::new("host=h").check().unwrap();
         assert!(!format!("{:?}", config("postgres://u:secret@h/d")).contains("secret"));
     }

@@ -9,7 +9,10 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -89,6 +92,8 @@ pub(super) struct Link {
     pub client: Client,
     /// Rung by the server's doorbell, and when the connection ends.
     pub bell: Arc<Notify>,
+    /// The last bell that was rung since anybody asked.
+    rung: Arc<AtomicI64>,
     answer_max: Duration,
     driver: JoinHandle<()>,
 }
@@ -126,11 +131,15 @@ impl Opener {
         let (client, mut connection) =
             opened.map_err(|_| Trouble::Lost("the server does not answer".into()))??;
         let bell = Arc::new(Notify::new());
-        let ringer = Arc::clone(&bell);
+        let rung = Arc::new(AtomicI64::new(0));
+        let (ringer, ringing) = (Arc::clone(&bell), Arc::clone(&rung));
         let driver = tokio::spawn(async move {
             loop {
                 match poll_fn(|context| connection.poll_message(context)).await {
-                    Some(Ok(AsyncMessage::Notification(_))) => ringer.notify_one(),
+                    Some(Ok(AsyncMessage::Notification(told))) => {
+                        ringing.fetch_max(told.payload().parse().unwrap_or(0), Relaxed);
+                        ringer.notify_one();
+                    }
                     Some(Ok(_)) => {}
                     Some(Err(_)) | None => break,
                 }
@@ -138,7 +147,7 @@ impl Opener {
             drop(connection);
             ringer.notify_one();
         });
-        let link = Link { client, bell, answer_max: self.answer_max, driver };
+        let link = Link { client, bell, rung, answer_max: self.answer_max, driver };
         let encoding = link.row("select current_setting('server_encoding')", &[]).await?;
         if encoding.try_get::<_, String>(0)? != "UTF8" {
             return Err(Trouble::Lost(
@@ -169,6 +178,16 @@ impl Link {
     /// The one row that a statement gives.
     pub(super) async fn row(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Row, Trouble> {
         self.within(self.client.query_typed_one(sql, parameters)).await
+    }
+
+    /// Returns when `bell` is rung, or the connection ends. A ring that was meant for earlier ones is none.
+    pub(super) async fn wait_for(&self, bell: i64) {
+        loop {
+            self.bell.notified().await;
+            if self.rung.swap(0, Relaxed) >= bell || self.is_lost() {
+                return;
+            }
+        }
     }
 
     /// Whether the connection is known to have ended.

@@ -11,15 +11,14 @@ use super::{
 };
 
 /// The newest version of the schema that this program knows.
-pub const VERSION: i32 = 1;
+pub const VERSION: i32 = 2;
 
-/// The steps in order: the first one makes version 1.
-const STEPS: &[&[&str]] = &[&[
-    include_str!("sql/tables.sql"),
-    include_str!("sql/publish.sql"),
-    include_str!("sql/watch.sql"),
-    include_str!("sql/upkeep.sql"),
-]];
+/// The steps in order: the first one makes version 1. The second replaces its functions where an older program made
+/// them in the first.
+const STEPS: &[&[&str]] = &[
+    &[include_str!("sql/tables.sql"), include_str!("sql/publish.sql"), include_str!("sql/watch.sql")],
+    &[include_str!("sql/bell.sql"), include_str!("sql/upkeep.sql")],
+];
 /// The names without a schema; only the default schema has them.
 const NAMES: &str = include_str!("sql/names.sql");
 
@@ -99,7 +98,7 @@ do $schema$ begin
     end if;
 end $schema$;
 {steps}do $names$ begin
-    if to_regproc('public.coulis_watch') is null and has_schema_privilege('public', 'create') then
+    if to_regproc('public.coulis_watch') is null and has_schema_privilege(to_regnamespace('public'), 'create') then
         execute $step$
 {names}
         $step$;

@@ -17,7 +17,7 @@
 //! An event with an id of its own is taken once, for as long as `ids_kept` in the schema's table `meta` says.
 //!
 //! # The doorbell
-//! See the section on sleeping in `read.rs`: publishing sends an empty NOTIFY only while a reader sleeps. A transaction
+//! See the section on sleeping in `read.rs`: publishing sends a NOTIFY only while a reader sleeps. A transaction
 //! that is to be prepared for two-phase commit cannot notify: `set local coulis.doorbell = off` keeps it from that, and
 //! readers find its events by looking, within `poll_every`. Each sleep of a reader takes one transaction number, two
 //! before PostgreSQL 15.
@@ -77,6 +77,7 @@ use self::{
     item::{Item, Waiting},
     keep::Keeper,
     link::{Opener, runtime},
+    page::Bounds,
     publish::{Claim, Writer, closed},
     read::Reader,
 };
@@ -148,8 +149,17 @@ impl PostgresBus {
             buffer_bytes_max: config.buffer_bytes_max as u64,
             state: Arc::clone(&state),
         };
-        let reader =
-            Reader { opener: reading, sink, state, stop: stopped, at: None, end: None, limits, config };
+        let reader = Reader {
+            opener: reading,
+            sink,
+            state,
+            stop: stopped,
+            at: None,
+            end: None,
+            bounds: Bounds::of(&config),
+            limits,
+            config,
+        };
         spawn("coulis-pg-write", running.clone(), move || writer.run())?;
         spawn("coulis-pg-read", running, move || async {
             tokio::spawn(keeper.run());
@@ -277,7 +287,7 @@ impl Bus for PostgresBus {
     }
 
     fn close(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + patience.min(config::WAIT_MAX);
         self.stop.send_if_modified(|stop| stop.is_none() && stop.replace(deadline).is_none());
         _ = self.ended.recv_deadline(deadline + LEAVING_MAX);
     }

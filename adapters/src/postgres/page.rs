@@ -27,11 +27,33 @@ pub(super) struct Page {
     pub malformed: usize,
 }
 
+/// How much a page may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bounds {
+    pub events: usize,
+    pub bytes: usize,
+}
+
+impl Bounds {
+    pub(super) fn of(config: &PostgresConfig) -> Self {
+        Self { events: config.batch_events_max, bytes: config.batch_bytes_max }
+    }
+
+    pub(super) fn halved(self) -> Self {
+        Self { events: (self.events / 2).max(1), bytes: (self.bytes / 2).max(1) }
+    }
+
+    /// Twice as much, up to `most`.
+    pub(super) fn doubled(self, most: Self) -> Self {
+        let twice = |bound: usize, most: usize| bound.saturating_mul(2).min(most);
+        Self { events: twice(self.events, most.events), bytes: twice(self.bytes, most.bytes) }
+    }
+}
+
 /// The events after `$1` (position), at most as many and as large as the bounds say, and one at least. All of it is of
 /// one snapshot: a horizon that is newer than the rows would pass over some. `order by` twice: what is joined has no
 /// order. The bounds stand in the text: a plan for any number of rows would not be the one for a few.
-pub(super) fn query(config: &PostgresConfig) -> String {
-    let PostgresConfig { schema, batch_events_max, batch_bytes_max, .. } = config;
+pub(super) fn query(schema: &str, Bounds { events, bytes }: Bounds) -> String {
     format!(
         "select meta.epoch, meta.dropped_through, now.horizon, now.horizon < now.top, page.position, page.created_at,
             page.channel, page.event_type, page.data::text, page.before::text, page.tenant_id, page.user_id,
@@ -47,10 +69,10 @@ pub(super) fn query(config: &PostgresConfig) -> String {
                 from (
                     select * from {schema}.outbox
                     where position > $1 and position < now.horizon << {PLACE_BITS}
-                    order by position limit {batch_events_max}
+                    order by position limit {events}
                 ) as sized
             ) as bounded
-            where bytes_before < {batch_bytes_max}
+            where bytes_before < {bytes}
         ) as page on true
         order by page.position"
     )

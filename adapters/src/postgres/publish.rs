@@ -4,8 +4,9 @@
 //! A transaction is committed when the server says so, and it may have been committed when nothing is heard any more.
 //! Before COMMIT is sent the thread knows the transaction's number and the position and id of a row. After a cut it
 //! asks for them over another connection, until the transaction has ended for certain: the row is there or it never
-//! will be. The number alone would not do, since a server that crashed gives numbers again that it has not written
-//! down. A batch that was cut off before COMMIT was sent is sent again at once.
+//! will be, unless retention took such rows meanwhile: then nobody knows, and nothing is sent again. The number alone
+//! would not do, since a server that crashed gives numbers again that it has not written down. A batch that was cut off
+//! before COMMIT was sent is sent again at once, in halves: it may have been too large to be answered in time.
 
 use std::{
     sync::{
@@ -80,6 +81,15 @@ enum Cut {
     During(String, Mark),
 }
 
+/// What became of a transaction that has ended.
+#[derive(Clone, Copy)]
+enum End {
+    Committed,
+    Undone,
+    /// Retention took its row, if it had one.
+    Forgotten,
+}
+
 impl Writer {
     /// Sends what waits until the bus is closed and nothing waits any more, or its patience is over.
     pub(super) async fn run(mut self) {
@@ -146,7 +156,8 @@ impl Writer {
         subtract(&self.state.buffered_bytes, item.bytes());
     }
 
-    /// Commits a batch. One that is refused is halved until the event that is to blame stands alone.
+    /// Commits a batch. One that is refused or cut off is halved until the event that is to blame stands alone; one that
+    /// may have been committed is never sent again.
     async fn settle(&mut self, batch: Vec<Item>) {
         let mut batches = vec![batch];
         while let Some(mut batch) = batches.pop() {
@@ -159,7 +170,7 @@ impl Writer {
                     self.unheard -= unheard(&batch);
                     accept(batch, first);
                 }
-                Err(_) if batch.len() > 1 => {
+                Err(error) if batch.len() > 1 && !error.unknown => {
                     batches.push(batch.split_off(batch.len() / 2));
                     batches.push(batch);
                 }
@@ -190,11 +201,18 @@ impl Writer {
                         return Err(BusError { reason, transient, unknown: false });
                     }
                 }
-                Err(Cut::Before(reason)) => self.lose(reason),
+                Err(Cut::Before(reason)) => {
+                    self.lose(reason.clone());
+                    if batch.len() > 1 {
+                        return Err(BusError { reason, transient: true, unknown: false });
+                    }
+                }
                 Err(Cut::During(reason, mark)) => {
                     self.lose(reason);
-                    if self.was_committed(&mark).await {
-                        return Ok(mark.first());
+                    match self.end(&mark).await {
+                        End::Committed => return Ok(mark.first()),
+                        End::Undone => {}
+                        End::Forgotten => return Err(forgotten()),
                     }
                 }
             }
@@ -236,14 +254,14 @@ impl Writer {
         Ok(link)
     }
 
-    /// Whether the transaction was committed, once it has ended.
-    async fn was_committed(&mut self, mark: &Mark) -> bool {
-        let Some(row) = &mark.row else { return true };
+    /// What became of the transaction, once it has ended.
+    async fn end(&mut self, mark: &Mark) -> End {
+        let Some(row) = &mark.row else { return End::Committed };
         loop {
             self.stay_connected().await;
             let Some(link) = &self.link else { continue };
             match ended(link, &self.config.schema, mark, row).await {
-                Ok(Some(committed)) => return committed,
+                Ok(Some(end)) => return end,
                 Ok(None) => time::sleep(LOOK_EVERY).await,
                 Err(trouble) => self.lose(trouble.to_string()),
             }
@@ -317,25 +335,29 @@ fn mark(row: &Row) -> Result<Mark, Trouble> {
     })
 }
 
-/// Whether the transaction was committed; `None`: it has not ended. What still runs is ended, since nobody waits for
+/// What became of the transaction; `None`: it has not ended. What still runs is ended, since nobody waits for
 /// its answer. A number that is not below the one of this question was given by a server that crashed since.
 async fn ended(
     link: &Link,
     schema: &str,
     mark: &Mark,
     (position, id): &(i64, Option<String>),
-) -> Result<Option<bool>, Trouble> {
+) -> Result<Option<End>, Trouble> {
     let sql = format!(
         "select
             $1 >= pg_current_xact_id()::text::bigint
                 or pg_visible_in_snapshot($1::text::xid8, pg_current_snapshot()),
-            exists (select from {schema}.outbox where position = $2 and id is not distinct from $3)"
+            exists (select from {schema}.outbox where position = $2 and id is not distinct from $3),
+            dropped_through >= $2
+        from {schema}.meta"
     );
     let parameters: [Parameter<'_>; 3] =
         [(&mark.transaction, Type::INT8), (position, Type::INT8), (id, Type::TEXT)];
     let row = link.row(&sql, &parameters).await?;
-    if get(&row, 0)? {
-        return Ok(Some(get(&row, 1)?));
+    let (over, there, dropped) = (get(&row, 0)?, get(&row, 1)?, get(&row, 2)?);
+    if over {
+        let gone = if dropped { End::Forgotten } else { End::Undone };
+        return Ok(Some(if there { End::Committed } else { gone }));
     }
     let sql = "select pg_terminate_backend(pid) from pg_stat_activity
         where pid = $1 and usename = current_user and backend_xid::text::bigint = $2 & 4294967295";
@@ -353,6 +375,13 @@ async fn patience(stop: &mut watch::Receiver<Option<Instant>>) {
     if let Some(deadline) = deadline {
         time::sleep_until(deadline.into()).await;
     }
+}
+
+/// Nobody can tell any more whether a batch was committed.
+fn forgotten() -> BusError {
+    let reason = "the answer to COMMIT was not heard for longer than `retention`: it may have been published; \
+                  raise `retention` above the time that the database may be away";
+    BusError { reason: reason.into(), transient: true, unknown: true }
 }
 
 /// The bus is no more.

@@ -13,6 +13,9 @@
 //!    is rolled back costs nobody else's. Once in `poll_every` it looks by itself, for those who publish without ringing.
 //! 4. *Held*: where an old transaction does not end, nothing that is newer can be read; it disarms the bell and looks
 //!    more and more seldom, up to ten times a second, until that transaction has ended.
+//!
+//! Bells are numbered, and who disarms one disarms those before it. A ring names the last one that was armed, so all of
+//! their readers hear it; a reader that disarms a bell which was not rung rings it itself.
 
 use std::{
     collections::VecDeque,
@@ -30,7 +33,7 @@ use super::{
     health::{State, add},
     link::{Link, Opener, Parameter, Trouble},
     migrate,
-    page::{self, Page, get},
+    page::{self, Bounds, Page, get},
 };
 use crate::{
     feed::{Missed, Position, Sink},
@@ -60,6 +63,8 @@ pub(super) struct Reader {
     pub at: Option<At>,
     /// The last event that was there when this node came, until it is read.
     pub end: Option<i64>,
+    /// What the next page may hold: less than the settings say after one that did not come.
+    pub bounds: Bounds,
 }
 
 /// How far the reader is.
@@ -153,9 +158,8 @@ impl Reader {
         }
         if there {
             // Another reader lost something: nothing that this one has read.
-            at.epoch = epoch;
-            let position = at.place();
-            self.sink.begin(position, None);
+            let (position, recent) = (at.position, std::mem::take(&mut at.recent));
+            self.begin(epoch, position, None, recent);
             return Ok(());
         }
         // The newest of what was read is gone, or the history is another one: what is left of it is gone on with.
@@ -198,22 +202,30 @@ impl Reader {
             self.state.gaps.fetch_add(1, Relaxed);
         }
         self.sink.begin(at.place(), missed);
-        self.at = Some(at);
+        let before = self.at.replace(at);
+        if before.is_some_and(|before| before.epoch != epoch) {
+            // The end may be gone, and its position another event's: what comes from now on is live.
+            self.end = self.end.map(|_| position);
+        }
+        self.catch_up();
     }
 
     /// Reads pages until the connection is lost.
     async fn read(&mut self, link: &Link) -> Result<Infallible, Trouble> {
-        let statement = link.within(link.client.prepare(&page::query(&self.config))).await?;
+        let mut statement = self.prepare(link).await?;
         let mut rest = Rest::Awake { since: Instant::now() };
         let mut horizon = (0, Instant::now());
         self.state.reading.store(true, Relaxed);
         loop {
-            let page = self.page(link, &statement).await?;
+            if statement.0 != self.bounds {
+                statement = self.prepare(link).await?;
+            }
+            let page = self.page(link, &statement.1).await?;
             if page.horizon != horizon.0 {
                 horizon = (page.horizon, Instant::now());
             }
             self.state.hold_back(page.holding.then(|| horizon.1.elapsed()));
-            let (floor, full) = (page.horizon, page.places.len() >= self.config.batch_events_max);
+            let (floor, full) = (page.horizon, page.places.len() >= statement.0.events);
             match self.take(page) {
                 Taken::Nothing => rest = self.rest(link, rest, floor).await?,
                 Taken::Events if full => {}
@@ -223,10 +235,23 @@ impl Reader {
         }
     }
 
-    async fn page(&self, link: &Link, statement: &Statement) -> Result<Page, Trouble> {
+    async fn prepare(&self, link: &Link) -> Result<(Bounds, Statement), Trouble> {
+        let sql = page::query(&self.config.schema, self.bounds);
+        Ok((self.bounds, link.within(link.client.prepare(&sql)).await?))
+    }
+
+    /// The next page. One that does not come may be too large to come within `answer_max`: the next one is half as
+    /// large, and they grow again while they come in a quarter of that time.
+    async fn page(&mut self, link: &Link, statement: &Statement) -> Result<Page, Trouble> {
         let after = self.at.as_ref().map_or(0, |at| at.position);
-        let rows = link.within(link.client.query(statement, &[&after])).await?;
-        Page::decode(&rows, &self.limits)
+        let asked = Instant::now();
+        let answer = link.within(link.client.query(statement, &[&after])).await;
+        if answer.is_err() {
+            self.bounds = self.bounds.halved();
+        } else if asked.elapsed() < self.config.answer_max / 4 {
+            self.bounds = self.bounds.doubled(Bounds::of(&self.config));
+        }
+        Page::decode(&answer?, &self.limits)
     }
 
     /// Says so when everything was read that was there when this node came.
@@ -271,7 +296,7 @@ impl Reader {
     /// After events: more may come, so the bell is not needed.
     async fn stay_awake(&self, link: &Link, rest: Rest) -> Result<Rest, Trouble> {
         if let Rest::Armed { bell, .. } = rest {
-            disarm(link, &self.config.schema, bell).await?;
+            give_up(link, &self.config.schema, bell).await?;
         }
         time::sleep(LOOK_EVERY).await;
         Ok(Rest::Awake { since: Instant::now() })
@@ -286,7 +311,7 @@ impl Reader {
                 return Ok(Rest::Armed { bell, transaction, since: Instant::now() });
             }
             Rest::Armed { bell, transaction, .. } if horizon >= transaction => {
-                let rung = time::timeout(self.config.poll_every, link.bell.notified()).await;
+                let rung = time::timeout(self.config.poll_every, link.wait_for(bell)).await;
                 if link.is_lost() {
                     return Err(Trouble::Lost("the connection was closed".into()));
                 }
@@ -296,7 +321,7 @@ impl Reader {
                 }
             }
             Rest::Armed { bell, transaction, since } if since.elapsed() >= ARMED_MAX => {
-                disarm(link, schema, bell).await?;
+                give_up(link, schema, bell).await?;
                 return Ok(Rest::Held { transaction, since });
             }
             Rest::Held { transaction, .. } if horizon >= transaction => {
@@ -340,8 +365,16 @@ async fn arm(link: &Link, schema: &str) -> Result<(i64, i64), Trouble> {
     Ok((get(&row, 0)?, get(&row, 1)?))
 }
 
+/// Disarms a bell that was rung: whoever sleeps by an earlier one has heard the same ring.
 async fn disarm(link: &Link, schema: &str, bell: i64) -> Result<(), Trouble> {
     let sql = format!("select {schema}.disarm($1)");
+    link.row(&sql, &[(&bell, Type::INT8)]).await?;
+    Ok(())
+}
+
+/// Disarms a bell that was not rung, and wakes those who sleep by an earlier one, which is disarmed with it.
+async fn give_up(link: &Link, schema: &str, bell: i64) -> Result<(), Trouble> {
+    let sql = format!("select {schema}.disarm($1), pg_notify('{schema}', $1::text)");
     link.row(&sql, &[(&bell, Type::INT8)]).await?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use coulis::bus::Bus as _;
-use coulis_adapters::postgres::{PostgresBus, PostgresConfig};
+use coulis_adapters::postgres::{PostgresBus, PostgresConfig, install};
 use coulis_tests::servers::{
     postgres::Postgres,
     proxy::{Fault, Proxy},
@@ -118,6 +118,92 @@ fn a_cut_anywhere_in_the_answers_publishes_once() {
     assert!(stored.values().all(|count| *count == 1), "{stored:?}");
     assert_all_read(&server, &seen);
     assert_eq!(bus.health().reconnects, cuts as u64);
+}
+
+/// Retention takes the row while the answer to COMMIT is not heard: here with the commit itself.
+#[test]
+fn what_retention_took_before_its_commit_was_heard_is_unknown_and_not_sent_again() {
+    let server = Postgres::start(&[]);
+    let proxy = Proxy::start(server.port());
+    let (bus, _) = connected(behind(&proxy, &server));
+    server.sql(
+        "create table sent (document text);
+        create function forget() returns trigger language plpgsql security definer as $$ begin
+            insert into public.sent values (new.data);
+            delete from coulis.outbox where position = new.position;
+            update coulis.meta set dropped_through = new.position;
+            return null;
+        end $$;
+        create trigger forget after insert on coulis.outbox for each row execute function forget()",
+    );
+    let mut unknown = 0;
+    for number in 0_usize.. {
+        // More seldom than an answer to COMMIT is long.
+        let cuts = proxy.cuts();
+        proxy.set(Fault::Cut(1 + number * 15));
+        let result = bus.publish(&event(&number.to_string()));
+        unknown += usize::from(result.is_err_and(|error| {
+            assert!(error.unknown && error.reason.contains("`retention`"), "{error}");
+            true
+        }));
+        if proxy.cuts() == cuts {
+            break;
+        }
+    }
+    assert!(unknown > 0, "no answer to COMMIT was cut");
+    assert_eq!(server.sql("select document from sent group by document having count(*) > 1"), "");
+}
+
+/// As if an answer of more than one event took too long: no connection brings more.
+#[test]
+fn a_page_that_does_not_come_through_is_asked_for_in_halves() {
+    const EVENTS: usize = 4;
+    let server = Postgres::start(&[]);
+    install(&config(&server)).unwrap();
+    let event = format!("select coulis_publish('c', 't', '\"{}\"')", "x".repeat(100_000));
+    for _ in 0..EVENTS {
+        server.sql(&event);
+    }
+    let proxy = Proxy::start(server.port());
+    let url = server.url().replace(&format!(":{}/", server.port()), &format!(":{}/", proxy.port()));
+    proxy.set(Fault::Cut(150_000));
+    let reader =
+        PostgresConfig { reader_connection_string: Some(url), batch_events_max: EVENTS, ..hasty(&server) };
+    let (_bus, seen) = start(reader);
+    let mut cuts = 0;
+    until("everything is read", || {
+        if proxy.cuts() > cuts {
+            cuts = proxy.cuts();
+            proxy.set(Fault::Cut(150_000));
+        }
+        seen.len() == EVENTS
+    });
+    assert!(cuts >= 2, "{cuts} cuts");
+    assert!(seen.offsets().is_sorted_by(|one, next| one < next));
+}
+
+/// As if more than one event took too long: whoever writes more at once is cut off before COMMIT.
+#[test]
+fn a_batch_that_does_not_come_through_is_sent_in_halves() {
+    let server = Postgres::start(&[]);
+    let (bus, seen) =
+        connected(PostgresConfig { publish_wait_max: Duration::from_secs(60), ..hasty(&server) });
+    server.sql(
+        "create function cut() returns trigger language plpgsql as $$ begin
+            if (select count(*) from fresh) > 1 then
+                perform pg_terminate_backend(pg_backend_pid()), pg_sleep(3600);
+            end if;
+            return null;
+        end $$;
+        create trigger cut after insert on coulis.outbox referencing new table as fresh
+        for each statement execute function cut()",
+    );
+    let events: Vec<_> = (0..8).map(|number| event(&number.to_string())).collect();
+    let results = bus.publish_many(&events);
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    assert!(bus.health().reconnects > 0, "no batch was of several events: this test is too weak");
+    assert_eq!(seen.wait_for(8), (0..8).map(|number| number.to_string()).collect::<Vec<_>>());
+    close(&bus, &server);
 }
 
 /// The client gives up waiting, and the old session goes on: its end is waited for before anything is sent again.

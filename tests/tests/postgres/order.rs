@@ -145,6 +145,30 @@ fn an_open_transaction_holds_back_what_comes_after_it_and_nothing_is_lost() {
     assert_eq!(seen.wait_for(4)[3], "3");
 }
 
+/// One reader sleeps; another one arms a bell after it, is held back, and disarms.
+#[test]
+fn a_reader_that_is_held_back_wakes_those_that_sleep() {
+    let server = Postgres::start(&[]);
+    let (_bus, sleeper) = connected(sleepy(&server));
+    let bells = |fact: &str| {
+        server.sql(&format!(
+            "select {fact} from coalesce(pg_sequence_last_value('coulis.armed'), 0) as armed,
+            coalesce(pg_sequence_last_value('coulis.rung'), 0) as rung"
+        )) == "t"
+    };
+    until("the reader is asleep", || bells("armed > rung"));
+    let mut holder = session(&server);
+    holder.batch_execute("begin; select pg_current_xact_id()").unwrap();
+    let (_other, held) =
+        connected(PostgresConfig { poll_every: Duration::from_millis(10), ..config(&server) });
+    until("the other reader is held back", || bells("armed > 1 and armed = rung"));
+    // Nobody's bell is armed: this wakes nobody.
+    server.sql("select coulis_publish('c', 't', '1')");
+    holder.batch_execute("rollback").unwrap();
+    held.wait_for(1);
+    assert_eq!(sleeper.wait_for(1), ["1"]);
+}
+
 #[test]
 fn what_is_rolled_back_to_a_savepoint_is_not_published() {
     let server = Postgres::start(&[]);

@@ -22,6 +22,8 @@ pub struct Seen(Arc<(Mutex<Inner>, Condvar)>);
 struct Inner {
     begins: Vec<(Position, Option<Missed>)>,
     events: Vec<(u64, Event)>,
+    /// How much had begun and come when this node had caught up.
+    caught_up: Vec<(usize, usize)>,
     shut: bool,
     /// Whether somebody waits before the gate.
     waiting: bool,
@@ -30,6 +32,12 @@ struct Inner {
 impl Sink for Seen {
     fn begin(&mut self, position: Position, missed: Option<Missed>) {
         self.lock().begins.push((position, missed));
+    }
+
+    fn caught_up(&mut self) {
+        let mut inner = self.lock();
+        let so_far = (inner.begins.len(), inner.events.len());
+        inner.caught_up.push(so_far);
     }
 
     fn deliver(&mut self, events: Vec<Arrived>) {
@@ -65,6 +73,11 @@ impl Seen {
 
     pub fn begins(&self) -> Vec<(Position, Option<Missed>)> {
         self.lock().begins.clone()
+    }
+
+    /// How much had begun and come each time that the node was told that it has caught up.
+    pub fn caught_up(&self) -> Vec<(usize, usize)> {
+        self.lock().caught_up.clone()
     }
 
     pub fn len(&self) -> usize {
@@ -112,8 +125,12 @@ pub fn config(server: &Postgres) -> PostgresConfig {
 /// A bus with these settings and what its node sees.
 pub fn start(config: PostgresConfig) -> (PostgresBus, Seen) {
     let seen = Seen::default();
-    let bus = PostgresBus::start(config, Limits::default(), Box::new(seen.clone())).unwrap();
-    (bus, seen)
+    (start_for(&seen, config), seen)
+}
+
+/// A bus that brings to `seen`.
+pub fn start_for(seen: &Seen, config: PostgresConfig) -> PostgresBus {
+    PostgresBus::start(config, Limits::default(), Box::new(seen.clone())).unwrap()
 }
 
 /// The same, connected.

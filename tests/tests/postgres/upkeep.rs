@@ -6,7 +6,7 @@ use coulis::bus::Bus as _;
 use coulis_adapters::postgres::{PostgresConfig, VERSION, install, migrations};
 use coulis_tests::servers::{postgres::Postgres, until};
 
-use crate::support::{config, connected, event, session, start};
+use crate::support::{Seen, config, connected, event, session, start, start_for};
 
 #[test]
 fn many_install_at_once_and_a_newer_schema_is_refused() {
@@ -18,7 +18,7 @@ fn many_install_at_once_and_a_newer_schema_is_refused() {
     });
     // As a script of any client's, again.
     server.sql(&migrations("coulis").unwrap());
-    assert_eq!(server.sql("select version from coulis.migrations"), VERSION.to_string());
+    assert_eq!(server.sql("select max(version) from coulis.migrations"), VERSION.to_string());
     // Another schema is another bus.
     let (bus, seen) = connected(PostgresConfig { schema: "other".into(), ..config(&server) });
     server.sql("select coulis_publish('c', 't', '1'); select other.publish('c', 't', '2')");
@@ -186,6 +186,26 @@ fn upkeep_makes_partitions_ahead_and_takes_what_is_old() {
 }
 
 #[test]
+fn upkeep_locks_nobody_out_while_it_deletes() {
+    let server = Postgres::start(&[]);
+    install(&config(&server)).unwrap();
+    server.sql(
+        "select coulis.add_partition('2020-01-01', '2020-01-02');
+        create table locked as select false as held limit 0;
+        create function look() returns trigger language plpgsql as $$ begin
+            insert into public.locked select exists (select from pg_locks where pid = pg_backend_pid()
+                and relation = 'coulis.outbox'::regclass and mode = 'AccessExclusiveLock');
+            return null;
+        end $$;
+        create trigger look before delete on coulis.seen for each statement execute function look();
+        create trigger look before delete on coulis.outbox_rest for each statement execute function look();
+        select coulis.maintain()",
+    );
+    assert_eq!(server.sql("select held from locked"), "f\nf");
+    assert_eq!(server.sql("select count(*) from coulis.partitions where name like '%2020%'"), "0");
+}
+
+#[test]
 fn a_server_that_lost_its_newest_events_begins_another_epoch() {
     let mut server = Postgres::start(&[]);
     let (bus, seen) = connected(config(&server));
@@ -243,4 +263,66 @@ fn a_history_on_another_server_begins_another_epoch() {
     until("another epoch", || seen.begins().len() == 3);
     bus.publish(&event("2")).unwrap();
     assert_eq!(seen.wait_for(2), ["1", "2"]);
+}
+
+#[test]
+fn a_dump_without_events_is_read_on_another_server() {
+    let server = Postgres::start(&[]);
+    install(&config(&server)).unwrap();
+    // As if it had been made when retention had taken everything, far beyond what this server will reach for long.
+    server.sql("update coulis.meta set origin = 'another', dropped_through = 1::bigint << 50");
+    server.sql("select coulis_publish('c', 't', '1')");
+    let (bus, seen) = connected(config(&server));
+    bus.publish(&event("2")).unwrap();
+    assert_eq!(seen.wait_for(2), ["1", "2"]);
+    assert_eq!(seen.begins()[0].0.offset, 0);
+}
+
+#[test]
+fn an_older_version_gets_the_functions_of_this_one_and_keeps_its_rights() {
+    let server = Postgres::start(&[]);
+    install(&config(&server)).unwrap();
+    server.sql(
+        "create role node login; select coulis.grant_bus('node'); delete from coulis.migrations where version = 2;
+        create or replace function coulis.disarm(bell bigint) returns void language plpgsql as $$
+        begin raise 'an older one'; end $$",
+    );
+    install(&config(&server)).unwrap();
+    server.sql("select coulis.disarm(1)");
+    let may = "select has_function_privilege('node', 'coulis.disarm(bigint)', 'execute')";
+    assert_eq!(server.sql(may), "t");
+}
+
+#[test]
+fn a_database_without_the_schema_public_is_installed() {
+    let server = Postgres::start(&[]);
+    server.sql("drop schema public");
+    install(&config(&server)).unwrap();
+    let (_bus, seen) = connected(config(&server));
+    server.sql("select coulis.publish('c', 't', '1')");
+    assert_eq!(seen.wait_for(1), ["1"]);
+}
+
+/// The last of the events that a new node begins with is lost before the node has read it: by a server that begins
+/// another epoch, and by retention. Nothing is published after that.
+#[test]
+fn a_node_that_catches_up_is_ready_though_the_rest_of_the_history_is_lost() {
+    for loss in [
+        "delete from coulis.outbox where data::text <> '1'; update coulis.meta set epoch = epoch + 1",
+        "select coulis.drop_partition(min(name)) from coulis.partitions",
+    ] {
+        let server = Postgres::start(&[]);
+        install(&config(&server)).unwrap();
+        for number in 1..=3 {
+            server.sql(&format!("select coulis_publish('c', 't', '{number}')"));
+        }
+        let seen = Seen::default();
+        seen.shut();
+        let _bus = start_for(&seen, PostgresConfig { batch_events_max: 1, ..config(&server) });
+        until("the node is busy", || seen.is_waiting());
+        server.sql(loss);
+        seen.open();
+        until("it has caught up", || !seen.caught_up().is_empty());
+        assert_eq!((seen.caught_up(), seen.data()), (vec![(2, 1)], vec!["1".to_owned()]), "{loss}");
+    }
 }

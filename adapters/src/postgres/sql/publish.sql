@@ -18,18 +18,6 @@ begin
     return (transaction << 20) | taken;
 end $$;
 
--- Wakes readers that sleep. The transaction has its number before it looks at the bell, and a reader that arms the
--- bell takes a number after that: so a transaction that did not see the bell armed is known to the reader, which then
--- does not sleep before that transaction has ended.
-create function {schema}.ring() returns void language plpgsql as $$
-begin
-    if coalesce(pg_sequence_last_value('{schema}.armed'), 0) > coalesce(pg_sequence_last_value('{schema}.rung'), 0)
-        and current_setting('{schema}.doorbell', true) is distinct from 'off'
-    then
-        perform pg_notify('{schema}', '');
-    end if;
-end $$;
-
 -- Says what is wrong with the first of these events that has something wrong.
 create function {schema}.refuse(
     channels text[], event_types text[], datas text[], befores text[], names text[], limits {schema}.meta

@@ -1,8 +1,8 @@
--- What buses call, and who may.
+-- What buses call, and who may. Each function may be there already, as an older version made it.
 
 -- Makes partitions ahead and takes away what is older than it has to be kept. Never waits long for a lock: whoever
 -- publishes would wait behind it. What cannot be done now is done by the next call.
-create function {schema}.maintain() returns void
+create or replace function {schema}.maintain() returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
@@ -16,6 +16,14 @@ begin
     end if;
     perform set_config('lock_timeout', '200ms', true);
     select * into kept from {schema}.meta;
+    -- Before anything is locked that publishers need.
+    with gone as (
+        delete from {schema}.outbox_rest where created_at < now() - kept.retention returning position
+    ), last as (
+        select max(position) as position from gone
+    )
+    update {schema}.meta set dropped_through = last.position from last where last.position > dropped_through;
+    delete from {schema}.seen where created_at < now() - kept.ids_kept;
     span := greatest(kept.retention / 8, '1 minute');
     select greatest(max(upper), date_trunc('minute', now())) into edge from {schema}.partitions;
     while edge < now() + 2 * span loop
@@ -35,24 +43,18 @@ begin
             exit;
         end;
     end loop;
-    with gone as (
-        delete from {schema}.outbox_rest where created_at < now() - kept.retention returning position
-    ), last as (
-        select max(position) as position from gone
-    )
-    update {schema}.meta set dropped_through = last.position from last where last.position > dropped_through;
-    delete from {schema}.seen where created_at < now() - kept.ids_kept;
 end $$;
 
 -- Says how long events are kept at least.
-create function {schema}.keep_for(kept interval) returns void
+create or replace function {schema}.keep_for(kept interval) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update {schema}.meta set retention = kept where retention <> kept;
 end $$;
 
 -- Made aside and attached: to make it in its place would lock the outbox against everybody.
-create function {schema}.add_partition(lower timestamptz, upper timestamptz) returns void language plpgsql as $$
+create or replace function {schema}.add_partition(lower timestamptz, upper timestamptz) returns void
+language plpgsql as $$
 declare
     name constant text := 'outbox_' || to_char(lower at time zone 'utc', 'YYYYMMDD_HH24MISS');
 begin
@@ -63,7 +65,7 @@ begin
 end $$;
 
 -- In the order of locks of a drop; what the last position is can be asked when nobody can write any more.
-create function {schema}.drop_partition(part name) returns void language plpgsql as $$
+create or replace function {schema}.drop_partition(part name) returns void language plpgsql as $$
 declare
     last bigint;
 begin
@@ -76,7 +78,7 @@ begin
 end $$;
 
 -- Begins another epoch unless somebody did since `known`; answers the one that holds.
-create function {schema}.renew(known bigint) returns bigint
+create or replace function {schema}.renew(known bigint) returns bigint
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update {schema}.meta set epoch = {schema}.random_epoch() where epoch = known;
@@ -86,7 +88,7 @@ end $$;
 -- Whether the history is the one that the epoch is of: another server or another timeline may lack its newest events,
 -- and a dump that was loaded into another server has positions that the new transactions will not reach. Such events
 -- are taken away, as they were told long ago. Readers ask when they connect.
-create function {schema}.check_history() returns void
+create or replace function {schema}.check_history() returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     here constant text := (select system_identifier from pg_control_system())::text || '/'
@@ -104,24 +106,13 @@ begin
         truncate {schema}.outbox;
         update {schema}.meta set epoch = {schema}.random_epoch(), dropped_through = 0;
     end if;
-end $$;
-
--- Arms the bell, and answers the number of a transaction after that.
-create function {schema}.arm(out bell bigint, out transaction bigint)
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-begin
-    bell := nextval('{schema}.armed');
-    transaction := pg_current_xact_id()::text::bigint;
-end $$;
-
-create function {schema}.disarm(bell bigint) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-begin
-    perform setval('{schema}.rung', greatest(bell, pg_sequence_last_value('{schema}.rung')));
+    -- Where retention had taken them all before the dump: readers would begin there, beyond all that is published.
+    update {schema}.meta set epoch = {schema}.random_epoch(), dropped_through = 0
+    where dropped_through >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint << 20;
 end $$;
 
 -- Lets a role publish, and nothing else.
-create function {schema}.grant_publisher(grantee regrole) returns void language plpgsql as $$
+create or replace function {schema}.grant_publisher(grantee regrole) returns void language plpgsql as $$
 declare
     published regprocedure;
 begin
@@ -137,7 +128,7 @@ begin
 end $$;
 
 -- Lets a role run a bus: publish, read, keep up.
-create function {schema}.grant_bus(grantee regrole) returns void language plpgsql as $$
+create or replace function {schema}.grant_bus(grantee regrole) returns void language plpgsql as $$
 begin
     perform {schema}.grant_publisher(grantee);
     execute format('grant select on {schema}.outbox, {schema}.meta, {schema}.migrations to %s', grantee);
