@@ -255,7 +255,7 @@ def test_an_event_with_an_id_is_published_once(executor):
 
 
 async def test_an_event_that_was_refused_may_come_again_with_its_id():
-    with coulis.SubscriptionExecutor(limits={"channels_max": 2}) as executor:
+    with coulis.SubscriptionExecutor(limits={"channels_max": 1}) as executor:
         register(executor)
         for publish in (executor.publish_event, executor.publish_nowait):
             for channel, event_id in (("other", "order-1"), ("more", "order-2")):

@@ -332,7 +332,7 @@ async def test_nobody_is_asked_about_a_subscription_that_comes_too_early(open_ap
         for number, query in enumerate((QUERY, "subscription {", QUERY, "subscription {")):
             await client.say(type="subscribe", id=str(number), payload={"query": query})
             told.append(errors_of(await client.hear())[0][1])
-        assert told == ["FORBIDDEN", "GRAPHQL_PARSE_FAILED", "RATE_LIMITED", "RATE_LIMITED"]
+        assert told == ["USER_ERROR", "GRAPHQL_PARSE_FAILED", "RATE_LIMITED", "RATE_LIMITED"]
         assert asked == ["0"]
 
 
