@@ -130,6 +130,21 @@ async def live():
         await asyncio.gather(*tasks)
 
 
+def run(work):
+    """As `asyncio.run`, which leaves pending what begins while it cancels: a request that has just come."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(work)
+    finally:
+        while tasks := asyncio.all_tasks(loop):
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
 def live_in_thread():
     """Live until the engine closes under it, when the interpreter ends."""
     with contextlib.suppress(coulis.EngineClosed):
@@ -198,7 +213,7 @@ def main(seed, place, deed):
     moment = random.Random(seed).random() * MOMENT_SECONDS_MAX
     threading.Thread(target=publish, daemon=True).start()
     if place == "main":
-        asyncio.run(live_in_main(moment, deed))
+        run(live_in_main(moment, deed))
         return
     threading.Thread(target=live_in_thread, daemon=True).start()
     time.sleep(moment)
