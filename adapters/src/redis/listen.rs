@@ -11,7 +11,7 @@ use redis::{Value, cmd};
 use super::{
     config::Settings,
     entry,
-    link::{Link, Trouble},
+    link::{Link, Trouble, shown},
     pubsub::Producers,
     shared::{Shared, Side},
 };
@@ -61,7 +61,9 @@ impl Listener {
         let mut asked = false;
         while !self.shared.is_over() {
             match link.receive() {
-                Ok(Value::ServerError(error)) => return Err(Trouble::Broken(super::link::shown(&error))),
+                // While a script runs the server refuses even a PING: it is there, and nothing is published.
+                Ok(Value::ServerError(error)) if error.code() == "BUSY" => asked = false,
+                Ok(Value::ServerError(error)) => return Err(Trouble::Broken(shown(&error))),
                 Ok(answer) => {
                     asked = false;
                     self.take(&answer);
@@ -89,7 +91,7 @@ impl Listener {
         };
         if came.missed > 0 {
             let offset = self.at.offset.saturating_add(came.missed);
-            self.begin(Position { offset, ..self.at }, Some(Missed { count: Some(came.missed) }));
+            self.begin(Position { offset, ..self.at }, Some(Missed { count: None }));
         }
         let mut arrived = Vec::with_capacity(came.events.len());
         for bytes in came.events {

@@ -1,7 +1,8 @@
 //! Without a history: messages of a channel, each a batch of one producer's numbered events.
 //!
-//! A message is a `MessagePack` array: the producer's name, the number of the first event, the encodings of the events.
-//! The numbers tell a reader what it missed and what came twice.
+//! A message is a `MessagePack` array: the producer's name, the number that it follows, the number of the first event,
+//! the encodings of the events. The first number tells a reader what it missed, the second one what came twice: what
+//! the server refused lies between them, and nobody missed it.
 
 use std::collections::HashMap;
 
@@ -20,12 +21,12 @@ use super::{
 const PRODUCERS_MAX: usize = 10_000;
 
 #[derive(Serialize, Deserialize)]
-struct Message<'a>(&'a str, u64, #[serde(borrow)] Vec<Bytes<'a>>);
+struct Message<'a>(&'a str, u64, u64, #[serde(borrow)] Vec<Bytes<'a>>);
 
 /// A batch as it came.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Came<'a> {
-    /// Events between this batch and the one before.
+    /// Numbers between what came before and what this batch follows: those of events, except what was refused.
     pub(super) missed: u64,
     /// What had not come before.
     pub(super) events: Vec<&'a [u8]>,
@@ -54,16 +55,16 @@ impl Producers {
 
     /// Reads a message; nothing if it is none.
     pub(super) fn read<'a>(&mut self, message: &'a [u8]) -> Option<Came<'a>> {
-        let Message(producer, first, events) = rmp_serde::from_slice(message).ok()?;
+        let Message(producer, base, first, events) = rmp_serde::from_slice(message).ok()?;
         let last = first.checked_add(events.len() as u64)?.checked_sub(1)?;
-        if first == 0 || producer.len() > 64 {
+        if base >= first || producer.len() > 64 {
             return None;
         }
         let connection = self.connection;
         let seen = self.seen.get(producer).copied();
         let skip = seen.map_or(0, |seen| (seen.last + 1).saturating_sub(first)) as usize;
         let followed = seen.filter(|seen| seen.connection == connection);
-        let missed = followed.map_or(0, |seen| first.saturating_sub(seen.last + 1));
+        let missed = followed.map_or(0, |seen| base.saturating_sub(seen.last));
         if seen.is_none() && self.seen.len() >= PRODUCERS_MAX {
             self.seen.clear();
         }
@@ -73,18 +74,22 @@ impl Producers {
     }
 }
 
-pub(super) fn publish(settings: &Settings, producer: &str, first: u64, items: &[Item]) -> Cmd {
+/// The command that publishes `items`, the first of which has the number `first`, after the number `base`.
+pub(super) fn publish(settings: &Settings, producer: &str, (base, first): (u64, u64), items: &[Item]) -> Cmd {
     // Writing into memory cannot fail; an empty message would be counted by readers as malformed.
-    let message = rmp_serde::to_vec(&Message(producer, first, batch::events(items))).unwrap_or_default();
+    let message =
+        rmp_serde::to_vec(&Message(producer, base, first, batch::events(items))).unwrap_or_default();
     let mut command = cmd("PUBLISH");
     command.arg(&settings.stream).arg(message);
     command
 }
 
-/// What the answer to `PUBLISH` says: to how many it went, or an error.
-pub(super) fn verdict(answer: &Value) -> Result<Verdict, Trouble> {
+/// What the answer to `PUBLISH` of events up to the number `last` says: to how many it went, or an error.
+pub(super) fn verdict(answer: &Value, last: u64) -> Result<Verdict, Trouble> {
     match answer {
-        Value::Int(_) => Ok(Verdict::Taken(Standing::default(), String::new())),
+        Value::Int(_) => {
+            Ok(Verdict::Taken(Standing { taken: Some(last), ..Standing::default() }, String::new()))
+        }
         Value::ServerError(error) => Ok(Verdict::Failed(shown(error))),
         _ => Err(Trouble::Broken("it answers PUBLISH with what is no number".into())),
     }
@@ -101,30 +106,32 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_counted_and_what_came_twice_is_left_out() {
-        let message = |producer, first, count: usize| {
+        let message = |producer, base, first, count: usize| {
             let events = [b"0".as_slice(), b"1", b"2", b"3"];
-            rmp_serde::to_vec(&Message(producer, first, events[..count].iter().map(|e| Bytes(e)).collect()))
-                .unwrap()
+            let events = events[..count].iter().map(|event| Bytes(event)).collect();
+            rmp_serde::to_vec(&Message(producer, base, first, events)).unwrap()
         };
         let mut producers = Producers::default();
-        let row = |producers: &mut Producers, producer, first, count, missed, events: &[&str]| {
-            let message = message(producer, first, count);
+        let row = |producers: &mut Producers, producer, (base, first), count, missed, events: &[&str]| {
+            let message = message(producer, base, first, count);
             let came = producers.read(&message).unwrap();
             let texts: Vec<_> = came.events.iter().map(|event| std::str::from_utf8(event).unwrap()).collect();
             assert_eq!((came.missed, &*texts), (missed, events));
         };
-        row(&mut producers, "a", 5, 2, 0, &["0", "1"]);
-        row(&mut producers, "a", 7, 1, 0, &["0"]);
-        row(&mut producers, "a", 7, 3, 0, &["1", "2"]);
-        row(&mut producers, "a", 5, 2, 0, &[]);
-        row(&mut producers, "b", 1, 1, 0, &["0"]);
-        row(&mut producers, "a", 13, 1, 3, &["0"]);
-        row(&mut producers, "b", 3, 1, 1, &["0"]);
+        row(&mut producers, "a", (4, 5), 2, 0, &["0", "1"]);
+        row(&mut producers, "a", (6, 7), 1, 0, &["0"]);
+        row(&mut producers, "a", (6, 7), 3, 0, &["1", "2"]);
+        row(&mut producers, "a", (4, 5), 2, 0, &[]);
+        row(&mut producers, "b", (0, 1), 1, 0, &["0"]);
+        row(&mut producers, "a", (12, 13), 1, 3, &["0"]);
+        row(&mut producers, "b", (2, 3), 1, 1, &["0"]);
+        // The server refused 14 and 15.
+        row(&mut producers, "a", (13, 16), 1, 0, &["0"]);
         // What was missed between connections is told without a count, and not again.
         producers.connected();
-        row(&mut producers, "a", 20, 1, 0, &["0"]);
-        row(&mut producers, "b", 2, 3, 0, &["2"]);
-        row(&mut producers, "a", 23, 1, 2, &["0"]);
+        row(&mut producers, "a", (19, 20), 1, 0, &["0"]);
+        row(&mut producers, "b", (1, 2), 3, 0, &["2"]);
+        row(&mut producers, "a", (22, 23), 1, 2, &["0"]);
     }
 
     #[test]
@@ -134,7 +141,9 @@ mod tests {
             &b""[..],
             b"x",
             b"\x93\xa1a\x00\x91\xc4\x00",
-            b"\x93\xa1a\xcf\xff\xff\xff\xff\xff\xff\xff\xff\x92\xc4\x00\xc4\x00",
+            b"\x94\xa1a\x00\x00\x91\xc4\x00",
+            b"\x94\xa1a\x02\x01\x91\xc4\x00",
+            b"\x94\xa1a\x00\xcf\xff\xff\xff\xff\xff\xff\xff\xff\x92\xc4\x00\xc4\x00",
         ] {
             assert_eq!(producers.read(bytes), None);
         }

@@ -28,8 +28,14 @@ use super::{
 };
 use crate::retry::Backoff;
 
-/// Batches that are sent before the first of them is answered.
-const UNDER_WAY_MAX: usize = 4;
+/// Batches that are sent before the first of them is answered. Without a history it is one, since nothing keeps a batch
+/// from being taken that follows a refused one: readers would be told that they missed what its publisher was told of.
+const fn under_way_max(mode: Mode) -> usize {
+    match mode {
+        Mode::Streams => 4,
+        Mode::PubSub => 1,
+    }
+}
 
 /// Errors after which the same connection will not do better.
 const STALE: [&str; 4] = ["READONLY", "NOAUTH", "LOADING", "MASTERDOWN"];
@@ -146,7 +152,7 @@ impl Writer {
 
     /// Sends what there is, as far as more may be under way; waits for events if nothing is. False at the end.
     fn fill(&mut self, session: &mut Session) -> Result<bool, Trouble> {
-        while self.sent < UNDER_WAY_MAX {
+        while self.sent < under_way_max(self.settings.config.mode) {
             if self.sent == self.batches.len() {
                 let wait = if self.sent == 0 { self.settings.config.block_max } else { Duration::ZERO };
                 let config = &self.settings.config;
@@ -172,15 +178,17 @@ impl Writer {
 
     fn command(&self, scripts: Option<&Scripts>, at: usize) -> Cmd {
         let batch = &self.batches[at];
-        let Some(scripts) = scripts else {
-            return pubsub::publish(&self.settings, &self.producer, batch.first, &batch.items);
-        };
         let base = match at.checked_sub(1) {
             Some(before) => self.batches[before].last(),
             None => self.known.taken.unwrap_or(0).min(batch.first - 1),
         };
-        let numbers = (base, batch.first);
-        scripts.publish(&self.settings, &self.producer, self.known.epoch, numbers, &batch.items)
+        let (producer, numbers) = (&self.producer, (base, batch.first));
+        match scripts {
+            Some(scripts) => {
+                scripts.publish(&self.settings, producer, self.known.epoch, numbers, &batch.items)
+            }
+            None => pubsub::publish(&self.settings, producer, numbers, &batch.items),
+        }
     }
 
     /// Takes the answer to the oldest batch that is under way.
@@ -188,7 +196,7 @@ impl Writer {
         let answer = session.link.receive()?;
         let verdict = match &session.scripts {
             Some(_) => verdict(&answer)?,
-            None => pubsub::verdict(&answer)?,
+            None => pubsub::verdict(&answer, self.batches.front().map_or(0, Batch::last))?,
         };
         match verdict {
             Verdict::Taken(stands, marks) => {

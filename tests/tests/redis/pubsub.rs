@@ -1,5 +1,11 @@
 //! The mode without a history.
 
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
 use coulis::bus::Bus as _;
 use coulis_adapters::{
     feed::Missed,
@@ -72,6 +78,85 @@ fn answers_that_are_cut_off_double_nothing() {
     assert!(proxy.cuts() >= 5, "only {} answers were cut", proxy.cuts());
 }
 
+/// What was refused has used up numbers, and nobody missed it: its publisher was told.
+#[test]
+fn what_the_server_refuses_is_no_gap() {
+    let server = Redis::start(Keeps::Nothing, &[]);
+    let rights = |more: &'static str| {
+        let user = ["ACL", "SETUSER", "node", "on", ">p", "&{shop}:*", "+ping", "+subscribe", more];
+        assert_eq!(server.ask(&user), ["+OK"]);
+    };
+    rights("+publish");
+    let url = format!("redis://node:p@127.0.0.1:{}", server.port());
+    let few = RedisConfig { url, mode: Mode::PubSub, batch_events_max: 8, ..config(server.port()) };
+    let publisher = Node::start(few);
+    publisher.connected();
+    let witness = node(server.port());
+    let (accepted, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+    let done = AtomicBool::new(false);
+    let came = thread::scope(|scope| {
+        let publishing = scope.spawn(|| {
+            let mut taken = Vec::new();
+            for call in 0.. {
+                if done.load(Relaxed) {
+                    break;
+                }
+                let numbers: Vec<_> = (call * 100..(call + 1) * 100).collect();
+                let events: Vec<_> = numbers.iter().copied().map(numbered).collect();
+                for (number, answer) in numbers.into_iter().zip(publisher.bus.publish_many(&events)) {
+                    let count = match answer {
+                        Ok(_) => {
+                            taken.push(number);
+                            &accepted
+                        }
+                        Err(error) => {
+                            assert!(error.reason.contains("NOPERM") && !error.unknown, "{error:?}");
+                            &refused
+                        }
+                    };
+                    count.fetch_add(1, Relaxed);
+                }
+            }
+            taken
+        });
+        let more = |count: &AtomicU64| {
+            let before = count.load(Relaxed);
+            until("more of them", || count.load(Relaxed) > before);
+        };
+        for _ in 0..20 {
+            more(&accepted);
+            rights("-publish");
+            more(&refused);
+            rights("+publish");
+        }
+        done.store(true, Relaxed);
+        publishing.join().expect("a publisher")
+    });
+    for node in [&publisher, &witness] {
+        node.wait_for(came.len());
+        assert_eq!(node.numbers(), came);
+        assert_eq!(node.missed(), []);
+    }
+}
+
+/// A server that a script keeps busy refuses even a PING; nothing is published meanwhile, so nothing is missed.
+#[test]
+fn a_busy_server_is_no_dead_one() {
+    let server = Redis::start(Keeps::Nothing, &["--busy-reply-threshold", "1"]);
+    let node = node(server.port());
+    thread::scope(|scope| {
+        let script = scope.spawn(|| server.ask(&["EVAL", "while true do end", "0"]));
+        until("it is busy", || server.ask(&["PING"])[0].starts_with("-BUSY"));
+        let begun = Instant::now();
+        until("some time passes", || begun.elapsed() > Duration::from_millis(2_500));
+        assert_eq!(server.ask(&["SCRIPT", "KILL"]), ["+OK"]);
+        script.join().expect("an answer");
+    });
+    node.publish([1]);
+    node.wait_for(1);
+    assert_eq!(node.missed(), []);
+}
+
 #[test]
 fn what_is_no_message_is_counted() {
     let server = Redis::start(Keeps::Nothing, &[]);
@@ -89,8 +174,8 @@ fn a_quiet_channel_is_no_dead_one() {
     let server = Redis::start(Keeps::Nothing, &[]);
     let proxy = Proxy::start(server.port());
     let quiet = node(proxy.port());
-    let begun = std::time::Instant::now();
-    let calm = || quiet.bus.health().reconnects > 0 || begun.elapsed() > std::time::Duration::from_secs(4);
+    let begun = Instant::now();
+    let calm = || quiet.bus.health().reconnects > 0 || begun.elapsed() > Duration::from_secs(4);
     until("some time passes", calm);
     assert_eq!(quiet.bus.health().reconnects, 0);
     proxy.set(Fault::Hole);
