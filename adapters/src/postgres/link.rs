@@ -164,7 +164,16 @@ impl Link {
         &self,
         asked: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Trouble> {
-        match time::timeout(self.answer_max, pin!(asked)).await {
+        self.within_time(self.answer_max, asked).await
+    }
+
+    /// The same with another patience.
+    pub(super) async fn within_time<T>(
+        &self,
+        patience: Duration,
+        asked: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Trouble> {
+        match time::timeout(patience, pin!(asked)).await {
             Ok(answer) => Ok(answer?),
             Err(_) => Err(Trouble::Lost("the server does not answer".into())),
         }

@@ -27,33 +27,41 @@ pub(super) struct Page {
     pub malformed: usize,
 }
 
-/// How much a page may hold.
+/// By how much a page of one event may take longer than others.
+const PATIENCE_MAX: u32 = 32;
+
+/// How much a page may hold, and how many times `answer_max` it may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
     pub events: usize,
     pub bytes: usize,
+    pub patience: u32,
 }
 
 impl Bounds {
     pub(super) fn of(config: &PostgresConfig) -> Self {
-        Self { events: config.batch_events_max, bytes: config.batch_bytes_max }
+        Self { events: config.batch_events_max, bytes: config.batch_bytes_max, patience: 1 }
     }
 
+    /// Half as much; of one event, in twice the time.
     pub(super) fn halved(self) -> Self {
-        Self { events: (self.events / 2).max(1), bytes: (self.bytes / 2).max(1) }
+        match self.events {
+            0 | 1 => Self { patience: (self.patience * 2).min(PATIENCE_MAX), ..self },
+            events => Self { events: events / 2, bytes: (self.bytes / 2).max(1), ..self },
+        }
     }
 
     /// Twice as much, up to `most`.
     pub(super) fn doubled(self, most: Self) -> Self {
         let twice = |bound: usize, most: usize| bound.saturating_mul(2).min(most);
-        Self { events: twice(self.events, most.events), bytes: twice(self.bytes, most.bytes) }
+        Self { events: twice(self.events, most.events), bytes: twice(self.bytes, most.bytes), ..most }
     }
 }
 
 /// The events after `$1` (position), at most as many and as large as the bounds say, and one at least. All of it is of
 /// one snapshot: a horizon that is newer than the rows would pass over some. `order by` twice: what is joined has no
 /// order. The bounds stand in the text: a plan for any number of rows would not be the one for a few.
-pub(super) fn query(schema: &str, Bounds { events, bytes }: Bounds) -> String {
+pub(super) fn query(schema: &str, Bounds { events, bytes, .. }: Bounds) -> String {
     format!(
         "select meta.epoch, meta.dropped_through, now.horizon, now.horizon < now.top, page.position, page.created_at,
             page.channel, page.event_type, page.data::text, page.before::text, page.tenant_id, page.user_id,

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::retry::Backoff;
 
-/// How often a batch is tried that another transaction stands in the way of.
+/// How often a batch is tried that another transaction stands in the way of, and an event that takes too long.
 const TRIES_MAX: usize = 3;
 /// How long a batch waits for another transaction that publishes the same id.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -189,10 +189,11 @@ impl Writer {
     /// Commits a batch as one transaction, over as many connections as it takes. Answers the position of its first event
     /// that is new.
     async fn commit(&mut self, batch: &[Item]) -> Result<Option<i64>, BusError> {
-        let mut tries = 0;
+        let (mut tries, mut slow_tries) = (0, 0);
         loop {
             self.stay_connected().await;
             let Some(link) = &self.link else { continue };
+            let begun = Instant::now();
             match send(link, &self.config, batch).await {
                 Ok(first) => return Ok(first),
                 Err(Cut::Refused { reason, transient }) => {
@@ -202,9 +203,13 @@ impl Writer {
                     }
                 }
                 Err(Cut::Before(reason)) => {
+                    slow_tries += usize::from(begun.elapsed() >= idle_max(&self.config));
                     self.lose(reason.clone());
                     if batch.len() > 1 {
                         return Err(BusError { reason, transient: true, unknown: false });
+                    }
+                    if slow_tries >= TRIES_MAX {
+                        return Err(too_slow(batch, &reason));
                     }
                 }
                 Err(Cut::During(reason, mark)) => {
@@ -291,7 +296,7 @@ async fn send(link: &Link, config: &PostgresConfig, batch: &[Item]) -> Result<Op
     let begin = format!(
         "begin isolation level read committed read write; set local statement_timeout = {answer_millis}; \
          set local idle_in_transaction_session_timeout = {}; set local lock_timeout = {}",
-        config.answer_max.min(IDLE_MAX).as_millis(),
+        idle_max(config).as_millis(),
         LOCK_WAIT_MAX.as_millis()
     );
     let sql = format!(
@@ -323,6 +328,10 @@ async fn send(link: &Link, config: &PostgresConfig, batch: &[Item]) -> Result<Op
         Err(Trouble::Lost(reason)) => Err(Cut::During(reason, mark)),
         Err(Trouble::Refused { reason, transient }) => Err(Cut::Refused { reason, transient }),
     }
+}
+
+fn idle_max(config: &PostgresConfig) -> Duration {
+    config.answer_max.min(IDLE_MAX)
 }
 
 fn mark(row: &Row) -> Result<Mark, Trouble> {
@@ -375,6 +384,16 @@ async fn patience(stop: &mut watch::Receiver<Option<Instant>>) {
     if let Some(deadline) = deadline {
         time::sleep_until(deadline.into()).await;
     }
+}
+
+/// The connection is there, and this did not get through it.
+fn too_slow(batch: &[Item], reason: &str) -> BusError {
+    let bytes: usize = batch.iter().map(Item::bytes).sum();
+    let reason = format!(
+        "an event of `{bytes}` bytes did not reach the database in {TRIES_MAX} tries ({reason}): \
+         publish less, or over a faster connection"
+    );
+    BusError { reason, transient: true, unknown: false }
 }
 
 /// Nobody can tell any more whether a batch was committed.

@@ -151,26 +151,21 @@ impl Reader {
         let row = link.row(&sql, &parameters).await?;
         let (epoch, dropped): (i64, i64) = (get(&row, 0)?, get(&row, 1)?);
         let found: Option<i64> = get(&row, 2)?;
-        let there = found == Some(at.position);
-        let intact = there || dropped >= at.position;
+        let intact = found == Some(at.position) || dropped >= at.position;
         if intact && epoch == at.epoch {
             return Ok(());
         }
-        if there {
-            // Another reader lost something: nothing that this one has read.
-            let (position, recent) = (at.position, std::mem::take(&mut at.recent));
-            self.begin(epoch, position, None, recent);
-            return Ok(());
-        }
-        // The newest of what was read is gone, or the history is another one: what is left of it is gone on with.
+        // The newest of what was read is gone, or another reader missed something that this one may never have got:
+        // what is left of the history is gone on with.
         let epoch = if intact { epoch } else { renew(link, schema, at.epoch, epoch).await? };
         match found {
-            Some(found) => {
+            // The rest of what was there when this node came would go to subscriptions as if it were live.
+            Some(found) if self.end.is_none() => {
                 let left = at.recent.iter().copied().filter(|(position, _)| *position <= found).collect();
                 self.begin(epoch, found, Some(Missed { count: None }), left);
                 Ok(())
             }
-            None => self.start(link, Some(Missed { count: None })).await,
+            _ => self.start(link, Some(Missed { count: None })).await,
         }
     }
 
@@ -183,9 +178,10 @@ impl Reader {
         let (epoch, position, moment) = (get(&row, 0)?, get(&row, 1)?, get::<Option<SystemTime>>(&row, 2)?);
         let last: Option<i64> = get(&row, 3)?;
         self.begin(epoch, position, missed, moment.map(|moment| (position, moment)).into_iter().collect());
-        if missed.is_none() {
-            self.end = Some(last.unwrap_or(position));
-        }
+        self.end = match missed {
+            None => Some(last.unwrap_or(position)),
+            Some(_) => self.end.map(|_| position),
+        };
         self.catch_up();
         Ok(())
     }
@@ -202,11 +198,7 @@ impl Reader {
             self.state.gaps.fetch_add(1, Relaxed);
         }
         self.sink.begin(at.place(), missed);
-        let before = self.at.replace(at);
-        if before.is_some_and(|before| before.epoch != epoch) {
-            // The end may be gone, and its position another event's: what comes from now on is live.
-            self.end = self.end.map(|_| position);
-        }
+        self.at = Some(at);
         self.catch_up();
     }
 
@@ -241,11 +233,13 @@ impl Reader {
     }
 
     /// The next page. One that does not come may be too large to come within `answer_max`: the next one is half as
-    /// large, and they grow again while they come in a quarter of that time.
+    /// large, or, where it is of one event, may take twice as long. They grow again while they come in a quarter of
+    /// `answer_max`.
     async fn page(&mut self, link: &Link, statement: &Statement) -> Result<Page, Trouble> {
         let after = self.at.as_ref().map_or(0, |at| at.position);
         let asked = Instant::now();
-        let answer = link.within(link.client.query(statement, &[&after])).await;
+        let patience = self.config.answer_max * self.bounds.patience;
+        let answer = link.within_time(patience, link.client.query(statement, &[&after])).await;
         if answer.is_err() {
             self.bounds = self.bounds.halved();
         } else if asked.elapsed() < self.config.answer_max / 4 {

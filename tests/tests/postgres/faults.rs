@@ -182,6 +182,40 @@ fn a_page_that_does_not_come_through_is_asked_for_in_halves() {
     assert!(seen.offsets().is_sorted_by(|one, next| one < next));
 }
 
+/// Through a slow wire, an event of this size takes longer than `answer_max`.
+fn large() -> String {
+    format!("\"{}\"", "x".repeat(1_000_000))
+}
+
+#[test]
+fn one_event_that_comes_slowly_is_waited_for() {
+    let server = Postgres::start(&[]);
+    install(&config(&server)).unwrap();
+    server
+        .sql("select coulis_publish('c', 't', to_json(repeat('x', 1000000))), coulis_publish('c', 't', '2')");
+    let proxy = Proxy::start(server.port());
+    let url = server.url().replace(&format!(":{}/", server.port()), &format!(":{}/", proxy.port()));
+    proxy.set(Fault::Slow(Duration::from_millis(20)));
+    let (bus, seen) = start(PostgresConfig { reader_connection_string: Some(url), ..hasty(&server) });
+    until("both come", || seen.data() == [large().as_str(), "2"]);
+    assert!(bus.health().reconnects > 0, "the wire was not slow: this test is too weak");
+}
+
+#[test]
+fn one_event_that_goes_too_slowly_is_refused_and_those_after_it_go() {
+    let server = Postgres::start(&[]);
+    let proxy = Proxy::start(server.port());
+    let (bus, seen) =
+        connected(PostgresConfig { publish_wait_max: Duration::from_secs(60), ..behind(&proxy, &server) });
+    proxy.set(Fault::Slow(Duration::from_millis(20)));
+    let refused = bus.publish(&event(&large())).unwrap_err();
+    assert!(refused.transient && !refused.unknown && refused.reason.contains("bytes did not"), "{refused:?}");
+    bus.publish(&event("2")).unwrap();
+    proxy.set(Fault::Pass);
+    bus.publish(&event(&large())).unwrap();
+    until("both come", || seen.data() == ["2", &large()]);
+}
+
 /// As if more than one event took too long: whoever writes more at once is cut off before COMMIT.
 #[test]
 fn a_batch_that_does_not_come_through_is_sent_in_halves() {
