@@ -107,7 +107,7 @@ impl Hub {
             return Accepted::default();
         }
         self.position.offset += 1;
-        let offset = self.position.offset;
+        let Position { epoch, offset } = self.position;
         self.nodes.iter_mut().for_each(|node| node.deliver(offset, &bytes));
         self.history.push_back((offset, bytes));
         while self.history.len() > self.history_max {
@@ -116,7 +116,7 @@ impl Hub {
         if self.seen.len() > 2 * self.history_max {
             self.seen.clear();
         }
-        Accepted { offset: Some(Offset(offset)) }
+        Accepted { offset: Some(Offset(offset)), epoch: Some(Epoch(epoch)) }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use coulis::{
-    bus::{Bus, BusError, Health},
+    bus::{Accepted, Bus, BusError, Health},
     cursor::Epoch,
     engine::{Engine, Missed, Receipt},
     event::Event,
@@ -60,7 +60,7 @@ impl Node {
     pub fn publish(&self, event: &Event) -> Result<Option<Receipt>, BusError> {
         let history = self.dispatched.history();
         let accepted = self.bus.publish(event)?;
-        Ok(accepted.offset.and_then(|offset| self.dispatched.wait(history, offset, self.wait_max)))
+        Ok(self.dispatched.wait(history, accepted, self.wait_max))
     }
 
     /// The same for many events, in order; one answer for each.
@@ -69,8 +69,7 @@ impl Node {
         let left = || deadline.saturating_duration_since(Instant::now());
         let history = self.dispatched.history();
         let accepted = self.bus.publish_many(events).into_iter();
-        let receipt = |offset| self.dispatched.wait(history, offset, left());
-        accepted.map(|accepted| Ok(accepted?.offset.and_then(receipt))).collect()
+        accepted.map(|accepted| Ok(self.dispatched.wait(history, accepted?, left()))).collect()
     }
 
     /// The engine.
@@ -166,8 +165,9 @@ struct Dispatched {
 
 #[derive(Default)]
 struct State {
-    /// How often a history began.
+    /// How often a history began, and which one it is.
     history: u64,
+    epoch: Option<Epoch>,
     ready: bool,
     closed: bool,
     last: Offset,
@@ -183,6 +183,7 @@ impl Dispatched {
     fn begin(&self, position: Position) {
         let mut state = self.lock();
         state.history += 1;
+        state.epoch = Some(Epoch(position.epoch));
         state.last = Offset(position.offset);
         state.receipts.clear();
         self.changed.notify_all();
@@ -213,12 +214,19 @@ impl Dispatched {
         self.lock().history
     }
 
-    /// What became of the event at `offset` of `history`; nothing of another one is meant.
-    fn wait(&self, history: u64, offset: Offset, patience: Duration) -> Option<Receipt> {
-        let waits = |state: &mut State| state.last < offset && state.history == history && !state.closed;
+    /// What became of an event that was accepted when `history` was the last one, or a later one that it is of.
+    fn wait(&self, history: u64, accepted: Accepted, patience: Duration) -> Option<Receipt> {
+        let offset = accepted.offset?;
+        let is_of = |state: &State| match accepted.epoch {
+            Some(_) => state.epoch == accepted.epoch,
+            None => state.history == history,
+        };
+        let waits = |state: &mut State| {
+            !state.closed && if is_of(state) { state.last < offset } else { state.history == history }
+        };
         let waited = self.changed.wait_timeout_while(self.lock(), patience, waits);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if state.history != history {
+        if !is_of(&state) {
             return None;
         }
         let at = state.receipts.binary_search_by_key(&offset, |receipt| receipt.0).ok()?;
@@ -235,5 +243,51 @@ impl Dispatched {
 impl fmt::Debug for Dispatched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dispatched").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test: what cannot be is a failure")]
+
+    use std::thread;
+
+    use coulis::{engine::SubscribeRequest, subscriber::SubscriberOptions};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_receipt_is_of_the_history_that_took_the_event() {
+        let engine = Engine::builder().shards(1).build().unwrap();
+        let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+        let (id, query) = ("s".into(), "subscription { old { id } }".into());
+        engine.subscribe(&mut reader, SubscribeRequest { id, query, ..Default::default() }).unwrap();
+        let receipt = |channel: &str| {
+            engine.publish(Event::new("t", channel, "{}".into(), engine.limits()).unwrap()).unwrap()
+        };
+        let begin = |dispatched: &Dispatched, epoch, channel| {
+            dispatched.begin(Position { epoch, offset: 0 });
+            dispatched.record([(Offset(1), receipt(channel))].into_iter());
+        };
+        let accepted = |epoch| Accepted { offset: Some(Offset(1)), epoch };
+
+        // Only who hears of the old history is delivered to.
+        let dispatched = Dispatched::default();
+        begin(&dispatched, 1, "old");
+        let history = dispatched.history();
+        let found = thread::scope(|scope| {
+            let waits = scope.spawn(|| dispatched.wait(history, accepted(Some(Epoch(2))), PATIENCE));
+            begin(&dispatched, 2, "new");
+            waits.join().unwrap().unwrap()
+        });
+        assert_eq!(found.report().delivered, 0);
+        // The old one will not come any more, and is not waited for.
+        assert!(dispatched.wait(history, accepted(Some(Epoch(1))), PATIENCE).is_none());
+        assert!(dispatched.wait(history, accepted(None), PATIENCE).is_none());
+        begin(&dispatched, 2, "old");
+        let found = dispatched.wait(dispatched.history(), accepted(None), PATIENCE).unwrap();
+        assert_eq!(found.report().delivered, 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{event::Event, id::Offset};
+use crate::{cursor::Epoch, event::Event, id::Offset};
 
 /// Why a bus did not take an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct BusError {
 pub struct Accepted {
     /// Its place in the carrier's history, where the carrier tells.
     pub offset: Option<Offset>,
+    /// The incarnation of that history, where the carrier tells.
+    pub epoch: Option<Epoch>,
 }
 
 /// How a bus is.

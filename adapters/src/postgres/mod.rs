@@ -30,7 +30,8 @@
 //! Events that retention took before they were read, and what a server lost in a crash or a fail-over, are told as
 //! missed. A server that lost its newest commits gives their numbers again, so a reader that connects looks whether
 //! the last rows that it read are still the same ones; if not it begins another epoch, and so does the first reader
-//! that finds the history on another server or timeline. What this cannot see: a copy of the data files that is started
+//! that finds the history on another server or timeline. Another epoch is told by every node, also by one whose last rows
+//! are there: what came after them may not be. What this cannot see: a copy of the data files that is started
 //! in place of the original, on the same timeline, before any reader that had read more is there to compare.
 //!
 //! # Rights

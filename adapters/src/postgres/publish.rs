@@ -285,7 +285,7 @@ fn accept(batch: Vec<Item>, first: Option<i64>) {
     let first = first.filter(|_| batch.len() == 1 || !batch.iter().any(Item::is_named));
     for (place, item) in batch.into_iter().enumerate() {
         let offset = first.map(|first| Offset(first.cast_unsigned() + place as u64));
-        item.answer(Ok(Accepted { offset }));
+        item.answer(Ok(Accepted { offset, epoch: None }));
     }
 }
 

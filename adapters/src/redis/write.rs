@@ -14,6 +14,7 @@ use std::{
 
 use coulis::{
     bus::{Accepted, BusError},
+    cursor::Epoch,
     id::Offset,
 };
 use redis::Cmd;
@@ -202,15 +203,15 @@ impl Writer {
             Verdict::Taken(stands, marks) => {
                 let batch = self.pop();
                 let offsets = offsets(&batch.items, stands.offset, &marks);
-                self.accept(batch.items, offsets);
                 self.known = stands;
+                self.accept(batch.items, offsets);
             }
             Verdict::Refused(stands, reason) => {
                 let mut batch = self.pop();
                 let taken = (stands.taken.unwrap_or(0) + 1).saturating_sub(batch.first) as usize;
                 let rest = batch.items.split_off(taken.min(batch.items.len()));
-                self.accept(batch.items, Vec::new());
                 self.known = stands;
+                self.accept(batch.items, Vec::new());
                 self.refuse(rest, &reason, batch.again)?;
             }
             Verdict::Failed(reason) => {
@@ -253,9 +254,10 @@ impl Writer {
     fn accept(&self, items: Vec<Item>, offsets: Vec<Option<Offset>>) {
         let count = items.len();
         self.shared.accepted.fetch_add(count as u64, Relaxed);
+        let epoch = Some(Epoch(self.known.epoch));
         let offsets = offsets.into_iter().chain(iter::repeat(None));
         for (item, offset) in items.into_iter().zip(offsets) {
-            self.respond(item, Ok(Accepted { offset }));
+            self.respond(item, Ok(Accepted { offset, epoch }));
         }
         self.queue.settled(count);
     }
