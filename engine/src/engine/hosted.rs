@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use super::{Engine, SubscribeError, SubscribeRequest, asked};
+use super::{Engine, SubscribeError};
 use crate::{
     error::GraphQlError,
     metrics::{Module, Ruling},
     plan::{OperationKind, OperationName, Plan, Refused},
-    policy::{Arena, Attribute, Facts, Root, Val},
+    policy::{Arena, Attribute, Constant, Facts, Root, Val},
     security::SecurityContext,
     subscriber::Subscriber,
     value::{Document, Node, Value},
@@ -86,10 +86,14 @@ impl Engine {
             .project(&bound.projection, context)
             .map_err(|refused| vec![unreadable(refused)])?;
         let value = projection.root_value(value.root());
-        let asked = asked(&SubscribeRequest::default(), &plan, &bound);
-        if !plane.rulebook().field_admits(&asked, &context.constant(), &Made(value)) {
-            plane.decided(Module::CustomPolicy, Ruling::Denied);
-            return Ok(None);
+        if let Some(policy) = plane.rulebook().field_policy(plan.root_field()) {
+            let arguments = Constant::from(&plan.arguments(&bound.variables));
+            let predicate =
+                policy.specialise(&context.constant(), &arguments, &Constant::from(&bound.variables));
+            if !predicate.is_ok_and(|predicate| predicate.admits(&Made(value))) {
+                plane.decided(Module::CustomPolicy, Ruling::Denied);
+                return Ok(None);
+            }
         }
         let mut body = Vec::new();
         projection

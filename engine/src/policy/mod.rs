@@ -125,10 +125,17 @@ pub enum Part<'a> {
     Tree(&'a str),
     /// User and tenant isolation.
     Isolation(&'a standard::Isolation),
-    /// A part that must hold for events of these channels.
-    On(&'a [&'a str], &'a Part<'a>),
-    /// A part that must hold for events of all channels but these.
-    Off(&'a [&'a str], &'a Part<'a>),
+    /// A part that must hold for events of some channels.
+    On(Channels<'a>, &'a Part<'a>),
+}
+
+/// Those that are named, or all but those.
+#[derive(Clone, Copy, Debug)]
+pub struct Channels<'a> {
+    /// Names.
+    pub names: &'a [&'a str],
+    /// All others are meant.
+    pub others: bool,
 }
 
 impl Part<'_> {
@@ -146,10 +153,7 @@ impl Part<'_> {
             Part::Tree(tree) => tree::read(tree, number, scope),
             Part::Isolation(rules) => Ok(rules.expr(number, scope)),
             Part::On(channels, part) => {
-                Ok(standard::unless_on(channels, false, part.expr(number, scope, budget)?, scope))
-            }
-            Part::Off(channels, part) => {
-                Ok(standard::unless_on(channels, true, part.expr(number, scope, budget)?, scope))
+                Ok(standard::unless_off(*channels, part.expr(number, scope, budget)?, scope))
             }
         }
     }

@@ -5,6 +5,7 @@
 //! for a service of a federation, or an id in it, is seen by readers of the same service and the same id.
 
 use super::{
+    Channels,
     constant::Constant,
     function::Function,
     ir::{Expr, Kind, Position},
@@ -66,14 +67,14 @@ impl Isolation {
     }
 }
 
-/// What must hold for events of some channels only: each clause, unless the event is on (or not on) one of `channels`.
-pub(super) fn unless_on(channels: &[&str], on: bool, expr: Expr, scope: &Scope) -> Expr {
+/// What must hold for events of some channels only: each clause, unless the event is on another one.
+pub(super) fn unless_off(channels: Channels<'_>, expr: Expr, scope: &Scope) -> Expr {
     let at = expr.at;
-    let names = channels.iter().map(|name| Constant::Text((*name).into())).collect();
+    let names = channels.names.iter().map(|name| Constant::Text((*name).into())).collect();
     let event = Expr::new(Kind::Root(scope.root(EVENT).unwrap_or(0)), at);
     let names = Expr::literal(Constant::List(names), at);
-    let is_on = Expr::call(Function::In, vec![select(event, "channel"), names], at);
-    let passes = if on { is_on } else { Expr::call(Function::Not, vec![is_on], at) };
+    let is_named = Expr::call(Function::In, vec![select(event, "channel"), names], at);
+    let passes = if channels.others { is_named } else { Expr::call(Function::Not, vec![is_named], at) };
     let clauses = match expr.kind {
         Kind::And(clauses) => clauses,
         kind => vec![Expr::new(kind, at)],

@@ -7,7 +7,8 @@ use crate::{
     id::ANY,
     limits::Limits,
     policy::{
-        Budget, Constant, Explanation, Facts, Part, Policy, PolicyError, Predicate, standard::Isolation,
+        Budget, Channels, Constant, Explanation, Facts, Part, Policy, PolicyError, Predicate,
+        standard::Isolation,
     },
     value::Value,
 };
@@ -110,14 +111,15 @@ pub(crate) struct Guards<'a> {
 struct Rule<'a> {
     name: Box<str>,
     part: Part<'a>,
-    channels: Reach<'a>,
+    /// Those whose events it is about; `None`: all.
+    channels: Option<Reach<'a>>,
 }
 
-/// The channels whose events a part is about.
-enum Reach<'a> {
-    All,
-    On([&'a str; 1]),
-    Off(Arc<[&'a str]>),
+/// Channels that are named, or all others.
+#[derive(Clone)]
+struct Reach<'a> {
+    names: Arc<[&'a str]>,
+    others: bool,
 }
 
 /// The name of the part that is no condition.
@@ -197,11 +199,9 @@ impl Rulebook {
         predicate.map_err(|error| RuleError::of(&self.parts(&self.key(channel, asked)), error))
     }
 
-    /// Whether the policy of a root field admits a result that no event brings, for a reader with this context.
-    pub(crate) fn field_admits(&self, asked: &Asked, context: &Constant, facts: &impl Facts) -> bool {
-        let Some(policy) = self.fields.get(&*asked.field) else { return true };
-        let predicate = policy.specialise(context, &asked.arguments, &asked.variables);
-        predicate.is_ok_and(|predicate| predicate.admits(facts))
+    /// The policy of a root field alone, if it has one: for results that no event brings.
+    pub(crate) fn field_policy(&self, field: &str) -> Option<&Policy> {
+        self.fields.get(field)
     }
 
     /// Which clause of which policy denies, if any does.
@@ -257,12 +257,12 @@ impl Rulebook {
     fn parts<'a>(&'a self, key: &'a Key) -> Vec<Rule<'a>> {
         let mut parts = Vec::new();
         match key.channel.as_deref() {
-            None => self.rules.default.add_to(&mut parts, "channel policy".into(), &|| Reach::All),
+            None => self.rules.default.add_to(&mut parts, "channel policy".into(), None),
             Some(ANY) => self.add_all_channels(&mut parts),
-            Some(name) => self.channel(name).add_to(&mut parts, policy_of("channel", name), &|| Reach::All),
+            Some(name) => self.channel(name).add_to(&mut parts, policy_of("channel", name), None),
         }
         let mut add = |name: Box<str>, condition: &'a Condition| {
-            parts.push(Rule { name, part: condition.part(), channels: Reach::All });
+            parts.push(Rule { name, part: condition.part(), channels: None });
         };
         if let Some((field, condition)) =
             key.field.as_deref().and_then(|field| self.rules.fields.get_key_value(field))
@@ -280,11 +280,11 @@ impl Rulebook {
         let mut named: Vec<_> = named.collect();
         named.sort_unstable();
         for &name in &named {
-            self.channel(name).add_to(parts, policy_of("channel", name), &|| Reach::On([name]));
+            let own = Reach { names: [name].into(), others: false };
+            self.channel(name).add_to(parts, policy_of("channel", name), Some(own));
         }
-        let named: Arc<[_]> = named.into();
-        let rest = || if named.is_empty() { Reach::All } else { Reach::Off(Arc::clone(&named)) };
-        self.channel(ANY).add_to(parts, "channel policy".into(), &rest);
+        let rest = (!named.is_empty()).then(|| Reach { names: named.into(), others: true });
+        self.channel(ANY).add_to(parts, "channel policy".into(), rest);
     }
 
     fn policy(&self, key: Key) -> Result<Arc<Policy>, RuleError> {
@@ -313,20 +313,19 @@ fn policy_of(what: &str, name: &str) -> Box<str> {
 
 impl ChannelRules {
     /// Isolation first.
-    fn add_to<'a>(&'a self, parts: &mut Vec<Rule<'a>>, name: Box<str>, reach: &dyn Fn() -> Reach<'a>) {
+    fn add_to<'a>(&'a self, parts: &mut Vec<Rule<'a>>, name: Box<str>, channels: Option<Reach<'a>>) {
         let isolation = Part::Isolation(&self.isolation);
-        parts.push(Rule { name: ISOLATION.into(), part: isolation, channels: reach() });
+        parts.push(Rule { name: ISOLATION.into(), part: isolation, channels: channels.clone() });
         let policy = self.policy.as_ref().map(Condition::part);
-        parts.extend(policy.map(|part| Rule { name, part, channels: reach() }));
+        parts.extend(policy.map(|part| Rule { name, part, channels }));
     }
 }
 
 impl Rule<'_> {
     fn part(&self) -> Part<'_> {
         match &self.channels {
-            Reach::All => self.part,
-            Reach::On(channels) => Part::On(channels, &self.part),
-            Reach::Off(channels) => Part::Off(channels, &self.part),
+            None => self.part,
+            Some(Reach { names, others }) => Part::On(Channels { names, others: *others }, &self.part),
         }
     }
 }
