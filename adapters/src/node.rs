@@ -21,7 +21,7 @@ use crate::{
     feed::{self, Arrived, Position, Sink},
 };
 
-/// Receipts that are kept for publishers which come to ask for them.
+/// Receipts of other events that are kept beside those that publishers wait for.
 const RECEIPTS_MAX: usize = 4_096;
 /// Events that are handed to the engine at once.
 const BATCH_EVENTS_MAX: usize = 512;
@@ -58,18 +58,18 @@ impl Node {
     /// # Errors
     /// The bus has not accepted it.
     pub fn publish(&self, event: &Event) -> Result<Option<Receipt>, BusError> {
-        let history = self.dispatched.history();
+        let expected = self.dispatched.expect(1);
         let accepted = self.bus.publish(event)?;
-        Ok(self.dispatched.wait(history, accepted, self.wait_max))
+        Ok(expected.wait(accepted, self.wait_max))
     }
 
     /// The same for many events, in order; one answer for each.
     pub fn publish_many(&self, events: &[Event]) -> Vec<Result<Option<Receipt>, BusError>> {
         let deadline = Instant::now() + self.wait_max;
         let left = || deadline.saturating_duration_since(Instant::now());
-        let history = self.dispatched.history();
+        let expected = self.dispatched.expect(events.len());
         let accepted = self.bus.publish_many(events).into_iter();
-        accepted.map(|accepted| Ok(self.dispatched.wait(history, accepted?, left()))).collect()
+        accepted.map(|accepted| Ok(expected.wait(accepted?, left()))).collect()
     }
 
     /// The engine.
@@ -95,9 +95,14 @@ impl Node {
 
     /// Ends the bus, then the engine.
     pub fn close(&self, patience: Duration) {
+        self.close_bus(patience);
+        self.engine.close();
+    }
+
+    /// Ends the bus alone, and the wait of publishers whose events have not come back.
+    pub fn close_bus(&self, patience: Duration) {
         self.bus.close(patience);
         self.dispatched.close();
-        self.engine.close();
     }
 }
 
@@ -112,7 +117,7 @@ impl Sink for EngineSink {
     fn begin(&mut self, position: Position, missed: Option<feed::Missed>) {
         let first = self.last.is_none();
         let same = self.last.filter(|last| last.epoch == position.epoch);
-        let from = same.map(|last| Offset(last.offset + 1));
+        let from = same.map(|last| Offset(last.offset.saturating_add(1)));
         let missed = missed.map(|missed| Missed { from, count: missed.count });
         let (epoch, start) = (Epoch(position.epoch), Offset(position.offset));
         if first {
@@ -173,6 +178,8 @@ struct State {
     last: Offset,
     /// Until their publisher takes them.
     receipts: VecDeque<(Offset, Option<Receipt>)>,
+    /// Events of publishers that are under way.
+    expected: usize,
 }
 
 impl Dispatched {
@@ -200,7 +207,8 @@ impl Dispatched {
             state.last = offset;
             state.receipts.push_back((offset, Some(receipt)));
         }
-        let surplus = state.receipts.len().saturating_sub(RECEIPTS_MAX);
+        let wanted = if state.expected == 0 { 0 } else { RECEIPTS_MAX + state.expected };
+        let surplus = state.receipts.len().saturating_sub(wanted);
         state.receipts.drain(..surplus);
         self.changed.notify_all();
     }
@@ -210,11 +218,14 @@ impl Dispatched {
         self.changed.notify_all();
     }
 
-    fn history(&self) -> u64 {
-        self.lock().history
+    /// Keeps the receipts of `count` events that a publisher is about to give to the bus.
+    fn expect(&self, count: usize) -> Expected<'_> {
+        let mut state = self.lock();
+        state.expected += count;
+        Expected { dispatched: self, count, history: state.history }
     }
 
-    /// What became of an event that was accepted when `history` was the last one, or a later one that it is of.
+    /// What became of an event that was accepted when `history` had begun, or later.
     fn wait(&self, history: u64, accepted: Accepted, patience: Duration) -> Option<Receipt> {
         let offset = accepted.offset?;
         let is_of = |state: &State| match accepted.epoch {
@@ -237,6 +248,26 @@ impl Dispatched {
         let waits = |state: &mut State| !state.ready && !state.closed;
         let waited = self.changed.wait_timeout_while(self.lock(), patience, waits);
         waited.unwrap_or_else(PoisonError::into_inner).0.ready
+    }
+}
+
+/// What a publisher waits for.
+struct Expected<'a> {
+    dispatched: &'a Dispatched,
+    count: usize,
+    /// The one that had begun last.
+    history: u64,
+}
+
+impl Expected<'_> {
+    fn wait(&self, accepted: Accepted, patience: Duration) -> Option<Receipt> {
+        self.dispatched.wait(self.history, accepted, patience)
+    }
+}
+
+impl Drop for Expected<'_> {
+    fn drop(&mut self) {
+        self.dispatched.lock().expected -= self.count;
     }
 }
 
@@ -275,19 +306,31 @@ mod tests {
 
         // Only who hears of the old history is delivered to.
         let dispatched = Dispatched::default();
+        let early = dispatched.expect(1);
         begin(&dispatched, 1, "old");
-        let history = dispatched.history();
+        let expected = dispatched.expect(1);
         let found = thread::scope(|scope| {
-            let waits = scope.spawn(|| dispatched.wait(history, accepted(Some(Epoch(2))), PATIENCE));
+            let waits = scope.spawn(|| expected.wait(accepted(Some(Epoch(2))), PATIENCE));
             begin(&dispatched, 2, "new");
             waits.join().unwrap().unwrap()
         });
         assert_eq!(found.report().delivered, 0);
         // The old one will not come any more, and is not waited for.
-        assert!(dispatched.wait(history, accepted(Some(Epoch(1))), PATIENCE).is_none());
-        assert!(dispatched.wait(history, accepted(None), PATIENCE).is_none());
+        assert!(expected.wait(accepted(Some(Epoch(1))), PATIENCE).is_none());
+        assert!(expected.wait(accepted(None), PATIENCE).is_none());
         begin(&dispatched, 2, "old");
-        let found = dispatched.wait(dispatched.history(), accepted(None), PATIENCE).unwrap();
+        let found = dispatched.expect(1).wait(accepted(None), PATIENCE).unwrap();
         assert_eq!(found.report().delivered, 1);
+        // However much else comes meanwhile.
+        begin(&dispatched, 3, "old");
+        let many = dispatched.expect(RECEIPTS_MAX);
+        let others = (2..2 * RECEIPTS_MAX as u64).map(|offset| (Offset(offset), receipt("new")));
+        dispatched.record(others);
+        assert_eq!(many.wait(accepted(None), PATIENCE).unwrap().report().delivered, 1);
+        drop(many);
+        // Nobody waits: nothing is kept.
+        drop((early, expected));
+        begin(&dispatched, 4, "old");
+        assert!(dispatched.lock().receipts.is_empty());
     }
 }

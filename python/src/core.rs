@@ -122,7 +122,7 @@ impl Core {
         let (undelivered, unsent) = detached(py, || {
             let before = refused();
             if let Some(node) = &self.node {
-                node.bus().close(patience.unwrap_or(BUS_CLOSE_MAX));
+                node.close_bus(patience.unwrap_or(BUS_CLOSE_MAX));
             }
             let unsent = refused() - before;
             let undelivered = patience.map(|patience| self.engine.close_within(patience));
