@@ -136,7 +136,7 @@ impl Link {
             hello.arg("AUTH").arg(address.user.as_deref().unwrap_or("default")).arg(&password.0);
         }
         let server = self.ask(&hello)?;
-        check_version(&server)?;
+        check_server(&server)?;
         if address.db != 0 {
             self.ask(cmd("SELECT").arg(address.db))?;
         }
@@ -213,8 +213,12 @@ fn tcp(host: &str, port: u16, wait: Duration) -> Result<TcpStream, Trouble> {
     Err(last)
 }
 
-/// `HELLO` answers with names and values, among them `version`.
-fn check_version(server: &Value) -> Result<(), Trouble> {
+/// Whether the server that answers `HELLO` so is of a version that will do, and a master: a replica takes what is
+/// published there, and passes it on to nobody.
+pub(super) fn check_server(server: &Value) -> Result<(), Trouble> {
+    if let Value::ServerError(error) = server {
+        return Err(Trouble::Refused(shown(error)));
+    }
     let field = |name: &str| match server {
         Value::Array(fields) => fields.chunks_exact(2).find_map(|pair| match pair {
             [Value::BulkString(field), Value::BulkString(value)] if field == name.as_bytes() => {
@@ -224,6 +228,9 @@ fn check_version(server: &Value) -> Result<(), Trouble> {
         }),
         _ => None,
     };
+    if let Some(role) = field("role").filter(|role| role != "master") {
+        return Err(Trouble::Broken(format!("it is a {role}: its master is needed")));
+    }
     let version = field("version").unwrap_or_default();
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
     match major {
@@ -239,17 +246,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_that_will_not_do_are_named() {
-        let hello = |version: &str| {
-            let text = |text: &str| Value::BulkString(text.into());
-            check_version(&Value::Array(vec![text("server"), text("redis"), text("version"), text(version)]))
+    fn servers_that_will_not_do_are_named() {
+        let hello = |version: &str, role: &str| {
+            let fields = ["server", "redis", "version", version, "role", role];
+            check_server(&Value::Array(fields.map(|text| Value::BulkString(text.into())).into()))
         };
         for good in ["7.0.0", "7.0.15", "8.2.1", "10.0"] {
-            hello(good).unwrap();
+            hello(good, "master").unwrap();
         }
         for bad in ["6.2.14", "", "x", "5"] {
-            assert!(hello(bad).unwrap_err().to_string().contains(&format!("`{bad}`")));
+            assert!(hello(bad, "master").unwrap_err().to_string().contains(&format!("`{bad}`")));
         }
-        assert!(check_version(&Value::Nil).is_err());
+        assert!(hello("7.0.0", "replica").unwrap_err().to_string().contains("replica"));
+        assert!(check_server(&Value::Nil).is_err());
     }
 }

@@ -89,11 +89,11 @@ impl Listener {
             self.malformed("a message that no node wrote");
             return;
         };
-        if came.missed > 0 {
-            let offset = self.at.offset.saturating_add(came.missed);
+        if came.missed {
+            let offset = self.at.offset.saturating_add(1);
             self.begin(Position { offset, ..self.at }, Some(Missed { count: None }));
         }
-        let mut arrived = Vec::with_capacity(came.events.len());
+        let mut arrived = Vec::new();
         for bytes in came.events {
             self.at.offset = self.at.offset.saturating_add(1);
             let limits = &self.settings.limits;

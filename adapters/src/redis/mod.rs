@@ -2,7 +2,9 @@
 //!
 //! # What lies in the server
 //!
-//! All keys start with the prefix in braces, `{shop}:`, so that in a cluster of servers they share a slot.
+//! All keys start with the prefix in braces, `{shop}:`, so that in a cluster of servers they share a slot. The address has
+//! to be that of the slot's master, or a name that follows it: a node refuses a replica, looks the name up anew whenever
+//! it connects, and follows no `MOVED`.
 //!
 //! | key | what it is |
 //! |---|---|
@@ -27,7 +29,8 @@
 //! XADD {shop}:in * channel orders type orderCreated data '{"id": 1}' [before …] [tenant …] [user …] [id …]
 //! ```
 //!
-//! What has other fields, or lacks one of the first three, is removed and counted as malformed.
+//! What has other fields, or lacks one of the first three, is removed and counted as malformed. So is, on each node, what
+//! is no event otherwise, as by `data` that is no JSON; its `id` is used up all the same.
 //!
 //! # Rights
 //!
@@ -134,7 +137,10 @@ impl RedisBus {
         };
         let threads = [
             spawn("coulis-redis-w", Here(Arc::clone(&shared), Side::Write), || writer.run())?,
-            spawn("coulis-redis-r", Here(Arc::clone(&shared), Side::Read), reading)?,
+            spawn("coulis-redis-r", Here(Arc::clone(&shared), Side::Read), reading).inspect_err(|_| {
+                queue.end();
+                shared.end();
+            })?,
         ];
         Ok(Self { settings, queue, shared, producer, numbers: AtomicU64::new(1), threads })
     }

@@ -6,13 +6,13 @@
 
 use std::collections::HashMap;
 
-use redis::{Cmd, Value, cmd};
+use redis::{Value, cmd};
 use serde::{Deserialize, Serialize};
 
 use super::{
     batch::{self, Bytes},
     config::Settings,
-    link::{Link, Trouble, shown},
+    link::{Link, Trouble, check_server, shown},
     queue::Item,
     script::{Standing, Verdict},
 };
@@ -26,8 +26,8 @@ struct Message<'a>(&'a str, u64, u64, #[serde(borrow)] Vec<Bytes<'a>>);
 /// A batch as it came.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Came<'a> {
-    /// Numbers between what came before and what this batch follows: those of events, except what was refused.
-    pub(super) missed: u64,
+    /// Whether something was published between what came before and this batch.
+    pub(super) missed: bool,
     /// What had not come before.
     pub(super) events: Vec<&'a [u8]>,
 }
@@ -64,7 +64,7 @@ impl Producers {
         let seen = self.seen.get(producer).copied();
         let skip = seen.map_or(0, |seen| (seen.last + 1).saturating_sub(first)) as usize;
         let followed = seen.filter(|seen| seen.connection == connection);
-        let missed = followed.map_or(0, |seen| base.saturating_sub(seen.last));
+        let missed = followed.is_some_and(|seen| base > seen.last);
         if seen.is_none() && self.seen.len() >= PRODUCERS_MAX {
             self.seen.clear();
         }
@@ -74,30 +74,33 @@ impl Producers {
     }
 }
 
-/// The command that publishes `items`, the first of which has the number `first`, after the number `base`.
-pub(super) fn publish(settings: &Settings, producer: &str, (base, first): (u64, u64), items: &[Item]) -> Cmd {
+/// The commands that publish `items`, the first of which has the number `first`, after the number `base`; ahead of it
+/// the server is asked whether it is a master still.
+pub(super) fn publish(settings: &Settings, producer: &str, numbers: (u64, u64), items: &[Item]) -> Vec<u8> {
+    let (base, first) = numbers;
     // Writing into memory cannot fail; an empty message would be counted by readers as malformed.
     let message =
         rmp_serde::to_vec(&Message(producer, base, first, batch::events(items))).unwrap_or_default();
-    let mut command = cmd("PUBLISH");
-    command.arg(&settings.stream).arg(message);
-    command
+    let mut commands = cmd("HELLO").get_packed_command();
+    commands.extend(cmd("PUBLISH").arg(&settings.stream).arg(message).get_packed_command());
+    commands
 }
 
-/// What the answer to `PUBLISH` of events up to the number `last` says: to how many it went, or an error.
-pub(super) fn verdict(answer: &Value, last: u64) -> Result<Verdict, Trouble> {
-    match answer {
+/// What the answers to [`publish`] of events up to the number `last` say: to how many they went, or an error.
+pub(super) fn verdict(link: &mut Link, last: u64) -> Result<Verdict, Trouble> {
+    check_server(&link.receive()?)?;
+    match link.receive()? {
         Value::Int(_) => {
             Ok(Verdict::Taken(Standing { taken: Some(last), ..Standing::default() }, String::new()))
         }
-        Value::ServerError(error) => Ok(Verdict::Failed(shown(error))),
+        Value::ServerError(error) => Ok(Verdict::Failed(shown(&error))),
         _ => Err(Trouble::Broken("it answers PUBLISH with what is no number".into())),
     }
 }
 
-/// Asks whether the server answers.
+/// Asks whether the server answers, and is a master.
 pub(super) fn ping(link: &mut Link) -> Result<(), Trouble> {
-    link.ask(&cmd("PING")).map(drop)
+    check_server(&link.ask(&cmd("HELLO"))?)
 }
 
 #[cfg(test)]
@@ -105,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_counted_and_what_came_twice_is_left_out() {
+    fn what_is_missing_is_told_and_what_came_twice_is_left_out() {
         let message = |producer, base, first, count: usize| {
             let events = [b"0".as_slice(), b"1", b"2", b"3"];
             let events = events[..count].iter().map(|event| Bytes(event)).collect();
@@ -118,20 +121,20 @@ mod tests {
             let texts: Vec<_> = came.events.iter().map(|event| std::str::from_utf8(event).unwrap()).collect();
             assert_eq!((came.missed, &*texts), (missed, events));
         };
-        row(&mut producers, "a", (4, 5), 2, 0, &["0", "1"]);
-        row(&mut producers, "a", (6, 7), 1, 0, &["0"]);
-        row(&mut producers, "a", (6, 7), 3, 0, &["1", "2"]);
-        row(&mut producers, "a", (4, 5), 2, 0, &[]);
-        row(&mut producers, "b", (0, 1), 1, 0, &["0"]);
-        row(&mut producers, "a", (12, 13), 1, 3, &["0"]);
-        row(&mut producers, "b", (2, 3), 1, 1, &["0"]);
+        row(&mut producers, "a", (4, 5), 2, false, &["0", "1"]);
+        row(&mut producers, "a", (6, 7), 1, false, &["0"]);
+        row(&mut producers, "a", (6, 7), 3, false, &["1", "2"]);
+        row(&mut producers, "a", (4, 5), 2, false, &[]);
+        row(&mut producers, "b", (0, 1), 1, false, &["0"]);
+        row(&mut producers, "a", (12, 13), 1, true, &["0"]);
+        row(&mut producers, "b", (2, 3), 1, true, &["0"]);
         // The server refused 14 and 15.
-        row(&mut producers, "a", (13, 16), 1, 0, &["0"]);
+        row(&mut producers, "a", (13, 16), 1, false, &["0"]);
         // What was missed between connections is told without a count, and not again.
         producers.connected();
-        row(&mut producers, "a", (19, 20), 1, 0, &["0"]);
-        row(&mut producers, "b", (1, 2), 3, 0, &["2"]);
-        row(&mut producers, "a", (22, 23), 1, 2, &["0"]);
+        row(&mut producers, "a", (19, 20), 1, false, &["0"]);
+        row(&mut producers, "b", (1, 2), 3, false, &["2"]);
+        row(&mut producers, "a", (22, 23), 1, true, &["0"]);
     }
 
     #[test]

@@ -71,6 +71,8 @@ struct Inner {
     bytes: usize,
     /// Events that were taken and not settled.
     under_way: usize,
+    /// How often events were taken.
+    taken: u64,
     closed: bool,
     ended: bool,
 }
@@ -86,10 +88,12 @@ impl Queue {
         }
     }
 
-    /// Adds events in order, and waits for room up to `patience`, which begins anew whenever some went.
+    /// Adds events in order, and waits for room up to `patience`, which begins anew whenever some went: in here, or to
+    /// the server. What others take back is no sign that it goes on.
     pub(super) fn push(&self, items: Vec<Item>, patience: Duration) -> Result<(), Refused> {
         let mut items = items.into_iter().peekable();
         let mut inner = self.lock();
+        let (mut until, mut taken) = (Instant::now() + patience, inner.taken);
         loop {
             let before = inner.items.len();
             while !inner.closed
@@ -101,19 +105,20 @@ impl Queue {
             if inner.items.len() > before {
                 self.filled.notify_one();
             }
+            if inner.items.len() > before || inner.taken != taken {
+                (until, taken) = (Instant::now() + patience, inner.taken);
+            }
             if items.peek().is_none() {
                 return Ok(());
             }
             if inner.closed {
                 return Err(Refused::Closed(items.collect()));
             }
-            let (guard, wait) =
-                self.emptied.wait_timeout(inner, patience).unwrap_or_else(PoisonError::into_inner);
-            inner = guard;
-            let stuck = items.peek().is_some_and(|item| !self.fits(&inner, item));
-            if wait.timed_out() && stuck && !inner.closed {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
                 return Err(Refused::Full(items.collect()));
             }
+            inner = self.emptied.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -141,6 +146,7 @@ impl Queue {
         let taken: Vec<_> = inner.items.drain(..count).collect();
         inner.bytes -= bytes;
         inner.under_way += taken.len();
+        inner.taken += 1;
         self.emptied.notify_all();
         Taken::Items(taken)
     }
@@ -262,6 +268,23 @@ mod tests {
         assert_eq!(rest.len(), 3);
         let queue = Queue::new(10, 25);
         queue.push(vec![item(100, 1, 0)], Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn others_that_give_up_do_not_make_anyone_wait_longer() {
+        let queue = Queue::new(1, 1_000);
+        queue.push(items(1), Duration::ZERO).unwrap();
+        thread::scope(|scope| {
+            let pusher = scope.spawn(|| queue.push(items(1), Duration::from_millis(20)));
+            let begun = Instant::now();
+            while !pusher.is_finished() {
+                if begun.elapsed() > LONG {
+                    queue.close(Duration::ZERO);
+                }
+                queue.withdraw(2);
+            }
+            assert!(matches!(pusher.join().unwrap(), Err(Refused::Full(_))));
+        });
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use coulis::event::Event;
 use redis::{Value, cmd};
 
 use super::{
@@ -74,14 +75,14 @@ impl Reader {
         let scripts = Scripts::load(&mut link)?;
         self.verify(&mut link, &scripts)?;
         // What is too large for an answer is removed there, unseen.
-        self.empty_inlet(&mut link, &scripts)?;
+        self.move_inlet(&mut link, &scripts)?;
         self.shared.up(Side::Read);
-        *backoff = Backoff::default();
         while !self.shared.is_over() {
             let answer = self.read(&mut link)?;
+            *backoff = Backoff::default();
             self.take(of_stream(&answer, &self.settings.stream))?;
             if !of_stream(&answer, &self.settings.inlet).is_empty() {
-                self.empty_inlet(&mut link, &scripts)?;
+                self.move_inlet(&mut link, &scripts)?;
             }
         }
         Ok(())
@@ -113,6 +114,11 @@ impl Reader {
 
     /// Takes entries in their order, to the sink; those before one that cannot be taken, too.
     fn take(&mut self, entries: &[Value]) -> Result<(), Trouble> {
+        if entries.is_empty() {
+            // The last of those that were there may have been deleted.
+            self.end = self.end.and(self.at);
+            self.catch_up();
+        }
         let mut arrived = Vec::new();
         let taken = self.take_all(entries, &mut arrived);
         self.deliver(&mut arrived);
@@ -124,7 +130,7 @@ impl Reader {
             let entry = Entry::read(value).ok_or_else(|| odd("it answers with what is no entry"))?;
             self.take_entry(&entry, arrived)?;
             self.print = Some(entry.print());
-            if arrived.len() >= self.settings.config.batch_events_max || self.is_at_end() {
+            if self.is_at_end() {
                 self.deliver(arrived);
                 self.catch_up();
             }
@@ -144,6 +150,7 @@ impl Reader {
         if before.epoch > at.epoch || before.offset > at.offset {
             self.deliver(arrived);
             self.jump(at, before);
+            self.catch_up();
         }
         // Only at the beginning a position lies within an entry.
         let seen = self.position()?.offset - before.offset;
@@ -152,22 +159,31 @@ impl Reader {
             return Err(odd("another history has taken the place of the one that was read"));
         }
         self.at = Some(to);
-        let limits = &self.settings.limits;
-        let events: Vec<_> = match content {
+        let settings = Arc::clone(&self.settings);
+        let limits = &settings.limits;
+        let first = before.offset + seen + 1;
+        match content {
             Some(Content::Events(forms)) => {
-                forms.into_iter().skip(seen as usize).map(|form| entry::decode(form, limits)).collect()
+                for (offset, form) in (first..).zip(forms.into_iter().skip(seen as usize)) {
+                    self.take_event(offset, entry::decode(form, limits), arrived);
+                }
             }
-            Some(Content::Foreign) => vec![entry.foreign(limits)],
-            Some(Content::Mark) => Vec::new(),
-            None => vec![Err("its bytes are no events".into())],
-        };
-        for (index, event) in events.into_iter().enumerate() {
-            match event {
-                Ok(event) => arrived.push(Arrived { offset: before.offset + seen + 1 + index as u64, event }),
-                Err(reason) => self.malformed(to, &reason),
-            }
+            Some(Content::Foreign) => self.take_event(first, entry.foreign(limits), arrived),
+            Some(Content::Mark) => {}
+            None => self.malformed(to.offset, "its bytes are no events"),
         }
         Ok(())
+    }
+
+    /// Hands over what came whenever it is a batch: what is made of bytes takes more room than they did.
+    fn take_event(&mut self, offset: u64, event: Result<Event, String>, arrived: &mut Vec<Arrived>) {
+        match event {
+            Ok(event) => arrived.push(Arrived { offset, event }),
+            Err(reason) => self.malformed(offset, &reason),
+        }
+        if arrived.len() >= self.settings.config.batch_events_max {
+            self.deliver(arrived);
+        }
     }
 
     /// Whether everything was read that was there when this node came.
@@ -205,9 +221,10 @@ impl Reader {
         self.sink.begin(position, missed);
     }
 
-    fn malformed(&self, at: Position, reason: &str) {
+    fn malformed(&self, offset: u64, reason: &str) {
         self.shared.malformed.fetch_add(1, Relaxed);
-        self.shared.complain(format_args!("entry {}-{} is left out: {reason}", at.epoch, at.offset));
+        let epoch = self.at.map_or(0, |at| at.epoch);
+        self.shared.complain(format_args!("event {epoch}-{offset} is left out: {reason}"));
     }
 
     /// Looks whether the history is the one that was read; if not, goes to the beginning of another epoch.
@@ -216,7 +233,8 @@ impl Reader {
         let mut greet = |lost| scripts.greet(link, &self.settings, &self.producer, known, lost);
         let mut stands = greet(None)?;
         let Some(at) = self.at else { return self.start(link, stands) };
-        if self.replaced || (stands.epoch, stands.offset) < (at.epoch, at.offset) {
+        let replaced = self.replaced && stands.epoch == at.epoch;
+        if replaced || (stands.epoch, stands.offset) < (at.epoch, at.offset) {
             stands = greet(Some(stands.epoch))?;
         } else {
             match self.is_same(link, at)? {
@@ -283,29 +301,25 @@ impl Reader {
         link.ask(&command)
     }
 
-    /// Moves what other producers left into the stream, from where it is read like everything else.
-    fn empty_inlet(&mut self, link: &mut Link, scripts: &Scripts) -> Result<(), Trouble> {
+    /// Moves some of what other producers left into the stream, from where it is read like everything else. The rest
+    /// has its turn after what is read: a full inlet stops nobody.
+    fn move_inlet(&mut self, link: &mut Link, scripts: &Scripts) -> Result<(), Trouble> {
         let known = self.position()?.epoch;
         let inlet = &self.settings.inlet;
-        loop {
-            let (removed, malformed) = match scripts.inlet(link, &self.settings, known, MOVED_MAX) {
-                Ok(counts) => counts,
-                Err(Trouble::Refused(reason)) => {
-                    self.shared.complain(format_args!("cannot empty `{inlet}`: {reason}"));
-                    self.inlet_after = Some(Instant::now() + INLET_PAUSE);
-                    return Ok(());
-                }
-                Err(trouble) => return Err(trouble),
-            };
-            if malformed > 0 {
+        match scripts.inlet(link, &self.settings, known, MOVED_MAX) {
+            Ok(0) => {}
+            Ok(malformed) => {
                 self.shared.malformed.fetch_add(malformed, Relaxed);
                 self.shared
                     .complain(format_args!("{malformed} entries of `{inlet}` are no events: see its docs"));
             }
-            if removed < MOVED_MAX as u64 {
-                return Ok(());
+            Err(Trouble::Refused(reason)) => {
+                self.shared.complain(format_args!("cannot empty `{inlet}`: {reason}"));
+                self.inlet_after = Some(Instant::now() + INLET_PAUSE);
             }
+            Err(trouble) => return Err(trouble),
         }
+        Ok(())
     }
 
     fn position(&self) -> Result<Position, Trouble> {

@@ -89,15 +89,16 @@ impl Shared {
         }
     }
 
-    /// A connection is gone, or could not be made.
+    /// A connection is gone, or could not be made; at the end that is as it should be.
     pub(super) fn down(&self, side: Side, reason: impl std::fmt::Display) {
         let mut status = self.lock();
-        if status.up == [true; 2] {
-            status.reconnects += 1;
-        }
+        let was_up = status.up == [true; 2];
         status.up[side as usize] = false;
         status.closers[side as usize] = None;
-        status.trouble = Some(format!("{}: {reason}", self.shown));
+        if status.going.is_some() {
+            status.reconnects += u64::from(was_up);
+            status.trouble = Some(format!("{}: {reason}", self.shown));
+        }
     }
 
     /// Something is wrong, although the server answers.

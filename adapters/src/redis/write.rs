@@ -12,13 +12,6 @@ use std::{
     time::Duration,
 };
 
-use coulis::{
-    bus::{Accepted, BusError},
-    cursor::Epoch,
-    id::Offset,
-};
-use redis::Cmd;
-
 use super::{
     config::{Mode, Settings},
     link::{Link, Trouble},
@@ -28,6 +21,11 @@ use super::{
     shared::{Shared, Side},
 };
 use crate::retry::Backoff;
+use coulis::{
+    bus::{Accepted, BusError},
+    cursor::Epoch,
+    id::Offset,
+};
 
 /// Batches that are sent before the first of them is answered. Without a history it is one, since nothing keeps a batch
 /// from being taken that follows a refused one: readers would be told that they missed what its publisher was told of.
@@ -166,7 +164,7 @@ impl Writer {
             let command = self.command(session.scripts.as_ref(), self.sent);
             // Counted first: what fails half-way may have arrived.
             self.sent += 1;
-            session.link.send(&command.get_packed_command())?;
+            session.link.send(&command)?;
         }
         Ok(true)
     }
@@ -177,7 +175,7 @@ impl Writer {
         self.batches.push_back(Batch { first, items, again: false });
     }
 
-    fn command(&self, scripts: Option<&Scripts>, at: usize) -> Cmd {
+    fn command(&self, scripts: Option<&Scripts>, at: usize) -> Vec<u8> {
         let batch = &self.batches[at];
         let base = match at.checked_sub(1) {
             Some(before) => self.batches[before].last(),
@@ -186,7 +184,8 @@ impl Writer {
         let (producer, numbers) = (&self.producer, (base, batch.first));
         match scripts {
             Some(scripts) => {
-                scripts.publish(&self.settings, producer, self.known.epoch, numbers, &batch.items)
+                let known = self.known.epoch;
+                scripts.publish(&self.settings, producer, known, numbers, &batch.items).get_packed_command()
             }
             None => pubsub::publish(&self.settings, producer, numbers, &batch.items),
         }
@@ -194,10 +193,10 @@ impl Writer {
 
     /// Takes the answer to the oldest batch that is under way.
     fn settle(&mut self, session: &mut Session) -> Result<(), Trouble> {
-        let answer = session.link.receive()?;
+        let link = &mut session.link;
         let verdict = match &session.scripts {
-            Some(_) => verdict(&answer)?,
-            None => pubsub::verdict(&answer, self.batches.front().map_or(0, Batch::last))?,
+            Some(_) => verdict(&link.receive()?)?,
+            None => pubsub::verdict(link, self.batches.front().map_or(0, Batch::last))?,
         };
         match verdict {
             Verdict::Taken(stands, marks) => {
@@ -208,7 +207,8 @@ impl Writer {
             }
             Verdict::Refused(stands, reason) => {
                 let mut batch = self.pop();
-                let taken = (stands.taken.unwrap_or(0) + 1).saturating_sub(batch.first) as usize;
+                let next = stands.taken.unwrap_or(0).saturating_add(1);
+                let taken = next.saturating_sub(batch.first) as usize;
                 let rest = batch.items.split_off(taken.min(batch.items.len()));
                 self.known = stands;
                 self.accept(batch.items, Vec::new());

@@ -147,6 +147,36 @@ fn a_user_without_rights_is_told_at_the_event() {
         Err(error) => is_forbidden(&error.reason) && !error.transient,
         Ok(_) => false,
     });
+    // Also where an event could be added, and not that it was.
+    let fewer: Vec<_> = RIGHTS.iter().copied().filter(|right| *right != "+set").collect();
+    allow(&server, "p@ss", &fewer);
+    let error = node.bus.publish(&numbered(2)).unwrap_err();
+    assert!(is_forbidden(&error.reason) && !error.unknown, "{error:?}");
+    allow(&server, "p@ss", RIGHTS);
+    node.publish([3]);
+    node.wait_for(2);
+    assert_eq!(node.numbers(), [0, 3]);
+}
+
+/// It takes what is published to its channels, and passes it on to nobody.
+#[test]
+fn a_replica_is_not_taken_for_its_master() {
+    let server = Redis::start(Keeps::Nothing, &[]);
+    for mode in [Mode::Streams, Mode::PubSub] {
+        let short = Duration::from_millis(100);
+        let node = Node::start(RedisConfig { mode, publish_wait_max: short, ..config(server.port()) });
+        node.connected();
+        node.publish([0]);
+        node.wait_for(1);
+        assert_eq!(server.ask(&["REPLICAOF", "127.0.0.1", "1"]), ["+OK"]);
+        node.bus.publish(&numbered(1)).unwrap_err();
+        until("it says why", || node.bus.health().error.is_some_and(|why| why.contains("replica")));
+        assert_eq!(server.ask(&["REPLICAOF", "NO", "ONE"]), ["+OK"]);
+        until("it publishes", || node.bus.publish(&numbered(2)).is_ok());
+        until("it reads", || node.numbers().last() == Some(&2));
+        drop(node);
+        server.ask(&["FLUSHALL"]);
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use coulis_tests::servers::{
     until,
 };
 
-use super::{Node, config};
+use super::{Node, Record, config};
 
 fn leave(server: &Redis, fields: &[&str]) {
     let answer = server.ask(&[&["XADD", "{shop}:in", "*"], fields].concat());
@@ -45,6 +45,22 @@ fn what_is_left_in_the_inlet_arrives_once_on_every_node() {
         seen.arrived.iter().map(|(_, event)| event.id().unwrap().to_owned()).collect::<Vec<_>>()
     });
     assert!(ids[0] == ids[1] && ids[1] == ids[2], "an event has one name everywhere");
+}
+
+/// However much is left there, what is in the stream has its turn.
+#[test]
+fn a_full_inlet_stops_no_reader() {
+    let server = Redis::start(Keeps::Nothing, &[]);
+    let fill = "for n = 0, 999 do
+        redis.call('XADD', KEYS[1], '*', 'channel', 'orders', 'type', 'left', 'data', n)
+    end";
+    server.ask(&["EVAL", fill, "1", "{shop}:in"]);
+    let node = Node::with_record(config(server.port()), Record::shut());
+    until("something is read", || node.is_waiting());
+    assert_ne!(server.get(&["XLEN", "{shop}:in"]), "0");
+    node.open();
+    node.wait_for(1_000);
+    assert_eq!(node.numbers(), (0..1_000).collect::<Vec<_>>());
 }
 
 #[test]

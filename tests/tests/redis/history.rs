@@ -231,6 +231,52 @@ fn a_tail_that_was_replaced_is_known_by_an_entry_across_its_end() {
     }
 }
 
+/// Each node finds out by itself; the first one begins another epoch, and that holds for all.
+#[test]
+fn a_history_that_is_replaced_before_all_eyes_begins_one_epoch() {
+    let server = Redis::start(Keeps::Nothing, &[]);
+    let nodes: Vec<_> = (0..4).map(|_| Node::of(&server)).collect();
+    let events: Vec<_> = (0..20).map(numbered).collect();
+    assert!(nodes[0].bus.publish_many(&events).iter().all(Result::is_ok));
+    nodes.iter().for_each(|node| node.wait_for(20));
+    // The last entry again, ten numbers later: it begins before what was read.
+    let replace = "local entry = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+        local epoch, last = string.match(entry[1], '(%d+)-(%d+)')
+        redis.call('DEL', KEYS[1])
+        redis.call('XADD', KEYS[1], epoch .. '-' .. string.format('%.0f', last + 10), unpack(entry[2]))";
+    server.ask(&["EVAL", replace, "1", "{shop}:events"]);
+    nodes.iter().for_each(|node| until("it is told", || !node.missed().is_empty()));
+    nodes.iter().for_each(Node::connected);
+    nodes[0].publish([200]);
+    for node in &nodes {
+        until("the last event arrives", || node.numbers().last() == Some(&200));
+        assert_eq!((node.epoch(), node.missed().len()), (nodes[0].epoch(), 1));
+    }
+}
+
+/// The event that was the last one when a node came is deleted: those after it are live, and nobody waits for them to
+/// know that.
+#[test]
+fn what_comes_after_a_deleted_end_is_live() {
+    let server = Redis::start(Keeps::Nothing, &[]);
+    let publisher = Node::of(&server);
+    publisher.publish(0..6);
+    publisher.wait_for(6);
+    let epoch = publisher.epoch();
+    assert_eq!(server.get(&["XDEL", "{shop}:events", &format!("{epoch}-6")]), "1");
+    let busy = Node::with_record(config(server.port()), Record::shut());
+    until("the node is busy", || busy.is_waiting());
+    publisher.publish(10..13);
+    busy.open();
+    busy.wait_for(8);
+    assert_eq!(busy.numbers(), (0..5).chain(10..13).collect::<Vec<_>>());
+    assert_eq!((busy.caught_up(), busy.missed().len()), (vec![(2, 5)], 1));
+
+    assert_eq!(server.get(&["XDEL", "{shop}:events", &format!("{epoch}-9")]), "1");
+    let idle = Node::of(&server);
+    until("the node has caught up", || !idle.caught_up().is_empty());
+}
+
 /// What a server had written at some time.
 struct Saved {
     from: PathBuf,

@@ -32,10 +32,13 @@ pub struct Record(Arc<(Mutex<Seen>, Condvar)>);
 
 #[derive(Default)]
 pub struct Seen {
-    /// Whether deliveries wait.
+    /// Whether deliveries have to wait, and whether one does.
     shut: bool,
+    waiting: bool,
     pub begins: Vec<(Position, Option<Missed>)>,
     pub arrived: Vec<(Position, Event)>,
+    /// How much had begun and arrived when the sink was told that the node has caught up.
+    pub caught_up: Vec<(usize, usize)>,
 }
 
 impl Record {
@@ -83,6 +86,15 @@ impl Record {
         self.seen().begins.last().expect("a beginning").0.epoch
     }
 
+    /// Whether a delivery waits.
+    pub fn is_waiting(&self) -> bool {
+        self.seen().waiting
+    }
+
+    pub fn caught_up(&self) -> Vec<(usize, usize)> {
+        self.seen().caught_up.clone()
+    }
+
     pub fn wait_for(&self, count: usize) {
         until(&format!("{count} events arrive"), || self.count() >= count);
     }
@@ -93,8 +105,18 @@ impl Sink for Record {
         self.seen().begins.push((position, missed));
     }
 
+    fn caught_up(&mut self) {
+        let mut seen = self.seen();
+        let so_far = (seen.begins.len(), seen.arrived.len());
+        seen.caught_up.push(so_far);
+    }
+
     fn deliver(&mut self, events: Vec<Arrived>) {
-        let mut seen = self.0.1.wait_while(self.seen(), |seen| seen.shut).expect("a record");
+        let waits = |seen: &mut Seen| {
+            seen.waiting = seen.shut;
+            seen.shut
+        };
+        let mut seen = self.0.1.wait_while(self.seen(), waits).expect("a record");
         let mut at = seen.begins.last().expect("a beginning first").0;
         if let Some((last, _)) = seen.arrived.last().filter(|(last, _)| last.epoch == at.epoch) {
             at.offset = at.offset.max(last.offset);

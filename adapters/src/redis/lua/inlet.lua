@@ -19,7 +19,7 @@ end
 -- Who may not take away must not move: it would do so for ever.
 redis.call('XDEL', KEYS[2], '0-0')
 local entries = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', ARGV[5])
-if #entries == 0 then return { 0, 0 } end
+if #entries == 0 then return 0 end
 local epoch, sequence = stands(KEYS[1])
 if not epoch then epoch, sequence = begin(KEYS[1], ARGV[2]) end
 local malformed = 0
@@ -41,4 +41,4 @@ for _, entry in ipairs(entries) do
   end
   redis.call('XDEL', KEYS[2], id)
 end
-return { #entries, malformed }
+return malformed

@@ -10,7 +10,7 @@ if taken < tonumber(ARGV[1]) then
   return { 'gap', epoch or '0', sequence or '0', stored or '' }
 end
 -- Who may not write here learns it before anything is added.
-if not stored then redis.call('SET', KEYS[2], '0', 'PX', ARGV[5]) end
+redis.call('SET', KEYS[2], stored or '0', 'PX', ARGV[5])
 if not epoch then epoch, sequence = begin(KEYS[1], ARGV[3]) end
 
 -- An entry has the number of its last event.
