@@ -283,12 +283,15 @@ fn an_older_version_gets_the_functions_of_this_one_and_keeps_its_rights() {
     let server = Postgres::start(&[]);
     install(&config(&server)).unwrap();
     server.sql(
-        "create role node login; select coulis.grant_bus('node'); delete from coulis.migrations where version = 2;
+        "create role node login; select coulis.grant_bus('node'); delete from coulis.migrations where version > 1;
+        create table watched (id int); select coulis_watch('watched', 'c');
         create or replace function coulis.disarm(bell bigint) returns void language plpgsql as $$
+        begin raise 'an older one'; end $$;
+        create or replace function coulis.tell_change() returns trigger language plpgsql as $$
         begin raise 'an older one'; end $$",
     );
     install(&config(&server)).unwrap();
-    server.sql("select coulis.disarm(1)");
+    server.sql("select coulis.disarm(1); insert into watched values (1)");
     let may = "select has_function_privilege('node', 'coulis.disarm(bigint)', 'execute')";
     assert_eq!(server.sql(may), "t");
 }

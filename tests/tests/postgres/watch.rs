@@ -63,6 +63,45 @@ fn a_column_may_say_the_channel() {
     );
 }
 
+/// The value of a column that is not there any more is no `null`: a tenant's row would go to all.
+#[test]
+fn a_watched_column_that_is_renamed_or_dropped_is_told_and_nothing_is_published() {
+    let server = Postgres::start(&[]);
+    let (_bus, seen) = connected(config(&server));
+    server.sql(TABLE);
+    server.sql("insert into orders values (1, 'a', 'u', 'r', 'x')");
+    let mut client = crate::support::session(&server);
+    let watches = [
+        ("tenant", "tenant_column => 'tenant'", "tenant_column => 'tenant_now'"),
+        ("owner", "user_column => 'owner'", "user_column => 'owner_now'"),
+        ("room", "channel_column => 'room'", "channel_column => 'room_now'"),
+        ("note", "columns => array['id', 'note']", "columns => array['id', 'note_now']"),
+    ];
+    let mut refused = |column: &str| {
+        for change in ["insert into orders (id) values (2)", "update orders set id = 3", "delete from orders"]
+        {
+            let error = client.batch_execute(change).unwrap_err();
+            let told = error.as_db_error().unwrap();
+            assert_eq!(told.code().code(), "42703");
+            let part = format!("`public.orders` is watched and has no column `{column}`");
+            assert!(told.message().contains(&part), "{change}: {told}");
+            assert!(told.hint().is_some_and(|hint| hint.contains("watch it again")), "{told:?}");
+        }
+    };
+    for (column, before, after) in watches {
+        server.sql(&format!("select coulis_watch('orders', 'c', {before})"));
+        server.sql(&format!("alter table orders rename {column} to {column}_now"));
+        refused(column);
+        server.sql(&format!("select coulis_watch('orders', 'c', {after})"));
+        server.sql("update orders set id = 2; update orders set id = 1");
+        server.sql(&format!("alter table orders drop {column}_now"));
+        refused(&format!("{column}_now"));
+    }
+    server.sql("select coulis_watch('orders', 'c'); update orders set id = 2");
+    assert_eq!(seen.wait_for(2 * watches.len() + 1)[8], r#"{"id":2}"#);
+    assert!(seen.lines()[0].ends_with(" a -"), "{:?}", seen.lines());
+}
+
 #[test]
 fn what_cannot_be_watched_is_refused() {
     let server = Postgres::start(&[]);

@@ -1,7 +1,7 @@
--- Publishing the changes of a table's rows.
+-- Publishing the changes of a table's rows. Each function may be there already, as an older version made it.
 
 -- The columns of a row that are told, each value in the text that it has as JSON.
-create function {schema}.told(row_text json, columns text[]) returns text language sql as $$
+create or replace function {schema}.told(row_text json, columns text[]) returns text language sql as $$
     select case
         when columns is null then row_text::text
         else (
@@ -11,8 +11,24 @@ create function {schema}.told(row_text json, columns text[]) returns text langua
     end
 $$;
 
+-- Refuses a row that lacks a column of the options, as one that was renamed: read as a value that is null, a tenant's
+-- row would go to all.
+create or replace function {schema}.check_columns(row_text json, columns text[], options json, watched regclass)
+returns void language plpgsql as $$
+declare
+    missing text;
+begin
+    select unnest(columns || array[
+        options ->> 'tenant_column', options ->> 'user_column', options ->> 'channel_column'
+    ]) except select null except select json_object_keys(row_text) into missing limit 1;
+    if found then
+        raise exception '`%` is watched and has no column `%` any more', watched, missing
+            using errcode = 'undefined_column', hint = 'watch it again, with the columns that it has now';
+    end if;
+end $$;
+
 -- Runs with the rights of the schema's owner, so that whoever may change the table need not be able to publish.
-create function {schema}.tell_change() returns trigger
+create or replace function {schema}.tell_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     options constant json := tg_argv[1];
@@ -40,6 +56,7 @@ begin
         after := {schema}.told(new_row, columns);
         new_place := {schema}.place(tg_argv[0], options, new_row);
     end if;
+    perform {schema}.check_columns(coalesce(new_row, old_row), columns, options, tg_relid);
     if old_place = new_place and before = after then
         return null;
     elsif old_place = new_place then
@@ -57,7 +74,7 @@ begin
 end $$;
 
 -- Channel, tenant and user of a row; arrays are equal where both have no value, too.
-create function {schema}.place(channel text, options json, row_text json) returns text[] language sql as $$
+create or replace function {schema}.place(channel text, options json, row_text json) returns text[] language sql as $$
     select array[
         channel || coalesce(':' || (row_text ->> (options ->> 'channel_column')), ''),
         row_text ->> (options ->> 'tenant_column'),
@@ -69,7 +86,7 @@ $$;
 -- the row as data and, for changes, as it was before; for deletions only as it was. TRUNCATE names no rows: one event
 -- with the table's name tells of it, to `channel`. Watching again replaces what was said before. Only for tables whose
 -- owner is trusted with the rights of this schema's owner: casts to JSON of the owner's types run with them.
-create function {schema}.watch(
+create or replace function {schema}.watch(
     watched regclass, channel text, columns text[] default null, tenant_column name default null,
     user_column name default null, channel_column name default null, inserted text default 'inserted',
     updated text default 'updated', deleted text default 'deleted', truncated text default 'truncated'
@@ -100,7 +117,7 @@ begin
         'for each statement execute function {schema}.tell_change(%L, %L)', watched, channel, options);
 end $$;
 
-create function {schema}.unwatch(watched regclass) returns void
+create or replace function {schema}.unwatch(watched regclass) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     if exists (select from pg_trigger where tgrelid = watched and tgname = '{schema}_rows') then
