@@ -265,6 +265,51 @@ fn a_history_on_another_server_begins_another_epoch() {
     assert_eq!(seen.wait_for(2), ["1", "2"]);
 }
 
+/// A node publishes on the restored server before a reader has looked at its history.
+#[test]
+fn what_was_published_after_a_restore_stays() {
+    let server = Postgres::start(&[]);
+    install(&config(&server)).unwrap();
+    server.sql(
+        "select coulis.check_history(); select coulis_publish('c', 't', '1'), coulis_publish('c', 't', '2')",
+    );
+    server.sql(
+        "update coulis.outbox set position = position + (1::bigint << 50) where data::text = '1';
+        update coulis.meta set dropped_through = 5",
+    );
+    let epoch = server.sql("select epoch from coulis.meta");
+    server.sql("select coulis.check_history()");
+    assert_eq!(server.sql("select data from coulis.outbox"), "2");
+    assert_eq!(server.sql("select dropped_through from coulis.meta"), "0");
+    let renewed = server.sql("select epoch from coulis.meta");
+    assert_ne!(renewed, epoch);
+    // There is nothing left to take away.
+    server.sql("select coulis.check_history()");
+    assert_eq!(server.sql("select epoch from coulis.meta"), renewed);
+}
+
+#[test]
+fn another_epoch_waits_for_the_disk_and_a_look_does_not() {
+    let server = Postgres::start(&[]);
+    install(&config(&server)).unwrap();
+    server.sql("select coulis.check_history()");
+    let mut reader = session(&server);
+    reader.batch_execute("set synchronous_commit = off").unwrap();
+    for (change, call, commit) in [
+        ("", "select coulis.check_history()", "off"),
+        ("", "select coulis.renew(epoch) from coulis.meta", "on"),
+        ("update coulis.meta set origin = 'another'", "select coulis.check_history()", "on"),
+        ("update coulis.meta set dropped_through = 1::bigint << 60", "select coulis.check_history()", "on"),
+    ] {
+        server.sql(change);
+        let mut transaction = reader.transaction().unwrap();
+        transaction.batch_execute(call).unwrap();
+        let waits: String = transaction.query_one("show synchronous_commit", &[]).unwrap().get(0);
+        transaction.commit().unwrap();
+        assert_eq!(waits, commit, "{change}: {call}");
+    }
+}
+
 #[test]
 fn a_dump_without_events_is_read_on_another_server() {
     let server = Postgres::start(&[]);

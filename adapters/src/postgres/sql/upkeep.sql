@@ -81,8 +81,28 @@ end $$;
 create or replace function {schema}.renew(known bigint) returns bigint
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
+    -- A crash must not take it back: readers have no wait for the disk.
+    perform set_config('synchronous_commit', 'on', true);
     update {schema}.meta set epoch = {schema}.random_epoch() where epoch = known;
     return (select epoch from {schema}.meta);
+end $$;
+
+-- Takes away the events whose positions the new transactions have not reached; answers whether there were any. Nobody
+-- publishes meanwhile, and what was published up to now stays. Another reader may have done it before the lock was had.
+create or replace function {schema}.drop_beyond() returns boolean language plpgsql as $$
+declare
+    edge bigint;
+begin
+    lock table {schema}.outbox in access exclusive mode;
+    edge := pg_snapshot_xmax(pg_current_snapshot())::text::bigint << 20;
+    if not exists (select from {schema}.outbox where position >= edge) then
+        return false;
+    elsif exists (select from {schema}.outbox where position < edge) then
+        delete from {schema}.outbox where position >= edge;
+    else
+        truncate {schema}.outbox;
+    end if;
+    return true;
 end $$;
 
 -- Whether the history is the one that the epoch is of: another server or another timeline may lack its newest events,
@@ -93,22 +113,28 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     here constant text := (select system_identifier from pg_control_system())::text || '/'
         || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8);
+    changed boolean;
+    beyond boolean := false;
 begin
     update {schema}.meta set
         epoch = case when origin is null then epoch else {schema}.random_epoch() end,
         origin = here
     where origin is distinct from here;
+    changed := found;
     -- In one statement: what it sees is of transactions before those that its snapshot does not know.
     if exists (
         select from {schema}.outbox
         where position >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint << 20
     ) then
-        truncate {schema}.outbox;
-        update {schema}.meta set epoch = {schema}.random_epoch(), dropped_through = 0;
+        beyond := {schema}.drop_beyond();
     end if;
-    -- Where retention had taken them all before the dump: readers would begin there, beyond all that is published.
+    -- Also where retention had taken them all before the dump: readers would begin there, beyond all that is published.
     update {schema}.meta set epoch = {schema}.random_epoch(), dropped_through = 0
-    where dropped_through >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint << 20;
+    where beyond or dropped_through >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint << 20;
+    if changed or found then
+        -- A crash must not take it back: readers have no wait for the disk.
+        perform set_config('synchronous_commit', 'on', true);
+    end if;
 end $$;
 
 -- Lets a role publish, and nothing else.
