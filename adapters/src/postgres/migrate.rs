@@ -82,7 +82,8 @@ fn script(schema: &str) -> String {
     let steps: String = STEPS.iter().zip(1..).map(|(parts, version)| step(schema, version, parts)).collect();
     let names = if schema == "coulis" { NAMES } else { "" };
     format!(
-        "begin;
+        "-- Whoever waited for the lock has to see what was made meanwhile, whatever the database's default is.
+begin isolation level read committed;
 -- One at a time.
 do $once$ begin perform pg_advisory_xact_lock(hashtextextended('{schema}.migrations', 0)); end $once$;
 do $schema$ begin

@@ -37,6 +37,39 @@ fn many_install_at_once_and_a_newer_schema_is_refused() {
     until("it is told", || bus.health().error.is_some_and(|error| error.contains("version `0`")));
 }
 
+/// A database may hand out other snapshots by default, which are older than the lock that was waited for.
+#[test]
+fn another_default_of_isolation_stands_in_the_way_of_nothing() {
+    let server = Postgres::start(&[]);
+    server.sql("alter database postgres set default_transaction_isolation = 'repeatable read'");
+    let mut held = session(&server);
+    let lock = "select pg_advisory_lock(hashtextextended('coulis.migrations', 0))";
+    held.batch_execute(lock).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| install(&config(&server)).unwrap());
+        }
+        until("both wait", || {
+            server.sql("select count(*) from pg_locks where locktype = 'advisory' and not granted") == "2"
+        });
+        held.batch_execute(&lock.replace("_lock(", "_unlock(")).unwrap();
+    });
+    server.sql(
+        "create table looked as select ''::text as isolation limit 0;
+        create function look() returns trigger language plpgsql as $$ begin
+            insert into public.looked values (current_setting('transaction_isolation'));
+            return null;
+        end $$;
+        create trigger look before delete on coulis.seen for each statement execute function look()",
+    );
+    let (bus, seen) =
+        connected(PostgresConfig { maintain_every: Duration::from_millis(10), ..config(&server) });
+    until("the bus keeps up", || !server.sql("select * from looked limit 1").is_empty());
+    assert_eq!(server.sql("select distinct isolation from looked"), "read committed");
+    bus.publish(&event("1")).unwrap();
+    assert_eq!(seen.wait_for(1), ["1"]);
+}
+
 #[test]
 fn roles_have_the_rights_that_they_need_and_no_others() {
     let server = Postgres::start(&[]);
