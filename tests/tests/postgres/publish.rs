@@ -191,6 +191,32 @@ fn a_database_that_is_not_there_is_told_and_waited_for() {
 }
 
 #[test]
+fn a_publisher_that_waits_is_let_go_at_the_close() {
+    let server = Postgres::start(&[]);
+    let (bus, _) = connected(PostgresConfig {
+        answer_max: Duration::from_secs(600),
+        publish_wait_max: Duration::from_secs(60),
+        ..config(&server)
+    });
+    server.sql(
+        "create function sleep() returns trigger language plpgsql as $$ begin
+            perform pg_sleep(3600); return null;
+        end $$;
+        create trigger sleep after insert on coulis.outbox for each row execute function sleep()",
+    );
+    let error = thread::scope(|scope| {
+        let publisher = scope.spawn(|| bus.publish(&event("1")).unwrap_err());
+        until("it is under way", || {
+            server.sql("select count(*) from pg_stat_activity where wait_event = 'PgSleep'") == "1"
+        });
+        bus.close(Duration::from_millis(10));
+        assert!(holds_within(Duration::from_secs(5), || publisher.is_finished()), "it waits on");
+        publisher.join().unwrap()
+    });
+    assert!(error.unknown && !error.transient && error.reason.contains("the bus was closed"), "{error:?}");
+}
+
+#[test]
 fn what_is_buffered_at_the_close_is_counted() {
     let unreachable = format!("postgres://nobody@127.0.0.1:{}/none", free_port());
     let (bus, _) = start(PostgresConfig::new(&unreachable));
