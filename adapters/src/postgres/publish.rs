@@ -27,13 +27,14 @@ use super::{
     config::PostgresConfig,
     health::{State, add, subtract},
     item::{Item, columns},
-    link::{Link, Opener, Parameter, Trouble},
+    link::{Link, Opener, Parameter, Trouble, ends, reason},
     migrate,
     page::get,
 };
 use crate::retry::Backoff;
 
-/// How often a batch is tried that another transaction stands in the way of, and an event that takes too long.
+/// How often a batch is tried that another transaction stands in the way of, and an event that takes too long or ends
+/// the sessions that bring it.
 const TRIES_MAX: usize = 3;
 /// How long a batch waits for another transaction that publishes the same id.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -75,8 +76,8 @@ impl Mark {
 enum Cut {
     /// The server refused it.
     Refused { reason: String, transient: bool },
-    /// Nothing was committed.
-    Before(String),
+    /// Nothing was committed; `ended`: the server said why it ended the connection.
+    Before { reason: String, ended: bool },
     /// The answer to COMMIT was not heard.
     During(String, Mark),
 }
@@ -189,7 +190,8 @@ impl Writer {
     /// Commits a batch as one transaction, over as many connections as it takes. Answers the position of its first event
     /// that is new.
     async fn commit(&mut self, batch: &[Item]) -> Result<Option<i64>, BusError> {
-        let (mut tries, mut slow_tries) = (0, 0);
+        let (mut tries, mut vain_tries) = (0, 0);
+        let mut backoff = Backoff::default();
         loop {
             self.stay_connected().await;
             let Some(link) = &self.link else { continue };
@@ -202,14 +204,15 @@ impl Writer {
                         return Err(BusError { reason, transient, unknown: false });
                     }
                 }
-                Err(Cut::Before(reason)) => {
-                    slow_tries += usize::from(begun.elapsed() >= idle_max(&self.config));
+                Err(Cut::Before { reason, ended }) => {
+                    // Other cuts are nothing that an event can be to blame for.
+                    vain_tries += usize::from(ended || begun.elapsed() >= idle_max(&self.config));
                     self.lose(reason.clone());
                     if batch.len() > 1 {
                         return Err(BusError { reason, transient: true, unknown: false });
                     }
-                    if slow_tries >= TRIES_MAX {
-                        return Err(too_slow(batch, &reason));
+                    if vain_tries >= TRIES_MAX {
+                        return Err(in_vain(batch, &reason, ended));
                     }
                 }
                 Err(Cut::During(reason, mark)) => {
@@ -221,6 +224,7 @@ impl Writer {
                     }
                 }
             }
+            time::sleep(backoff.wait()).await;
         }
     }
 
@@ -309,18 +313,20 @@ async fn send(link: &Link, config: &PostgresConfig, batch: &[Item]) -> Result<Op
     // One round trip for both.
     let asked = async {
         let begun = link.client.batch_execute(&begin);
-        let published = link.client.query_typed_one(&sql, &parameters);
-        let (begun, published) = tokio::join!(begun, published);
-        begun.and(published)
+        Ok(tokio::join!(begun, link.client.query_typed_one(&sql, &parameters)))
     };
-    let mark = match link.within(asked).await.and_then(|row| mark(&row)) {
-        Ok(mark) => mark,
-        Err(Trouble::Lost(reason)) => return Err(Cut::Before(reason)),
-        Err(Trouble::Refused { reason, transient }) => {
-            return match link.run("rollback").await {
-                Ok(()) => Err(Cut::Refused { reason, transient }),
-                Err(trouble) => Err(Cut::Before(trouble.to_string())),
-            };
+    let (begun, published) = link.within(asked).await.map_err(|trouble| before(&trouble))?;
+    let ended = [begun.as_ref().err(), published.as_ref().err()].into_iter().flatten().any(ends);
+    let published = published.map_err(Trouble::from).and_then(|row| mark(&row));
+    let mark = match (begun, published) {
+        (Ok(()), Ok(mark)) => mark,
+        // Without BEGIN, it was a transaction of its own.
+        (Err(error), Ok(mark)) => return Err(Cut::During(reason(&error), mark)),
+        (Err(error), Err(_)) => return Err(Cut::Before { reason: reason(&error), ended }),
+        (Ok(()), Err(Trouble::Lost(reason))) => return Err(Cut::Before { reason, ended }),
+        (Ok(()), Err(Trouble::Refused { reason, transient })) => {
+            link.run("rollback").await.map_err(|trouble| before(&trouble))?;
+            return Err(Cut::Refused { reason, transient });
         }
     };
     match link.run("commit").await {
@@ -328,6 +334,11 @@ async fn send(link: &Link, config: &PostgresConfig, batch: &[Item]) -> Result<Op
         Err(Trouble::Lost(reason)) => Err(Cut::During(reason, mark)),
         Err(Trouble::Refused { reason, transient }) => Err(Cut::Refused { reason, transient }),
     }
+}
+
+/// A cut before COMMIT that the server said nothing of.
+fn before(trouble: &Trouble) -> Cut {
+    Cut::Before { reason: trouble.to_string(), ended: false }
 }
 
 fn idle_max(config: &PostgresConfig) -> Duration {
@@ -386,12 +397,16 @@ async fn patience(stop: &mut watch::Receiver<Option<Instant>>) {
     }
 }
 
-/// The connection is there, and this did not get through it.
-fn too_slow(batch: &[Item], reason: &str) -> BusError {
+/// The server is there, and this did not get through to it, or it ended each session that brought it.
+fn in_vain(batch: &[Item], reason: &str, ended: bool) -> BusError {
     let bytes: usize = batch.iter().map(Item::bytes).sum();
+    let way_out = if ended {
+        "see in the server's log what ends the sessions"
+    } else {
+        "publish less, or over a faster connection"
+    };
     let reason = format!(
-        "an event of `{bytes}` bytes did not reach the database in {TRIES_MAX} tries ({reason}): \
-         publish less, or over a faster connection"
+        "an event of `{bytes}` bytes did not reach the database in {TRIES_MAX} tries ({reason}): {way_out}"
     );
     BusError { reason, transient: true, unknown: false }
 }

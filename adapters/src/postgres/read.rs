@@ -107,13 +107,10 @@ impl Reader {
     /// Reads over one connection until it is lost.
     async fn session(&mut self, backoff: &mut Backoff) -> Trouble {
         match self.connect().await {
-            Ok(link) => {
-                *backoff = Backoff::default();
-                match self.read(&link).await {
-                    Ok(never) => match never {},
-                    Err(trouble) => trouble,
-                }
-            }
+            Ok(link) => match self.read(&link, backoff).await {
+                Ok(never) => match never {},
+                Err(trouble) => trouble,
+            },
             Err(trouble) => trouble,
         }
     }
@@ -202,8 +199,8 @@ impl Reader {
         self.catch_up();
     }
 
-    /// Reads pages until the connection is lost.
-    async fn read(&mut self, link: &Link) -> Result<Infallible, Trouble> {
+    /// Reads pages until the connection is lost. Only a page shows that the trouble before is over.
+    async fn read(&mut self, link: &Link, backoff: &mut Backoff) -> Result<Infallible, Trouble> {
         let mut statement = self.prepare(link).await?;
         let mut rest = Rest::Awake { since: Instant::now() };
         let mut horizon = (0, Instant::now());
@@ -213,6 +210,7 @@ impl Reader {
                 statement = self.prepare(link).await?;
             }
             let page = self.page(link, &statement.1).await?;
+            *backoff = Backoff::default();
             if page.horizon != horizon.0 {
                 horizon = (page.horizon, Instant::now());
             }

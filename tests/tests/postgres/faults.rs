@@ -240,6 +240,26 @@ fn a_batch_that_does_not_come_through_is_sent_in_halves() {
     close(&bus, &server);
 }
 
+/// As if the server always broke on it.
+#[test]
+fn one_event_that_ends_each_session_is_refused_and_those_after_it_go() {
+    let server = Postgres::start(&[]);
+    let publish_wait_max = Duration::from_secs(20);
+    let (bus, seen) = connected(PostgresConfig { publish_wait_max, ..config(&server) });
+    server.sql(
+        "create function die() returns trigger language plpgsql as $$ begin
+            if new.data::text = '1' then perform pg_terminate_backend(pg_backend_pid()), pg_sleep(3600); end if;
+            return null;
+        end $$;
+        create trigger die after insert on coulis.outbox for each row execute function die()",
+    );
+    let refused = bus.publish(&event("1")).unwrap_err();
+    assert!(refused.transient && !refused.unknown && refused.reason.contains("server's log"), "{refused:?}");
+    assert_eq!(bus.health().reconnects, 2, "after the first and the second try");
+    bus.publish(&event("2")).unwrap();
+    assert_eq!(seen.wait_for(1), ["2"]);
+}
+
 /// The client gives up waiting, and the old session goes on: its end is waited for before anything is sent again.
 #[test]
 fn a_commit_that_still_runs_is_not_sent_beside_itself() {
