@@ -31,8 +31,9 @@
 //! missed. A server that lost its newest commits gives their numbers again, so a reader that connects looks whether
 //! the last rows that it read are still the same ones; if not it begins another epoch, and so does the first reader
 //! that finds the history on another server or timeline. Another epoch is told by every node, also by one whose last rows
-//! are there: what came after them may not be. What this cannot see: a copy of the data files that is started
-//! in place of the original, on the same timeline, before any reader that had read more is there to compare.
+//! are there: what came after them may not be. What this cannot see, when no reader that had read more is there to
+//! compare: a copy of the data files that is started in place of the original, on the same timeline, and a crash that
+//! loses commits made with `synchronous_commit = off`.
 //!
 //! # Rights
 //! `coulis.grant_publisher(role)` lets a role call the publishing functions and nothing else; `coulis.grant_bus(role)`
