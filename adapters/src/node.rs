@@ -21,7 +21,7 @@ use crate::{
     feed::{self, Arrived, Position, Sink},
 };
 
-/// Receipts of other events that are kept beside those that publishers wait for.
+/// How many receipts are kept beside as many as publishers wait for; of more, the oldest go.
 const RECEIPTS_MAX: usize = 4_096;
 /// Events that are handed to the engine at once.
 const BATCH_EVENTS_MAX: usize = 512;
@@ -207,6 +207,7 @@ impl Dispatched {
             state.last = offset;
             state.receipts.push_back((offset, Some(receipt)));
         }
+        // Nobody waits: nothing is kept.
         let wanted = if state.expected == 0 { 0 } else { RECEIPTS_MAX + state.expected };
         let surplus = state.receipts.len().saturating_sub(wanted);
         state.receipts.drain(..surplus);

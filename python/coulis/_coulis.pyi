@@ -579,8 +579,8 @@ class SubscriptionExecutor:
         Answer each one's deliveries. One with a fourth part, its `before`, has that in place of the
         keyword's.
 
-        All of them are published or none: bad data, or no room for all, publishes nothing. With a bus some
-        may be taken although `BusError` is raised for others.
+        Bad data in one publishes nothing; without a bus no room for all publishes nothing, either. With a
+        bus some may be taken although `BusError` is raised for others.
         """
     def next_event(self, subscription_id: str, connection_id: str | None = None) -> bytes | None:
         """Answer the next message of a subscription as JSON text, or `None`. Never waits.

@@ -82,11 +82,6 @@ pub(super) fn reason(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// Whether the server ended the connection with this error.
-pub(super) fn ends(error: &tokio_postgres::Error) -> bool {
-    error.as_db_error().is_some_and(|told| told.parsed_severity() != Some(Severity::Error))
-}
-
 /// A value of a statement. Types are given, so that nothing is prepared: a pooler may send the next statement elsewhere.
 pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 

@@ -137,7 +137,6 @@ impl PostgresBus {
             stop: stopped.clone(),
             link: None,
             connected: false,
-            unheard: 0,
             config: config.clone(),
         };
         let keeper = Keeper { opener: reading.clone(), config: config.clone(), state: Arc::clone(&state) };
@@ -231,18 +230,15 @@ impl PostgresBus {
     }
 
     /// The results, where some lack after the publisher has waited long enough.
-    fn collect(&self, asked: Asked) -> Vec<Result<Accepted, BusError>> {
-        let Asked { answer, answers, claims, mut results, deadline } = asked;
-        // It would keep the end of a writer that left without an answer from being seen.
-        drop(answer);
-        while results.iter().any(Option::is_none) {
-            let Ok((index, result)) = answers.recv_deadline(deadline) else { break };
-            results[index] = Some(result);
+    fn collect(&self, mut asked: Asked) -> Vec<Result<Accepted, BusError>> {
+        while asked.results.iter().any(Option::is_none) {
+            let Ok((index, result)) = asked.answers.recv_deadline(asked.deadline) else { break };
+            asked.results[index] = Some(result);
         }
-        let left = answers.is_disconnected();
+        let Asked { mut results, claims, answers, .. } = asked;
         for (result, claim) in results.iter_mut().zip(claims).filter(|(result, _)| result.is_none()) {
             // Whom it cannot be taken from has begun to send it.
-            *result = Some(Err(self.unanswered(left, !claim.take())));
+            *result = Some(Err(self.late(!claim.take())));
         }
         // What was answered while it was given up is known after all.
         for (index, answer) in answers.try_iter() {
@@ -251,16 +247,15 @@ impl PostgresBus {
         results.into_iter().flatten().collect()
     }
 
-    /// `left`: the writer is no more, otherwise it is late.
-    fn unanswered(&self, left: bool, unknown: bool) -> BusError {
-        let end = if left {
-            "the bus was closed before an answer came".into()
-        } else {
-            format!("no answer within {:?}", self.publish_wait_max)
-        };
+    fn late(&self, unknown: bool) -> BusError {
+        let waited = self.publish_wait_max;
         let outcome = if unknown { "it may have been published" } else { "it was not published" };
         let error = self.health().error.map(|error| format!(", {error}")).unwrap_or_default();
-        BusError { reason: format!("{end}: {outcome}{error}"), transient: !left, unknown }
+        BusError {
+            reason: format!("no answer within {waited:?}: {outcome}{error}"),
+            transient: true,
+            unknown,
+        }
     }
 }
 

@@ -27,15 +27,16 @@ use super::{
     config::PostgresConfig,
     health::{State, add, subtract},
     item::{Item, columns},
-    link::{Link, Opener, Parameter, Trouble, ends, reason},
+    link::{Link, Opener, Parameter, Trouble},
     migrate,
     page::get,
 };
 use crate::retry::Backoff;
 
-/// How often a batch is tried that another transaction stands in the way of, and an event that takes too long or ends
-/// the sessions that bring it.
+/// How often a batch is tried that another transaction stands in the way of, and an event that takes too long.
 const TRIES_MAX: usize = 3;
+/// How often an event is tried whose sessions end: by a network, by an operator, or because the event crashes them.
+const CUTS_MAX: usize = 10;
 /// How long a batch waits for another transaction that publishes the same id.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long a transaction may wait for its COMMIT, which is sent at once.
@@ -53,8 +54,6 @@ pub(super) struct Writer {
     pub link: Option<Link>,
     /// Whether the bus had a connection before.
     pub connected: bool,
-    /// Events under way that nobody waits for.
-    pub unheard: usize,
 }
 
 /// A transaction whose end is not known.
@@ -76,8 +75,10 @@ impl Mark {
 enum Cut {
     /// The server refused it.
     Refused { reason: String, transient: bool },
-    /// Nothing was committed; `ended`: the server said why it ended the connection.
-    Before { reason: String, ended: bool },
+    /// The server began no transaction, as one that became a replica behind a pooler.
+    Unready(String),
+    /// Nothing was committed.
+    Before(String),
     /// The answer to COMMIT was not heard.
     During(String, Mark),
 }
@@ -94,24 +95,23 @@ enum End {
 impl Writer {
     /// Sends what waits until the bus is closed and nothing waits any more, or its patience is over.
     pub(super) async fn run(mut self) {
-        let mut stop = self.stop.clone();
+        let (mut stop, mut under_way) = (self.stop.clone(), Vec::new());
         tokio::select! {
-            () = self.work() => {}
+            () = self.work(&mut under_way) => {}
             () = patience(&mut stop) => {}
         }
         self.state.writing.store(false, Ordering::Relaxed);
-        // Those that were under way may have been committed; nobody will know.
-        add(&self.state.refused, self.unheard);
+        self.refuse(under_way.into_iter().flatten().collect(), &cut_off());
         for item in self.queue.drain() {
             self.leave(&item);
-            add(&self.state.refused, usize::from(item.is_unheard()));
-            item.answer(Err(closed()));
+            self.refuse(vec![item], &closed());
         }
     }
 
-    async fn work(&mut self) {
+    async fn work(&mut self, under_way: &mut Vec<Vec<Item>>) {
         while let Some(batch) = self.batch().await {
-            self.settle(batch).await;
+            under_way.push(batch);
+            self.settle(under_way).await;
         }
     }
 
@@ -148,7 +148,6 @@ impl Writer {
             self.leave(item);
         }
         batch.retain(Item::claim);
-        self.unheard = unheard(&batch);
         Some(batch)
     }
 
@@ -157,40 +156,41 @@ impl Writer {
         subtract(&self.state.buffered_bytes, item.bytes());
     }
 
-    /// Commits a batch. One that is refused or cut off is halved until the event that is to blame stands alone; one that
-    /// may have been committed is never sent again.
-    async fn settle(&mut self, batch: Vec<Item>) {
-        let mut batches = vec![batch];
-        while let Some(mut batch) = batches.pop() {
-            if batch.is_empty() {
-                continue;
-            }
-            match self.commit(&batch).await {
+    /// Commits what is under way, the last batch first. One that is refused or cut off is halved until the event that is
+    /// to blame stands alone; one that may have been committed is never sent again.
+    async fn settle(&mut self, under_way: &mut Vec<Vec<Item>>) {
+        while let Some(batch) = under_way.last() {
+            let result = if batch.is_empty() { Ok(None) } else { self.commit(batch).await };
+            let mut batch = under_way.pop().unwrap_or_default();
+            match result {
                 Ok(first) => {
                     add(&self.state.accepted, batch.len());
-                    self.unheard -= unheard(&batch);
                     accept(batch, first);
                 }
                 Err(error) if batch.len() > 1 && !error.unknown => {
-                    batches.push(batch.split_off(batch.len() / 2));
-                    batches.push(batch);
+                    under_way.push(batch.split_off(batch.len() / 2));
+                    under_way.push(batch);
                 }
                 Err(error) => {
                     self.state.failed(error.reason.clone());
-                    self.unheard -= unheard(&batch);
-                    add(&self.state.refused, unheard(&batch));
-                    for item in batch {
-                        item.answer(Err(error.clone()));
-                    }
+                    self.refuse(batch, &error);
                 }
             }
         }
     }
 
+    /// Tells the publishers of `items` that they were not taken, or may not have been; counts those that nobody waits for.
+    fn refuse(&self, items: Vec<Item>, error: &BusError) {
+        add(&self.state.refused, items.iter().filter(|item| item.is_unheard()).count());
+        for item in items {
+            item.answer(Err(error.clone()));
+        }
+    }
+
     /// Commits a batch as one transaction, over as many connections as it takes. Answers the position of its first event
-    /// that is new.
+    /// that is new. A server that cannot be written to is waited for.
     async fn commit(&mut self, batch: &[Item]) -> Result<Option<i64>, BusError> {
-        let (mut tries, mut vain_tries) = (0, 0);
+        let (mut tries, mut slow_tries, mut cuts) = (0, 0, 0);
         let mut backoff = Backoff::default();
         loop {
             self.stay_connected().await;
@@ -204,17 +204,18 @@ impl Writer {
                         return Err(BusError { reason, transient, unknown: false });
                     }
                 }
-                Err(Cut::Before { reason, ended }) => {
-                    // Other cuts are nothing that an event can be to blame for.
-                    vain_tries += usize::from(ended || begun.elapsed() >= idle_max(&self.config));
+                Err(Cut::Before(reason)) => {
+                    let slow = begun.elapsed() >= idle_max(&self.config);
+                    (slow_tries, cuts) = (slow_tries + usize::from(slow), cuts + 1);
                     self.lose(reason.clone());
                     if batch.len() > 1 {
                         return Err(BusError { reason, transient: true, unknown: false });
                     }
-                    if vain_tries >= TRIES_MAX {
-                        return Err(in_vain(batch, &reason, ended));
+                    if slow_tries >= TRIES_MAX || cuts >= CUTS_MAX {
+                        return Err(in_vain(batch, &reason, slow));
                     }
                 }
+                Err(Cut::Unready(reason)) => self.lose(reason),
                 Err(Cut::During(reason, mark)) => {
                     self.lose(reason);
                     match self.end(&mark).await {
@@ -278,11 +279,6 @@ impl Writer {
     }
 }
 
-/// Events of a batch that nobody waits for.
-fn unheard(batch: &[Item]) -> usize {
-    batch.iter().filter(|item| item.is_unheard()).count()
-}
-
 /// Tells the publishers of a batch that it is committed; `first`: where its first new event stands. Those of one batch
 /// stand in a row, unless one of them was there before.
 fn accept(batch: Vec<Item>, first: Option<i64>) {
@@ -315,17 +311,20 @@ async fn send(link: &Link, config: &PostgresConfig, batch: &[Item]) -> Result<Op
         let begun = link.client.batch_execute(&begin);
         Ok(tokio::join!(begun, link.client.query_typed_one(&sql, &parameters)))
     };
-    let (begun, published) = link.within(asked).await.map_err(|trouble| before(&trouble))?;
-    let ended = [begun.as_ref().err(), published.as_ref().err()].into_iter().flatten().any(ends);
+    let before = |trouble: Trouble| Cut::Before(trouble.to_string());
+    let (begun, published) = link.within(asked).await.map_err(before)?;
+    let begun = begun.map_err(Trouble::from);
     let published = published.map_err(Trouble::from).and_then(|row| mark(&row));
     let mark = match (begun, published) {
         (Ok(()), Ok(mark)) => mark,
         // Without BEGIN, it was a transaction of its own.
-        (Err(error), Ok(mark)) => return Err(Cut::During(reason(&error), mark)),
-        (Err(error), Err(_)) => return Err(Cut::Before { reason: reason(&error), ended }),
-        (Ok(()), Err(Trouble::Lost(reason))) => return Err(Cut::Before { reason, ended }),
+        (Err(trouble), Ok(mark)) => return Err(Cut::During(trouble.to_string(), mark)),
+        (Err(Trouble::Refused { reason, .. }), Err(_)) => return Err(Cut::Unready(reason)),
+        (Err(Trouble::Lost(reason)), Err(_)) | (Ok(()), Err(Trouble::Lost(reason))) => {
+            return Err(Cut::Before(reason));
+        }
         (Ok(()), Err(Trouble::Refused { reason, transient })) => {
-            link.run("rollback").await.map_err(|trouble| before(&trouble))?;
+            link.run("rollback").await.map_err(before)?;
             return Err(Cut::Refused { reason, transient });
         }
     };
@@ -334,11 +333,6 @@ async fn send(link: &Link, config: &PostgresConfig, batch: &[Item]) -> Result<Op
         Err(Trouble::Lost(reason)) => Err(Cut::During(reason, mark)),
         Err(Trouble::Refused { reason, transient }) => Err(Cut::Refused { reason, transient }),
     }
-}
-
-/// A cut before COMMIT that the server said nothing of.
-fn before(trouble: &Trouble) -> Cut {
-    Cut::Before { reason: trouble.to_string(), ended: false }
 }
 
 fn idle_max(config: &PostgresConfig) -> Duration {
@@ -397,17 +391,16 @@ async fn patience(stop: &mut watch::Receiver<Option<Instant>>) {
     }
 }
 
-/// The server is there, and this did not get through to it, or it ended each session that brought it.
-fn in_vain(batch: &[Item], reason: &str, ended: bool) -> BusError {
+/// The server is there, and this did not get through to it, or the sessions that brought it ended.
+fn in_vain(batch: &[Item], reason: &str, slow: bool) -> BusError {
     let bytes: usize = batch.iter().map(Item::bytes).sum();
-    let way_out = if ended {
-        "see in the server's log what ends the sessions"
-    } else {
+    let way_out = if slow {
         "publish less, or over a faster connection"
+    } else {
+        "see in the server's log what ends the sessions"
     };
-    let reason = format!(
-        "an event of `{bytes}` bytes did not reach the database in {TRIES_MAX} tries ({reason}): {way_out}"
-    );
+    let reason =
+        format!("an event of `{bytes}` bytes was not taken, however often tried ({reason}): {way_out}");
     BusError { reason, transient: true, unknown: false }
 }
 
@@ -416,6 +409,12 @@ fn forgotten() -> BusError {
     let reason = "the answer to COMMIT was not heard for longer than `retention`: it may have been published; \
                   raise `retention` above the time that the database may be away";
     BusError { reason: reason.into(), transient: true, unknown: true }
+}
+
+/// The bus was closed while this was under way.
+pub(super) fn cut_off() -> BusError {
+    let reason = "the bus was closed before an answer came: it may have been published".into();
+    BusError { reason, transient: false, unknown: true }
 }
 
 /// The bus is no more.

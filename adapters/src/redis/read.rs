@@ -74,7 +74,7 @@ impl Reader {
         let mut link = Link::open(&self.settings.address, config.answer_wait_max, keep)?;
         let scripts = Scripts::load(&mut link)?;
         self.verify(&mut link, &scripts)?;
-        // What is too large for an answer is removed there, unseen.
+        // What is too large for an answer is removed there, unseen: had it broken the last connection, not this one.
         self.move_inlet(&mut link, &scripts)?;
         self.shared.up(Side::Read);
         while !self.shared.is_over() {

@@ -1,6 +1,6 @@
 //! The writing thread: batches from the queue to the server, a few under way at a time, each event once.
 //!
-//! Events are numbered as they are taken from the queue. The server keeps the last number that it took and takes only
+//! Events are numbered as they are taken from the queue. With a history the server keeps the last number that it took and takes only
 //! what follows, so a batch whose answer was lost is sent again until it is answered, even if the old connection's
 //! bytes are executed late. A batch names the number that it follows; if that one is missing, because the batch before
 //! was refused or because the server lost its tail, nothing of it is taken: it answers with a gap.
@@ -12,6 +12,12 @@ use std::{
     time::Duration,
 };
 
+use coulis::{
+    bus::{Accepted, BusError},
+    cursor::Epoch,
+    id::Offset,
+};
+
 use super::{
     config::{Mode, Settings},
     link::{Link, Trouble},
@@ -21,12 +27,6 @@ use super::{
     shared::{Shared, Side},
 };
 use crate::retry::Backoff;
-use coulis::{
-    bus::{Accepted, BusError},
-    cursor::Epoch,
-    id::Offset,
-};
-
 /// Batches that are sent before the first of them is answered. Without a history it is one, since nothing keeps a batch
 /// from being taken that follows a refused one: readers would be told that they missed what its publisher was told of.
 const fn under_way_max(mode: Mode) -> usize {
@@ -257,7 +257,7 @@ impl Writer {
         let epoch = Some(Epoch(self.known.epoch));
         let offsets = offsets.into_iter().chain(iter::repeat(None));
         for (item, offset) in items.into_iter().zip(offsets) {
-            self.respond(item, Ok(Accepted { offset, epoch }));
+            self.respond(item, Ok(Accepted { offset, epoch: offset.and(epoch) }));
         }
         self.queue.settled(count);
     }

@@ -209,7 +209,7 @@ fn one_event_that_goes_too_slowly_is_refused_and_those_after_it_go() {
         connected(PostgresConfig { publish_wait_max: Duration::from_secs(60), ..behind(&proxy, &server) });
     proxy.set(Fault::Slow(Duration::from_millis(20)));
     let refused = bus.publish(&event(&large())).unwrap_err();
-    assert!(refused.transient && !refused.unknown && refused.reason.contains("bytes did not"), "{refused:?}");
+    assert!(refused.transient && !refused.unknown && refused.reason.contains("connection"), "{refused:?}");
     bus.publish(&event("2")).unwrap();
     proxy.set(Fault::Pass);
     bus.publish(&event(&large())).unwrap();
@@ -243,21 +243,26 @@ fn a_batch_that_does_not_come_through_is_sent_in_halves() {
 /// As if the server always broke on it.
 #[test]
 fn one_event_that_ends_each_session_is_refused_and_those_after_it_go() {
-    let server = Postgres::start(&[]);
-    let publish_wait_max = Duration::from_secs(20);
-    let (bus, seen) = connected(PostgresConfig { publish_wait_max, ..config(&server) });
-    server.sql(
-        "create function die() returns trigger language plpgsql as $$ begin
-            if new.data::text = '1' then perform pg_terminate_backend(pg_backend_pid()), pg_sleep(3600); end if;
-            return null;
-        end $$;
-        create trigger die after insert on coulis.outbox for each row execute function die()",
-    );
-    let refused = bus.publish(&event("1")).unwrap_err();
-    assert!(refused.transient && !refused.unknown && refused.reason.contains("server's log"), "{refused:?}");
-    assert_eq!(bus.health().reconnects, 2, "after the first and the second try");
-    bus.publish(&event("2")).unwrap();
-    assert_eq!(seen.wait_for(1), ["2"]);
+    // The server says so, or the session is gone without a word, and the server recovers.
+    let crash = "execute format('copy (select 1) to program %L', 'kill -9 ' || pg_backend_pid())";
+    for end in ["perform pg_terminate_backend(pg_backend_pid()), pg_sleep(3600)", crash] {
+        let server = Postgres::start(&[]);
+        let publish_wait_max = Duration::from_secs(120);
+        let (bus, seen) = connected(PostgresConfig { publish_wait_max, ..config(&server) });
+        server.sql(&format!(
+            "create function die() returns trigger language plpgsql as $$ begin
+                if new.data::text = '1' then {end}; end if;
+                return null;
+            end $$;
+            create trigger die after insert on coulis.outbox for each row execute function die()"
+        ));
+        let refused = bus.publish(&event("1")).unwrap_err();
+        assert!(refused.transient && !refused.unknown, "{refused:?}");
+        assert!(refused.reason.contains("server's log"), "{refused:?}");
+        assert!(bus.health().reconnects >= 2, "it was not tried again");
+        bus.publish(&event("2")).unwrap();
+        assert_eq!(seen.wait_for(1), ["2"]);
+    }
 }
 
 /// The client gives up waiting, and the old session goes on: its end is waited for before anything is sent again.

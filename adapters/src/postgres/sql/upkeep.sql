@@ -93,6 +93,8 @@ create or replace function {schema}.drop_beyond() returns boolean language plpgs
 declare
     edge bigint;
 begin
+    -- Whoever publishes would wait behind it; readers come again.
+    perform set_config('lock_timeout', '200ms', true);
     lock table {schema}.outbox in access exclusive mode;
     edge := pg_snapshot_xmax(pg_current_snapshot())::text::bigint << 20;
     if not exists (select from {schema}.outbox where position >= edge) then

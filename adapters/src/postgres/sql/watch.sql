@@ -56,7 +56,8 @@ begin
         after := {schema}.told(new_row, columns);
         new_place := {schema}.place(tg_argv[0], options, new_row);
     end if;
-    perform {schema}.check_columns(coalesce(new_row, old_row), columns, options, tg_relid);
+    perform {schema}.check_columns(coalesce(new_row, old_row), columns, options,
+        coalesce(pg_partition_root(tg_relid), tg_relid));
     if old_place = new_place and before = after then
         return null;
     elsif old_place = new_place then
