@@ -17,9 +17,9 @@
 //! encodings as in [`crate::wire`]) and has the number of its last one. An epoch is the time at which a history began, in
 //! milliseconds. What loses events (`FLUSHALL`, a restart without persistence, a replica that takes over without the
 //! tail) begins another one as soon as a node sees it, and every node tells its readers that they missed events. Numbers
-//! have no holes, so trimming is told with its exact count. A server that may evict keys could forget what it took: `maxmemory-policy` has to be
-//! `noeviction`. How durable events are is the server's matter: `appendfsync always` loses nothing in a crash,
-//! `everysec` a second of it.
+//! have no holes, so trimming is told with its exact count. A server that may evict keys could forget what it took:
+//! `maxmemory-policy` has to be `noeviction`. How durable events are is the server's matter: `appendfsync always` loses
+//! nothing in a crash, `everysec` a second of it.
 //!
 //! # Other producers
 //!

@@ -1,9 +1,9 @@
 //! The writing thread: batches from the queue to the server, a few under way at a time, each event once.
 //!
-//! Events are numbered as they are taken from the queue. With a history the server keeps the last number that it took and takes only
-//! what follows, so a batch whose answer was lost is sent again until it is answered, even if the old connection's
-//! bytes are executed late. A batch names the number that it follows; if that one is missing, because the batch before
-//! was refused or because the server lost its tail, nothing of it is taken: it answers with a gap.
+//! Events are numbered as they are taken from the queue. With a history the server keeps the last number that it took,
+//! and takes only what follows, so a batch whose answer was lost is sent again until it is answered, even if the old
+//! connection's bytes are executed late. A batch names the number that it follows; if that one is missing, because the
+//! batch before was refused or because the server lost its tail, nothing of it is taken: it answers with a gap.
 
 use std::{
     collections::VecDeque,
