@@ -196,7 +196,7 @@ pub(crate) struct ControlPlane {
     /// Events come from a carrier, and from nowhere else.
     follows: AtomicBool,
     /// What comes from it was published before; nobody can resume meanwhile.
-    recalling: AtomicBool,
+    recalling: Arc<AtomicBool>,
     /// The last offset that came from it.
     reached: AtomicU64,
     /// Publishes and registrations that are under way; closing waits for them.
@@ -272,7 +272,7 @@ impl ControlPlane {
             next_reader: AtomicU64::new(1),
             closed: AtomicBool::new(false),
             follows: AtomicBool::new(false),
-            recalling: AtomicBool::new(false),
+            recalling: Arc::default(),
             reached: AtomicU64::new(0),
             under_way: AtomicUsize::new(0),
             undelivered: Names::default(),
@@ -288,6 +288,7 @@ impl ControlPlane {
                 peers: Arc::clone(&peers),
                 any: Arc::clone(plane.router.any()),
                 epoch,
+                recalling: Arc::clone(&plane.recalling),
                 metered: Arc::clone(&plane.metered),
                 counters: Arc::clone(counters),
                 undelivered: Arc::clone(&plane.undelivered),
@@ -417,10 +418,6 @@ impl ControlPlane {
         after: Result<Cursor, Reload>,
         outcome: &Outcome,
     ) {
-        // What the log lacks now would be in nobody's hands.
-        let after = after.and_then(|cursor| {
-            if self.recalling.load(Ordering::Acquire) { Err(Reload::Future) } else { Ok(cursor) }
-        });
         let Some((number, to)) = self.directory(shard).alone(member, channel.id) else { return };
         let home = self.inbox(channel.home);
         let outcome_there = Arc::clone(outcome);
@@ -565,11 +562,24 @@ impl ControlPlane {
             let channel = self.channel_of(&event)?;
             publishes.push(Publish { channel, event, carried: None, hold: Some(hold) });
         }
-        self.hand_over(publishes, wait)
+        match self.hand_over(publishes, wait)? {
+            (homes, true) => Ok(homes),
+            (homes, false) => {
+                for home in homes {
+                    home.wake();
+                }
+                Err(PublishManyError::Closed)
+            }
+        }
     }
 
-    /// Hands events to their channels' homes: all of them, or none.
-    fn hand_over(&self, publishes: Vec<Publish>, wait: Duration) -> Result<Vec<&Inbox>, PublishManyError> {
+    /// Hands events to their channels' homes: all of them, or none; answers who has to be woken, and whether all took
+    /// their part.
+    fn hand_over(
+        &self,
+        publishes: Vec<Publish>,
+        wait: Duration,
+    ) -> Result<(Vec<&Inbox>, bool), PublishManyError> {
         let mut homes: BTreeMap<u16, Vec<Publish>> = BTreeMap::new();
         for publish in publishes {
             homes.entry(publish.channel.home.0).or_default().push(publish);
@@ -592,7 +602,8 @@ impl ControlPlane {
         let at_once = self.limits.batch_commands_max;
         let sent = homes.into_values().zip(&inboxes).map(|(events, home)| home.send_many(events, at_once));
         // A shard that is lost takes nothing more; those that are not have got their part.
-        if sent.fold(true, |all, sent| all & sent) { Ok(inboxes) } else { Err(PublishManyError::Closed) }
+        let all_sent = sent.fold(true, |all, sent| all & sent);
+        Ok((inboxes, all_sent))
     }
 
     /// Takes all the room that is needed; waits up to `wait` for it, or until the engine closes.

@@ -261,8 +261,11 @@ impl Reader {
             return Taken::AnotherHistory;
         }
         if page.dropped_through > at.position {
-            // Before the rows of this page: some of those that retention took lie before them.
-            self.begin(page.epoch, page.dropped_through, Some(Missed { count: None }), VecDeque::new());
+            // Before the rows of this page: some of those that retention took lie before them. Who listens by now has
+            // missed nothing of what was there when this node came.
+            let is_live = self.end.is_none_or(|end| page.dropped_through > end);
+            let missed = is_live.then_some(Missed { count: None });
+            self.begin(page.epoch, page.dropped_through, missed, VecDeque::new());
             return Taken::Events;
         }
         let Some((last, _)) = page.places.last() else { return Taken::Nothing };

@@ -206,10 +206,13 @@ impl Reader {
         }
     }
 
-    /// Tells of the hole between `at` and what comes after `before`.
+    /// Goes over the hole between `at` and what comes after `before`. Who listens by now has missed nothing of one that
+    /// was there when this node came.
     fn jump(&mut self, at: Position, before: Position) {
         let count = (before.epoch == at.epoch).then(|| before.offset - at.offset);
-        self.begin(before, Some(Missed { count }));
+        let place = |position: Position| (position.epoch, position.offset);
+        let is_live = self.end.is_none_or(|end| place(before) > place(end));
+        self.begin(before, is_live.then_some(Missed { count }));
     }
 
     fn begin(&mut self, position: Position, missed: Option<Missed>) {

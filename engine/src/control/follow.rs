@@ -64,6 +64,7 @@ impl ControlPlane {
                 Err(_) => _ = self.counters.refused_events.add(1),
             }
         }
-        self.hand_over(publishes, wait)
+        // What a shard that is lost should have got is told to be so; the others go on.
+        self.hand_over(publishes, wait).map(|(homes, _)| homes)
     }
 }

@@ -327,3 +327,105 @@ fn what_was_seen_on_another_node_is_not_told_as_lost() {
     };
     assert_eq!(readers.each_mut().map(lost), [3, 1]);
 }
+
+/// Who resumed after a hole would never get results of before it that come later.
+#[test]
+fn a_hole_tells_no_position_beyond_results_that_are_still_to_come() {
+    let engine = engine(1);
+    let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+    engine.follow(EPOCH, Offset(0), None);
+    let (jobs, work) = flume::bounded(8);
+    let resolver: Option<Arc<dyn Resolve>> = Some(Arc::new(Handed(jobs)));
+    let (id, query) = ("a".into(), "subscription { a { id } }".into());
+    engine.subscribe(&mut reader, SubscribeRequest { id, query, resolver, ..Default::default() }).unwrap();
+    let hole = |start, from| {
+        engine.follow(EPOCH, Offset(start), Some(Missed { from: Some(Offset(from)), count: None }));
+    };
+    carry(&engine, &[(1, "a")]);
+    hole(5, 2);
+    work.recv().unwrap().answer(Ok(br#"{"id":1}"#.to_vec()));
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        told.extend(read(&mut reader).remove("a").unwrap_or_default());
+    }
+    assert!(told[0].contains("gap") && !told[0].contains("cursor"), "{told:?}");
+    assert_eq!(told[1], result("a", 1));
+    hole(9, 6);
+    let told = read(&mut reader).remove("a").unwrap();
+    assert!(told[0].contains("gap") && told[0].contains(&cursor(9)), "{told:?}");
+}
+
+#[test]
+fn a_hole_is_told_after_what_was_kept_for_a_slow_reader() {
+    const EVENTS: u64 = 20;
+    let (engine, mut shards) = Engine::builder().shards(1).assemble().unwrap();
+    let (mut shard, _) = shards.remove(0);
+    let plane = &engine.0.plane;
+    _ = plane.begin_to_follow(EPOCH, Offset(0), None);
+    shard.step(Millis(0));
+    let options = SubscriberOptions { wake: Wake::Polling, ring_frames_max: Some(8) };
+    let mut reader = engine.open(options).unwrap();
+    let (id, query) = ("a".into(), "subscription { a { id } }".into());
+    let overflow = Overflow::LatestPerKey(["n".into()].into());
+    engine.subscribe(&mut reader, SubscribeRequest { id, query, overflow, ..Default::default() }).unwrap();
+    let events = (1..=EVENTS).map(|n| {
+        let document = format!(r#"{{"id":1,"n":{n}}}"#).into_bytes();
+        let event = Event::new("e", "a", document, engine.limits()).unwrap();
+        (Offset(n), event, Receipt::new(0).1)
+    });
+    plane.carry(events.collect(), Duration::ZERO).unwrap();
+    shard.step(Millis(0));
+    // There is room when the shard hears of the hole, and it has not heard of the room.
+    _ = plane.begin_to_follow(
+        EPOCH,
+        Offset(99),
+        Some(Missed { from: Some(Offset(EVENTS + 1)), count: None }),
+    );
+    let mut told = Vec::new();
+    for _ in 0..EVENTS {
+        reader.drain(99, |delivery| {
+            told.push(match delivery.content {
+                Content::Result(payload) => String::from_utf8(payload.body().to_vec()).unwrap(),
+                Content::Gap(gap) => format!("{:?}", gap.reason),
+                _ => panic!("{delivery:?}"),
+            });
+        });
+        shard.step(Millis(0));
+    }
+    let results: Vec<_> = (1..=EVENTS).map(|offset| result("a", offset)).collect();
+    assert!(told.len() > EVENTS as usize, "{told:?}");
+    let hole = told.iter().position(|body| body.contains(&cursor(99))).unwrap_or(told.len());
+    assert!(results.iter().all(|result| told[..hole].contains(result)), "{told:?}");
+    assert!(hole < told.len() || told.iter().any(|body| body == "Overflow"), "nothing is told: {told:?}");
+}
+
+#[test]
+fn a_loss_is_told_once_to_each_who_may_have_missed_something() {
+    for shards in [1, 3] {
+        let engine = engine(shards);
+        engine.follow(EPOCH, Offset(0), None);
+        let mut reader = engine.open(SubscriberOptions::default()).unwrap();
+        let query = "subscription { a { id } }".to_owned();
+        let channels = ["a", "b", "c"].map(String::from).into();
+        let several =
+            SubscribeRequest { id: "several".into(), query: query.clone(), channels, ..Default::default() };
+        let policies = vec![crate::security::Condition::from("false")];
+        let nothing = SubscribeRequest { id: "nothing".into(), query, policies, ..Default::default() };
+        for request in [several, nothing] {
+            engine.subscribe(&mut reader, request).unwrap();
+        }
+        engine.follow(EPOCH, Offset(5), Some(Missed { from: Some(Offset(1)), count: Some(5) }));
+        let told = read(&mut reader);
+        assert_eq!(told.keys().collect::<Vec<_>>(), ["several"]);
+        assert_eq!(told["several"].len(), 1, "{told:?}");
+        drop(reader);
+        until_empty(&engine);
+    }
+}
+
+/// Waits until nothing is accounted for that nobody will read.
+fn until_empty(engine: &Engine) {
+    while engine.metrics().pending() != 0 {
+        thread::yield_now();
+    }
+}

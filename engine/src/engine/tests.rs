@@ -6,6 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
 use crate::{
+    cursor::Epoch,
+    id::Offset,
     limits::CONTROLS_LATER_MAX,
     notifier::Wake,
     shard::inbox::Inbox,
@@ -74,6 +76,22 @@ fn the_peers_of_a_lost_shard_go_on_and_the_engine_ends() {
     let got: usize = readers.iter_mut().map(|reader| reader.drain(10, |_| {})).sum();
     assert_eq!(got, 2, "those of the healthy shard");
     engine.close();
+}
+
+#[test]
+fn what_a_carrier_brings_reaches_the_peers_of_a_lost_shard() {
+    let engine = Engine::builder().shards(2).build().unwrap();
+    engine.follow(Epoch(1), Offset(0), None);
+    let home = |name: &String| engine.0.plane.home(name).unwrap().0;
+    let named = |shard| (0..100).map(|number| format!("c{number}")).find(|name| home(name) == shard).unwrap();
+    lose(&engine.0.plane.inboxes()[1], || {});
+    // Their threads sleep: nobody else would wake them.
+    for offset in 1..100 {
+        let events = [(2 * offset, named(1)), (2 * offset + 1, named(0))];
+        let events = events.map(|(offset, name)| (Offset(offset), event(&engine, &name)));
+        engine.carry(events.into()).unwrap().iter().for_each(|receipt| _ = receipt.wait());
+    }
+    assert_eq!(engine.metrics().published, 99);
 }
 
 #[test]

@@ -469,6 +469,11 @@ impl Predicate {
         }
     }
 
+    /// Whether no event may be seen, whatever its facts are.
+    pub(crate) fn admits_nothing(&self) -> bool {
+        self.program.program.fields.is_empty() && !self.admits(&Bindings(&[]))
+    }
+
     /// Whether the event with these facts may be seen.
     pub fn admits(&self, facts: &impl Facts) -> bool {
         let arena = Bump::new();

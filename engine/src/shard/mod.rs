@@ -59,6 +59,7 @@ use crate::{
     ring,
     router::Channel,
     security::{Metered, SecurityContext},
+    sync::{AtomicBool, Ordering},
 };
 use inbox::{Control, Forward, Inbox, Outlet, Publish};
 use log::{Logs, Reload};
@@ -96,6 +97,8 @@ pub(crate) struct Shard {
     /// The channel `"*"`.
     any: Arc<Channel>,
     logs: Logs,
+    /// Whether what the carrier brings is for the logs alone.
+    recalling: Arc<AtomicBool>,
     metered: Arc<Metered>,
     now: Millis,
     readers: Vec<Option<Reader>>,
@@ -140,6 +143,7 @@ pub(crate) struct Parts {
     pub(crate) peers: Arc<[Inbox]>,
     pub(crate) any: Arc<Channel>,
     pub(crate) epoch: Epoch,
+    pub(crate) recalling: Arc<AtomicBool>,
     pub(crate) metered: Arc<Metered>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) undelivered: Names,
@@ -148,7 +152,8 @@ pub(crate) struct Parts {
 
 impl Shard {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { id, outlet, index, peers, any, epoch, metered, counters, undelivered, limits } = parts;
+        let Parts { id, outlet, index, peers, any, epoch, recalling, metered, counters, undelivered, limits } =
+            parts;
         let history = History { epoch, carried: false };
         Self {
             id,
@@ -158,6 +163,7 @@ impl Shard {
             outbox: VecDeque::new(),
             any,
             logs: Logs::new(history, &limits),
+            recalling,
             metered,
             now: Millis(0),
             readers: Vec::new(),
@@ -326,7 +332,9 @@ impl Shard {
     /// Cuts the log for a subscription that resumes, and sends it what it missed.
     fn resume(&mut self, resume: Resume) {
         let (channel, reached, max) = (resume.channel, resume.reached, self.limits.replay_events_max);
-        let after = resume.after;
+        // What the log lacks now would be in nobody's hands.
+        let is_whole = !self.recalling.load(Ordering::Acquire);
+        let after = resume.after.and_then(|cursor| if is_whole { Ok(cursor) } else { Err(Reload::Future) });
         let events = after.and_then(|cursor| self.logs.after(channel, cursor, reached, max, self.now));
         let cut = self.logs.history().cursor(channel, self.logs.last(channel));
         let (shard, replay) = (resume.shard, Box::new(resume.with(events, cut)));
@@ -462,25 +470,6 @@ impl Shard {
     fn send(&mut self, body: &Payload, group: &Group, event: &Stamped, tally: &mut Tally) {
         tally.pushed += group.members.len() as u64;
         tally.discarded += self.push(body, group, event, tally);
-    }
-
-    /// Step 8 for what tells of a loss on another way than the ring's.
-    fn send_notice(&mut self, notice: &Payload, group: &Group, tally: &mut Tally) {
-        tally.pushed += group.members.len() as u64;
-        let (mut gone, mut shares) = (0, notice.shares(group.members.len()));
-        for (member, share) in group.members.chunks().flatten().zip(&mut shares) {
-            let Some(reader) = Reader::of(&mut self.readers, member) else {
-                gone += 1;
-                continue;
-            };
-            let pushed = reader.push_notice(member, share, &group.overflow);
-            gone += u64::from(pushed.gone);
-            if !pushed.gone {
-                tally.add(&pushed);
-                reader.touch(member.slot, &mut self.touched);
-            }
-        }
-        tally.discarded += gone;
     }
 
     /// Step 9: one wake for each reader that got frames in this batch.

@@ -340,13 +340,22 @@ impl Reader {
         fits
     }
 
-    /// A frame that tells of a loss elsewhere.
-    pub(super) fn push_notice(&mut self, member: &Member, payload: Payload, overflow: &Overflow) -> Pushed {
+    /// A frame that tells of a loss elsewhere, to who was replayed to less than `at`.
+    pub(super) fn push_notice(
+        &mut self,
+        member: &Member,
+        payload: Payload,
+        at: Offset,
+        overflow: &Overflow,
+    ) -> Pushed {
         let mut pushed = Pushed::default();
-        if !self.is_live(member, Offset(u64::MAX)) {
+        if !self.is_live(member, at) {
             return Pushed { gone: true, ..pushed };
         }
+        self.push_kept(&mut pushed);
         match overflow {
+            // What it has the position of must not go before what is kept: it is told as any frame that had no room.
+            _ if self.keeps_of(member) => pushed.dropped += self.refuse(member, &payload),
             Overflow::DropOldest => self.push_or_evict(member, payload, &mut pushed),
             _ => self.push_or_refuse(member, payload, &mut pushed),
         }
@@ -403,8 +412,7 @@ impl Reader {
         pushed: &mut Pushed,
     ) {
         self.push_kept(pushed);
-        let keeps = self.keeps && self.aside().kept.contains_key(&member.subscription);
-        let payload = if keeps { Err(payload) } else { self.try_push(member, payload) };
+        let payload = if self.keeps_of(member) { Err(payload) } else { self.try_push(member, payload) };
         let Err(payload) = payload else { return };
         let key = path.iter().try_fold(event.event.document().root(), |node, key| node.get(key));
         let key: Key = (event.channel, key.map_or("", |node| node.raw()).into());
@@ -414,6 +422,10 @@ impl Reader {
             pushed.dropped += self.refuse(member, &oldest);
         }
         self.refill(pushed);
+    }
+
+    fn keeps_of(&mut self, member: &Member) -> bool {
+        self.keeps && self.aside().kept.contains_key(&member.subscription)
     }
 
     /// The oldest result kept for `subscription`, if too much is kept; the newest one stays.

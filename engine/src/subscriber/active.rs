@@ -139,7 +139,10 @@ impl Active {
         // Of several that a resolver kept waiting, the last one is not the latest.
         let to = to.filter(|_| count == 1 || self.range != Range::Resolved);
         let reason = if last.limited { GapReason::Rate } else { GapReason::Overflow };
-        let gap = Gap { from: self.range.from(self.offset), to, count, reason };
+        let from = self.range.from(self.offset);
+        // A carrier's history that begins anew has offsets below those of before.
+        let from = if to.is_some_and(|to| to < from) { Offset(1) } else { from };
+        let gap = Gap { from, to, count, reason };
         self.ended = self.ends;
         self.give(if self.ends { Content::Ended(gap) } else { Content::Gap(gap) }, take);
         self.sequence = last.sequence;
@@ -168,7 +171,7 @@ impl Range {
 
     /// The start of a loss after the result at `last`.
     fn from(self, Offset(last): Offset) -> Offset {
-        if self == Self::Mixed { Offset(1) } else { Offset(last + 1) }
+        if self == Self::Mixed { Offset(1) } else { Offset(last.saturating_add(1)) }
     }
 
     /// The end of a loss, of which `offset` is the highest that is missing.
