@@ -82,6 +82,11 @@ pub(super) fn reason(error: &tokio_postgres::Error) -> String {
     }
 }
 
+/// Whether the server, or its operator, ended the session.
+pub(super) fn is_shutdown(error: &tokio_postgres::Error) -> bool {
+    [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN].iter().any(|state| error.code() == Some(state))
+}
+
 /// A value of a statement. Types are given, so that nothing is prepared: a pooler may send the next statement elsewhere.
 pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 

@@ -27,7 +27,7 @@ use super::{
     config::PostgresConfig,
     health::{State, add, subtract},
     item::{Item, columns},
-    link::{Link, Opener, Parameter, Trouble},
+    link::{Link, Opener, Parameter, Trouble, is_shutdown, reason},
     migrate,
     page::get,
 };
@@ -35,7 +35,7 @@ use crate::retry::Backoff;
 
 /// How often a batch is tried that another transaction stands in the way of, and an event that takes too long.
 const TRIES_MAX: usize = 3;
-/// How often an event is tried whose sessions end: by a network, by an operator, or because the event crashes them.
+/// How often an event is tried whose sessions break: by a network, or because the event crashes them.
 const CUTS_MAX: usize = 10;
 /// How long a batch waits for another transaction that publishes the same id.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -77,6 +77,8 @@ enum Cut {
     Refused { reason: String, transient: bool },
     /// The server began no transaction, as one that became a replica behind a pooler.
     Unready(String),
+    /// The server ended the session: it goes down, or its operator wants it so. Nothing was committed.
+    Ended(String),
     /// Nothing was committed.
     Before(String),
     /// The answer to COMMIT was not heard.
@@ -216,6 +218,10 @@ impl Writer {
                     }
                 }
                 Err(Cut::Unready(reason)) => self.lose(reason),
+                Err(Cut::Ended(reason)) => {
+                    self.lose(reason);
+                    continue;
+                }
                 Err(Cut::During(reason, mark)) => {
                     self.lose(reason);
                     match self.end(&mark).await {
@@ -313,6 +319,10 @@ async fn send(link: &Link, config: &PostgresConfig, batch: &[Item]) -> Result<Op
     };
     let before = |trouble: Trouble| Cut::Before(trouble.to_string());
     let (begun, published) = link.within(asked).await.map_err(before)?;
+    if let Some(error) = begun.as_ref().err().or(published.as_ref().err()).filter(|error| is_shutdown(error))
+    {
+        return Err(Cut::Ended(reason(error)));
+    }
     let begun = begun.map_err(Trouble::from);
     let published = published.map_err(Trouble::from).and_then(|row| mark(&row));
     let mark = match (begun, published) {
