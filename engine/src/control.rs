@@ -272,7 +272,7 @@ impl ControlPlane {
             next_reader: AtomicU64::new(1),
             closed: AtomicBool::new(false),
             follows: AtomicBool::new(false),
-            recalling: Arc::default(),
+            recalling: Arc::new(AtomicBool::new(false)),
             reached: AtomicU64::new(0),
             under_way: AtomicUsize::new(0),
             undelivered: Names::default(),

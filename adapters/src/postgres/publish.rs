@@ -35,7 +35,8 @@ use crate::retry::Backoff;
 
 /// How often a batch is tried that another transaction stands in the way of, and an event that takes too long.
 const TRIES_MAX: usize = 3;
-/// How often an event is tried whose sessions break: by a network, or because the event crashes them.
+/// How often an event is tried whose sessions break: by a network, or because the event crashes them. One whose sessions
+/// are ended goes on beyond it, with a pause before each.
 const CUTS_MAX: usize = 10;
 /// How long a batch waits for another transaction that publishes the same id.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -192,7 +193,7 @@ impl Writer {
     /// Commits a batch as one transaction, over as many connections as it takes. Answers the position of its first event
     /// that is new. A server that cannot be written to is waited for.
     async fn commit(&mut self, batch: &[Item]) -> Result<Option<i64>, BusError> {
-        let (mut tries, mut slow_tries, mut cuts) = (0, 0, 0);
+        let (mut tries, mut slow_tries, mut cuts, mut ends) = (0, 0, 0, 0);
         let mut backoff = Backoff::default();
         loop {
             self.stay_connected().await;
@@ -219,8 +220,15 @@ impl Writer {
                 }
                 Err(Cut::Unready(reason)) => self.lose(reason),
                 Err(Cut::Ended(reason)) => {
-                    self.lose(reason);
-                    continue;
+                    ends += 1;
+                    self.lose(reason.clone());
+                    // Whoever ends what takes long ends it again: a part of it takes less.
+                    if batch.len() > 1 && ends >= TRIES_MAX {
+                        return Err(BusError { reason, transient: true, unknown: false });
+                    }
+                    if ends < CUTS_MAX {
+                        continue;
+                    }
                 }
                 Err(Cut::During(reason, mark)) => {
                     self.lose(reason);
@@ -319,7 +327,8 @@ async fn send(link: &Link, config: &PostgresConfig, batch: &[Item]) -> Result<Op
     };
     let before = |trouble: Trouble| Cut::Before(trouble.to_string());
     let (begun, published) = link.within(asked).await.map_err(before)?;
-    if let Some(error) = begun.as_ref().err().or(published.as_ref().err()).filter(|error| is_shutdown(error))
+    if let Err(error) = &published
+        && is_shutdown(begun.as_ref().err().unwrap_or(error))
     {
         return Err(Cut::Ended(reason(error)));
     }
